@@ -1,0 +1,71 @@
+# The short way to everything. The work is done by cargo and by scripts/; this file only names it.
+.DEFAULT_GOAL := help
+.PHONY: help run story up down test lint fmt bench generate clean toolchain
+# One target after the other even with -j: they share servers and build output.
+.NOTPARALLEL:
+SHELL := bash
+
+# The story that `make run` and `make story` play (examples/); `none` only serves.
+STORY ?= anna
+# Which build plays it: release or dev.
+PROFILE ?= release
+# Passed on: make test ARGS='-p trama-case open_case', make bench ARGS='--help'.
+ARGS ?=
+
+# rustup's home, for shells that have not read ~/.profile yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+# Queries are checked against .sqlx/, so that a build needs no database.
+export SQLX_OFFLINE ?= true
+
+# Where cargo builds: $CARGO_TARGET_DIR, its config file, or target/.
+TARGET_DIR = $(shell cargo metadata --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+TRAMA = $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/trama
+
+help: ## Show this help
+	@echo "Trama: make TARGET [STORY=anna] [ARGS='...']"
+	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 12
+
+run: toolchain ## Run everything on this machine and play a story; stays up until Ctrl-C
+	@scripts/dev up
+	cargo build --profile $(PROFILE) -p trama
+	@. .dev/env && exec $(TRAMA) run --story $(STORY)
+
+story: toolchain ## Play the story once on servers of its own, then clean up
+	cargo build --profile $(PROFILE) -p trama
+	scripts/dev with --dir .dev/story -- $(TRAMA) run --story $(STORY) --once
+
+up: ## Start PostgreSQL and NATS for development (.dev/)
+	@scripts/dev up
+
+down: ## Stop them; the data stay
+	@scripts/dev down
+
+test: toolchain ## Run all tests on servers of their own, then the story
+	scripts/dev with --dir .dev/test --fast -- cargo test --workspace --no-fail-fast $(ARGS)
+ifeq ($(strip $(ARGS)),)
+	@$(MAKE) --no-print-directory story PROFILE=dev
+endif
+
+lint: toolchain ## Check format, code, protos, layers, dependencies and generated files
+	cargo fmt --all --check
+	scripts/lint/layers
+	scripts/lint/buf
+	scripts/lint/deny
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	scripts/lint/generated
+
+fmt: ## Format the code
+	cargo fmt --all
+
+bench: toolchain ## Measure throughput and latency on servers of their own
+	scripts/dev with --dir .dev/bench -- cargo run --release -p trama-bench -- $(ARGS)
+
+generate: ## Write the generated files: docs/reference/
+	cargo run -q -p trama -- generate docs
+
+clean: ## Stop everything; delete the data and the build output
+	@for dir in .dev .dev/test .dev/story .dev/bench; do if [ -d $$dir ]; then scripts/dev wipe --dir $$dir; fi; done
+	@! command -v cargo >/dev/null || cargo clean
+
+toolchain:
+	@scripts/dev toolchain

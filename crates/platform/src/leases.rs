@@ -1,0 +1,96 @@
+//! One active puller per partition: a session lock in PostgreSQL, gone at once when its process dies.
+//!
+//! Replicas share the partitions fairly: each takes at most `ceil(partitions / live replicas)`.
+
+use std::time::Duration;
+
+use sqlx::{Connection as _, PgConnection};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::{Error, bus::Bus, db::Db, lifecycle::Lifecycle};
+
+const BEAT: Duration = Duration::from_secs(1);
+
+/// Starts holding partitions; the receiver shows which are held now.
+pub(crate) fn start(db: &Db, bus: &Bus, lifecycle: &Lifecycle) -> watch::Receiver<Vec<u32>> {
+    let (held, receiver) = watch::channel(Vec::new());
+    let keeper = Keeper { db: db.clone(), bus: bus.clone(), replica: db.clock().new_id() };
+    let stopping = lifecycle.stopping();
+    lifecycle.spawn("leases", async move {
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => return Ok(()),
+                result = keeper.hold(&held) => {
+                    // The locks went with the connection.
+                    held.send_replace(Vec::new());
+                    if let Err(error) = result {
+                        tracing::warn!(detail = error.detail(), "lost the partition locks; trying again");
+                    }
+                    tokio::time::sleep(BEAT).await;
+                }
+            }
+        }
+    });
+    receiver
+}
+
+struct Keeper {
+    db: Db,
+    bus: Bus,
+    replica: Uuid,
+}
+
+impl Keeper {
+    async fn hold(&self, held: &watch::Sender<Vec<u32>>) -> Result<(), Error> {
+        let mut connection = PgConnection::connect_with(&self.db.dedicated()).await?;
+        let mut mine: Vec<u32> = Vec::new();
+        loop {
+            let live: i64 = sqlx::query_scalar(
+                "WITH beat AS (
+                     INSERT INTO replicas (replica, seen_at) VALUES ($1, clock_timestamp())
+                     ON CONFLICT (replica) DO UPDATE SET seen_at = excluded.seen_at
+                 ), gone AS (
+                     DELETE FROM replicas WHERE seen_at < clock_timestamp() - interval '10 seconds'
+                 )
+                 SELECT count(*) + 1 FROM replicas WHERE replica <> $1 AND seen_at > clock_timestamp() - interval '4 seconds'",
+            )
+            .bind(self.replica)
+            .fetch_one(&mut connection)
+            .await?;
+            let fair = u64::from(self.bus.partitions()).div_ceil(u64::try_from(live).unwrap_or(1).max(1)) as usize;
+            // A replica that died keeps counting for some seconds; a partition nobody holds is taken all the same,
+            // but only after it has been free for a beat.
+            let before = mine.clone();
+            while mine.len() > fair {
+                if let Some(partition) = mine.pop() {
+                    held.send_replace(mine.clone());
+                    // The loop drops its batch; what was in hand is redelivered and dropped by the inbox.
+                    self.lock(&mut connection, "SELECT pg_advisory_unlock($1)", partition).await?;
+                }
+            }
+            for partition in 0..self.bus.partitions() {
+                if mine.len() < fair
+                    && !mine.contains(&partition)
+                    && self.lock(&mut connection, "SELECT pg_try_advisory_lock($1)", partition).await?
+                {
+                    mine.push(partition);
+                }
+            }
+            if mine != before {
+                tracing::debug!(schema = self.db.schema(), partitions = ?mine, live, "partitions held");
+            }
+            if *held.borrow() != mine {
+                held.send_replace(mine.clone());
+            }
+            tokio::time::sleep(BEAT).await;
+        }
+    }
+
+    async fn lock(&self, connection: &mut PgConnection, sql: &'static str, partition: u32) -> Result<bool, Error> {
+        let name = format!("{}/{}/{partition}", self.bus.prefix(), self.db.schema());
+        let digest = trama_proto::ids::derive(&[name.as_bytes()]);
+        let key = i64::from_be_bytes(digest.as_bytes()[..8].try_into().expect("a UUID has 16 bytes"));
+        Ok(sqlx::query_scalar(sql).bind(key).fetch_one(connection).await?)
+    }
+}

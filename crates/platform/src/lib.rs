@@ -1,0 +1,39 @@
+//! The runtime of Trama. It knows no domain word: it moves messages, keeps promises and opens doors.
+//!
+//! A service implements [`Service`], is given a [`Context`] and hands back [`Parts`]: gRPC services, HTTP routes,
+//! [`stage`]s, timers. [`start`] runs one service or all of them; there is no second wiring.
+//!
+//! The promise: *nothing lost, nothing doubled*. State, inbox, outbox and timers change in one transaction
+//! ([`db::Tx`]); what was committed is published, what was published twice is worked in once.
+
+pub mod auth;
+pub mod bus;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod db;
+pub mod error;
+pub mod failpoint;
+mod leases;
+pub mod lifecycle;
+pub mod objects;
+pub mod outbound;
+mod outbox;
+pub mod page;
+pub mod resources;
+mod server;
+mod service;
+pub mod stage;
+pub mod telemetry;
+pub mod timers;
+
+pub use client::{Clients, ServiceChannel};
+pub use clock::Clock;
+pub use config::Config;
+pub use db::{Db, Tx};
+pub use error::{Error, Kind, Violation};
+pub use lifecycle::Lifecycle;
+pub use server::Addresses;
+pub use service::{
+    Context, Options, Parts, Running, Service, Task, block_on, install_crypto, main, principal, start, until_terminated,
+};

@@ -1,0 +1,173 @@
+//! The doors: gRPC (with gRPC-Web, CORS, health, reflection), HTTP, and the admin port.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, extract::State, http::StatusCode, response::IntoResponse as _, routing::get};
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+use tonic_health::{ServingStatus, server::health_reporter};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::{
+    Error, Kind,
+    auth::{AuthLayer, Authenticator},
+    config::ListenConfig,
+    db::Db,
+    lifecycle::Lifecycle,
+};
+
+/// Where the doors are.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// gRPC, gRPC-Web, reflection, health.
+    pub grpc: SocketAddr,
+    /// Webhooks, chat, pages.
+    pub http: SocketAddr,
+    /// `/livez`, `/readyz`, `/metrics`.
+    pub admin: SocketAddr,
+}
+
+/// Sockets, bound before any heavy work.
+pub(crate) struct Sockets {
+    grpc: TcpListener,
+    http: TcpListener,
+    admin: TcpListener,
+}
+
+impl Sockets {
+    pub(crate) async fn bind(config: &ListenConfig) -> Result<Self, Error> {
+        let bind = |what: &'static str, address: SocketAddr| async move {
+            TcpListener::bind(address).await.map_err(|e| {
+                Error::new(Kind::Precondition, format!("listen.{what} {address}: {e}; is something else running there?"))
+            })
+        };
+        Ok(Self {
+            grpc: bind("grpc", config.grpc).await?,
+            http: bind("http", config.http).await?,
+            admin: bind("admin", config.admin).await?,
+        })
+    }
+
+    pub(crate) fn addresses(&self) -> Result<Addresses, Error> {
+        let local = |listener: &TcpListener| listener.local_addr().map_err(|e| Error::internal(e));
+        Ok(Addresses { grpc: local(&self.grpc)?, http: local(&self.http)?, admin: local(&self.admin)? })
+    }
+
+    pub(crate) fn serve(
+        self,
+        doors: Doors,
+        lifecycle: &Lifecycle,
+    ) -> Result<(), Error> {
+        let Doors { routes, http, authenticator, cors_origins, databases } = doors;
+        let (health, health_service) = health_reporter();
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(trama_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .map_err(|e| Error::internal(e))?;
+        let grpc = tonic::transport::Server::builder()
+            .accept_http1(true)
+            .http2_keepalive_interval(Some(Duration::from_secs(20)))
+            .layer(cors(&cors_origins))
+            .layer(tonic_web::GrpcWebLayer::new())
+            .layer(AuthLayer::new(authenticator))
+            .add_routes(routes)
+            .add_service(health_service)
+            .add_service(reflection);
+        let stopping = lifecycle.stopping();
+        let incoming = tonic::transport::server::TcpIncoming::from(self.grpc).with_nodelay(Some(true));
+        lifecycle.spawn("grpc", async move {
+            grpc.serve_with_incoming_shutdown(incoming, stopping.cancelled_owned())
+                .await
+                .map_err(|e| Error::internal(e))
+        });
+
+        let stopping = lifecycle.stopping();
+        lifecycle.spawn("http", async move {
+            axum::serve(self.http, http.into_make_service_with_connect_info::<SocketAddr>())
+                .with_graceful_shutdown(stopping.cancelled_owned())
+                .await
+                .map_err(|e| Error::internal(e))
+        });
+
+        let readiness = Arc::new(Readiness { databases, lifecycle: lifecycle.clone() });
+        let admin = Router::new()
+            .route("/livez", get(|| async { "ok" }))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(|| async { crate::telemetry::metrics_handle().render() }))
+            .with_state(Arc::clone(&readiness));
+        let stopping = lifecycle.stopping();
+        lifecycle.spawn("admin", async move {
+            axum::serve(self.admin, admin)
+                .with_graceful_shutdown(stopping.cancelled_owned())
+                .await
+                .map_err(|e| Error::internal(e))
+        });
+
+        let (draining, stopping) = (lifecycle.draining(), lifecycle.stopping());
+        lifecycle.spawn("health", async move {
+            loop {
+                let ready = readiness.check().await.is_ok();
+                let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+                health.set_service_status("", status).await;
+                tokio::select! {
+                    () = stopping.cancelled() => return Ok(()),
+                    () = draining.cancelled(), if !draining.is_cancelled() => {}
+                    () = tokio::time::sleep(Duration::from_secs(5)) => {}
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+/// What stands behind the doors.
+pub(crate) struct Doors {
+    pub routes: Routes,
+    pub http: Router,
+    pub authenticator: Authenticator,
+    pub cors_origins: Vec<String>,
+    pub databases: Vec<Db>,
+}
+
+struct Readiness {
+    databases: Vec<Db>,
+    lifecycle: Lifecycle,
+}
+
+impl Readiness {
+    async fn check(&self) -> Result<(), Error> {
+        if self.lifecycle.draining().is_cancelled() {
+            return Err(Error::new(Kind::Unavailable, "draining"));
+        }
+        for db in &self.databases {
+            db.ping().await?;
+        }
+        let connected = self.databases.iter().all(|db| {
+            db.bus().client().connection_state() == async_nats::connection::State::Connected
+        });
+        if connected { Ok(()) } else { Err(Error::new(Kind::Unavailable, "NATS is not connected")) }
+    }
+}
+
+async fn readyz(State(readiness): State<Arc<Readiness>>) -> axum::response::Response {
+    match readiness.check().await {
+        Ok(()) => (StatusCode::OK, "ok").into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
+    }
+}
+
+/// gRPC-Web from browsers. Deny by default: without configured origins no browser is let in.
+fn cors(origins: &[String]) -> CorsLayer {
+    let allowed = if origins.iter().any(|o| o == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().filter_map(|o| o.parse().ok()))
+    };
+    let names = |list: &'static [&'static str]| list.iter().map(|n| http::HeaderName::from_static(n)).collect::<Vec<_>>();
+    CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([http::Method::POST])
+        .allow_headers(names(&["authorization", "content-type", "grpc-timeout", "x-grpc-web", "x-user-agent", "traceparent"]))
+        .expose_headers(names(&["grpc-status", "grpc-message", "grpc-status-details-bin"]))
+}

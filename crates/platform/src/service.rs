@@ -1,0 +1,388 @@
+//! The one wiring: a service says what it owns, serves and listens to; [`start`] runs one of them or all six.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use sqlx::migrate::Migrator;
+use tonic::service::{Routes, RoutesBuilder};
+
+use crate::{
+    Clock, Error, Kind,
+    auth::{Authenticator, Principal},
+    bus::{Bus, Stream},
+    client::Clients,
+    config::Config,
+    db::{Db, SchemaState},
+    leases,
+    lifecycle::{Lifecycle, terminated},
+    objects::Objects,
+    outbound::Outbound,
+    outbox,
+    resources::{Folder, ResourceStore, Secrets, Source},
+    server::{Addresses, Doors, Sockets},
+    stage::{Loop, Stage},
+    telemetry::Telemetry,
+    timers::{self, TimerHandler},
+};
+
+/// A part of the platform that is deployed on its own.
+#[async_trait]
+pub trait Service: Send + Sync + 'static {
+    /// Name, as in `services/`.
+    fn name(&self) -> &'static str;
+    /// Schema in PostgreSQL.
+    fn schema(&self) -> &'static str;
+    /// Migrations of that schema.
+    fn migrations(&self) -> &'static Migrator;
+    /// Builds what it serves and listens to.
+    async fn build(&self, context: Context) -> Result<Parts, Error>;
+}
+
+/// What a service is given.
+#[derive(Clone)]
+pub struct Context {
+    /// The whole configuration; `config.section(name)` is the service's own.
+    pub config: Arc<Config>,
+    /// Its database.
+    pub db: Db,
+    /// The bus.
+    pub bus: Bus,
+    /// Time and ids.
+    pub clock: Clock,
+    /// Resources in force.
+    pub resources: ResourceStore,
+    /// Values that resources name.
+    pub secrets: Secrets,
+    /// Attachments.
+    pub objects: Objects,
+    /// Calls to the outside.
+    pub outbound: Outbound,
+    /// Questions to other services.
+    pub clients: Clients,
+    /// Credentials, for doors that are not gRPC.
+    pub authenticator: Authenticator,
+    /// Tasks and shutdown.
+    pub lifecycle: Lifecycle,
+}
+
+/// A task that runs as long as the process: it ends when `lifecycle.stopping()` does.
+pub type Task = (&'static str, BoxFuture<'static, Result<(), Error>>);
+
+/// What a service serves and listens to.
+#[derive(Default)]
+pub struct Parts {
+    /// gRPC services.
+    pub grpc: RoutesBuilder,
+    /// HTTP routes; full paths, so that services share a port.
+    pub http: axum::Router,
+    /// What it listens to.
+    pub stages: Vec<Stage>,
+    /// Its delayed work.
+    pub timers: Option<Arc<dyn TimerHandler>>,
+    /// Further listeners and loops.
+    pub tasks: Vec<Task>,
+}
+
+/// How to start.
+#[derive(Default)]
+pub struct Options {
+    /// Bring schemas up to date first. Without it, a schema that is too old or too new is refused.
+    pub migrate: bool,
+    /// A clock that tests move.
+    pub clock: Option<Clock>,
+    /// Resources that tests hold in their hand instead of the configured folder.
+    pub resources: Option<ResourceStore>,
+}
+
+/// A running process.
+pub struct Running {
+    /// Where its doors are.
+    pub addresses: Addresses,
+    /// Its tasks.
+    pub lifecycle: Lifecycle,
+    /// Its databases, by service.
+    pub databases: Vec<(&'static str, Db)>,
+    /// Its bus.
+    pub bus: Bus,
+    /// Resources in force.
+    pub resources: ResourceStore,
+    /// Delayed work, by service.
+    timers: Vec<(Db, Arc<dyn TimerHandler>)>,
+    /// Durable consumers of this process.
+    consumers: Vec<(Stream, String)>,
+    drain: Duration,
+}
+
+/// Starts services in this process.
+///
+/// # Errors
+/// Says what is missing and how to mend it; nothing is left running.
+pub async fn start(services: &[Arc<dyn Service>], config: Config, options: Options) -> Result<Running, Error> {
+    install_crypto();
+    config.validate().map_err(|e| Error::new(Kind::Precondition, e.to_string()))?;
+    let clock = options.clock.clone().unwrap_or_else(Clock::system);
+    let lifecycle = Lifecycle::default();
+    match start_with(services, config, options, clock, &lifecycle).await {
+        Ok(running) => Ok(running),
+        Err(error) => {
+            lifecycle.stop();
+            Err(error)
+        }
+    }
+}
+
+async fn start_with(
+    services: &[Arc<dyn Service>],
+    config: Config,
+    options: Options,
+    clock: Clock,
+    lifecycle: &Lifecycle,
+) -> Result<Running, Error> {
+    let config = Arc::new(config);
+    let sockets = Sockets::bind(&config.listen).await?;
+    let addresses = sockets.addresses()?;
+    let bus = Bus::connect(&config.nats_url, &config.bus).await?;
+    let outbound = Outbound::new(&config.outbound)?;
+    let authenticator = Authenticator::start(&config.auth, clock.clone(), outbound.clone(), lifecycle).await?;
+    let clients = Clients::new(config.remotes.clone(), config.auth.service_key.clone(), authenticator.clone());
+    let resources = match options.resources {
+        Some(resources) => resources,
+        None => {
+            let folder = config.resources.dir.clone().map(|dir| Arc::new(Folder(dir)) as Arc<dyn Source>);
+            ResourceStore::start(folder, lifecycle)?
+        }
+    };
+    let objects = Objects::local(&config.objects.dir)?;
+    let secrets = Secrets::new(config.resources.secrets_dir.clone());
+
+    let mut databases = Vec::new();
+    for service in services {
+        let db = Db::connect(&config, service.schema(), bus.clone(), clock.clone()).await?;
+        prepare(&db, service.as_ref(), options.migrate).await?;
+        databases.push((service.name(), db));
+    }
+
+    let mut routes: Option<Routes> = None;
+    let mut http = axum::Router::new();
+    let mut all_timers = Vec::new();
+    let mut loops = Vec::new();
+    for (service, (name, db)) in services.iter().zip(&databases) {
+        let context = Context {
+            config: Arc::clone(&config),
+            db: db.clone(),
+            bus: bus.clone(),
+            clock: clock.clone(),
+            resources: resources.clone(),
+            secrets: secrets.clone(),
+            objects: objects.clone(),
+            outbound: outbound.clone(),
+            clients: clients.clone(),
+            authenticator: authenticator.clone(),
+            lifecycle: lifecycle.clone(),
+        };
+        let parts = service.build(context).await?;
+        tracing::debug!(service = name, "built");
+        let its_routes = parts.grpc.routes().into_axum_router();
+        routes = Some(match routes {
+            None => Routes::from(its_routes),
+            Some(routes) => Routes::from(routes.into_axum_router().merge(its_routes)),
+        });
+        http = http.merge(parts.http);
+        if let Some(handler) = parts.timers {
+            all_timers.push((db.clone(), handler));
+        }
+        for (task, future) in parts.tasks {
+            lifecycle.spawn(task, future);
+        }
+        loops.push((db.clone(), parts.stages));
+    }
+
+    let routes = routes.unwrap_or_default();
+    let mut consumers = Vec::new();
+    clients.set_local(routes.clone().into_axum_router());
+    for (db, stages) in loops {
+        outbox::start(&db, &config.stage, lifecycle);
+        if stages.is_empty() {
+            continue;
+        }
+        let held = leases::start(&db, &bus, lifecycle);
+        for stage in stages {
+            let durables = (0..bus.partitions()).map(|p| (stage.stream, format!("{}-{p}", stage.name)));
+            consumers.extend(durables);
+            let a_loop = Loop { stage, db: db.clone(), bus: bus.clone(), config: config.stage.clone() };
+            a_loop.start(lifecycle, &held);
+        }
+    }
+    for (db, handler) in &all_timers {
+        timers::start(db, Arc::clone(handler), lifecycle);
+    }
+    let doors = Doors {
+        routes,
+        http,
+        authenticator,
+        cors_origins: config.listen.cors_origins.clone(),
+        databases: databases.iter().map(|(_, db)| db.clone()).collect(),
+    };
+    sockets.serve(doors, lifecycle)?;
+    Ok(Running {
+        addresses,
+        lifecycle: lifecycle.clone(),
+        databases,
+        bus,
+        resources,
+        timers: all_timers,
+        consumers,
+        drain: Duration::from_secs(config.drain_seconds),
+    })
+}
+
+/// Brings a schema up to date, or refuses one that is not.
+async fn prepare(db: &Db, service: &dyn Service, migrate: bool) -> Result<(), Error> {
+    if migrate && db.schema_state(service.migrations()).await? != SchemaState::Ahead {
+        return db.migrate(service.migrations()).await;
+    }
+    match db.schema_state(service.migrations()).await? {
+        SchemaState::Current => Ok(()),
+        SchemaState::Behind => Err(Error::new(
+            Kind::Precondition,
+            format!("schema `{}` is older than this binary: run `trama migrate`", db.schema()),
+        )),
+        SchemaState::Ahead => Err(Error::new(
+            Kind::Precondition,
+            format!("schema `{}` is newer than this binary: start a newer one", db.schema()),
+        )),
+    }
+}
+
+impl Running {
+    /// Unready → drain → stop. `false` when something did not end in time.
+    pub async fn stop(self) -> bool {
+        self.lifecycle.begin_drain();
+        tokio::time::sleep(self.drain).await;
+        self.lifecycle.stop();
+        self.lifecycle.finished(Duration::from_secs(30)).await
+    }
+
+    /// Fires what is due now in every service, for whoever moves the clock. Returns whether there was anything.
+    ///
+    /// # Errors
+    /// When a dependency is away.
+    pub async fn fire_timers(&self) -> Result<bool, Error> {
+        let mut busy = false;
+        for (db, handler) in &self.timers {
+            busy |= timers::fire_due(db, handler.as_ref()).await? > 0;
+        }
+        Ok(busy)
+    }
+
+    /// Whether every message is worked in and every outbox is empty.
+    ///
+    /// # Errors
+    /// When a dependency is away.
+    pub async fn is_quiet(&self) -> Result<bool, Error> {
+        for (_, db) in &self.databases {
+            if outbox::remaining(db).await? > 0 {
+                return Ok(false);
+            }
+        }
+        for (stream, durable) in &self.consumers {
+            if self.bus.backlog(*stream, durable).await? != Some(0) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// `main` of a service binary: configuration, telemetry, run until SIGTERM, exit code.
+pub fn main(service: Arc<dyn Service>) -> std::process::ExitCode {
+    let name = service.name();
+    let mut arguments = std::env::args().skip(1);
+    let mut file = std::env::var_os("TRAMA_CONFIG").map(PathBuf::from);
+    let mut dump = false;
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--version" => {
+                println!("trama-{name} {}", env!("CARGO_PKG_VERSION"));
+                return std::process::ExitCode::SUCCESS;
+            }
+            "--dump-config" => dump = true,
+            "--config" => file = arguments.next().map(PathBuf::from),
+            "--help" | "-h" => {
+                println!("trama-{name} [--config FILE] [--dump-config] [--version]\n\nEverything else is configuration: file < TRAMA_ environment.");
+                return std::process::ExitCode::SUCCESS;
+            }
+            other => {
+                eprintln!("trama-{name}: unknown argument {other}; see --help");
+                return std::process::ExitCode::from(64);
+            }
+        }
+    }
+    let config = match Config::load(file.as_deref()) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("trama-{name}: {error}");
+            return std::process::ExitCode::from(78);
+        }
+    };
+    if dump {
+        println!("{}", config.dump());
+        return std::process::ExitCode::SUCCESS;
+    }
+    block_on(async move {
+        let telemetry = match Telemetry::init(&config.telemetry, name) {
+            Ok(telemetry) => telemetry,
+            Err(error) => {
+                eprintln!("trama-{name}: {error}");
+                return std::process::ExitCode::from(78);
+            }
+        };
+        let code = until_terminated(&[service], config, Options::default()).await;
+        telemetry.shutdown();
+        code
+    })
+}
+
+/// Runs services until SIGTERM or until a task dies.
+pub async fn until_terminated(services: &[Arc<dyn Service>], config: Config, options: Options) -> std::process::ExitCode {
+    let running = match start(services, config, options).await {
+        Ok(running) => running,
+        Err(error) => {
+            tracing::error!(detail = error.detail(), "cannot start");
+            return std::process::ExitCode::FAILURE;
+        }
+    };
+    let a = running.addresses;
+    tracing::info!(grpc = %a.grpc, http = %a.http, admin = %a.admin, "listening");
+    let lifecycle = running.lifecycle.clone();
+    tokio::select! {
+        () = terminated() => tracing::info!("draining"),
+        () = async { lifecycle.stopping().cancelled().await } => {}
+    }
+    let in_time = running.stop().await;
+    if lifecycle.failed() || !in_time { std::process::ExitCode::FAILURE } else { std::process::ExitCode::SUCCESS }
+}
+
+/// Runs a future on a runtime of the platform's making.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be made on any machine that runs us")
+        .block_on(future)
+}
+
+/// One TLS provider for the whole process; two in the graph would panic at the first handshake.
+pub fn install_crypto() {
+    // A second call finds it in place.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// The caller of a gRPC method, put there by the auth layer.
+///
+/// # Errors
+/// Never behind the layer; `Unauthenticated` otherwise.
+pub fn principal<T>(request: &tonic::Request<T>) -> Result<&Principal, tonic::Status> {
+    request.extensions().get::<Principal>().ok_or_else(|| tonic::Status::unauthenticated("no principal"))
+}

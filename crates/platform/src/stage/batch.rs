@@ -1,0 +1,165 @@
+//! One batch: together if it goes, one by one if one of them is bad.
+
+use std::{collections::HashSet, time::Duration};
+
+use async_nats::jetstream::{AckKind, Message};
+use trama_proto::ids::TenantId;
+use uuid::Uuid;
+
+use super::{DeadLetters, Envelope, Loop, put_back};
+use crate::{
+    Error,
+    bus::{ID_HEADER, Outgoing, TRACE_HEADER},
+    error::Verdict,
+};
+
+/// What a batch left to do after its commit.
+pub(super) struct Done {
+    pub outgoing: Vec<Outgoing>,
+    pub finished: Vec<Message>,
+}
+
+impl Loop {
+    pub(super) async fn work(&self, messages: Vec<Message>) -> Done {
+        let started = std::time::Instant::now();
+        let mut done = Done { outgoing: Vec::new(), finished: Vec::new() };
+        let mut good = Vec::with_capacity(messages.len());
+        for message in messages {
+            match envelope(&message) {
+                Ok(envelope) => good.push((envelope, message)),
+                Err(error) => self.set_aside(message, &error, &mut done).await,
+            }
+        }
+        let size = good.len();
+        if !good.is_empty() {
+            let (envelopes, messages): (Vec<_>, Vec<_>) = good.into_iter().unzip();
+            match self.together(&envelopes, &messages).await {
+                Ok(outgoing) => {
+                    done.outgoing = outgoing;
+                    done.finished.extend(messages);
+                }
+                Err(error) if envelopes.len() == 1 => {
+                    for (envelope, message) in envelopes.iter().zip(messages) {
+                        self.refused(envelope, message, &error, &mut done).await;
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(stage = self.stage.name, detail = error.detail(), "a batch failed; going one by one");
+                    self.one_by_one(envelopes, messages, &mut done).await;
+                }
+            }
+        }
+        metrics::counter!("trama_stage_messages_total", "stage" => self.stage.name).increment(size as u64);
+        metrics::histogram!("trama_stage_batch_seconds", "stage" => self.stage.name).record(started.elapsed().as_secs_f64());
+        done
+    }
+
+    /// One transaction for all. While a dependency is away the messages are held, not given back.
+    async fn together(&self, envelopes: &[Envelope], messages: &[Message]) -> Result<Vec<Outgoing>, Error> {
+        let mut pause = Duration::from_millis(self.config.backoff_ms);
+        loop {
+            match self.transact(envelopes).await {
+                Err(error) if error.kind().verdict() == Verdict::WaitAndRetry => {
+                    tracing::warn!(stage = self.stage.name, detail = error.detail(), "a dependency is away; holding the batch");
+                    for message in messages {
+                        let _ = message.ack_with(AckKind::Progress).await;
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(10));
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn transact(&self, envelopes: &[Envelope]) -> Result<Vec<Outgoing>, Error> {
+        let mut tx = self.db.system_tx().await?;
+        let ids: Vec<Uuid> = envelopes.iter().map(|e| e.id).collect();
+        let new: HashSet<Uuid> = sqlx::query_scalar(
+            "INSERT INTO inbox (consumer, message_id) SELECT $1, unnest($2::uuid[]) ON CONFLICT DO NOTHING RETURNING message_id",
+        )
+        .bind(self.stage.name)
+        .bind(&ids)
+        .fetch_all(tx.conn())
+        .await?
+        .into_iter()
+        .collect();
+        if new.len() == envelopes.len() {
+            self.stage.handler.handle(&mut tx, envelopes).await?;
+        } else {
+            let mut seen = HashSet::new();
+            let fresh: Vec<Envelope> =
+                envelopes.iter().filter(|e| new.contains(&e.id) && seen.insert(e.id)).cloned().collect();
+            let dropped = envelopes.len() - fresh.len();
+            metrics::counter!("trama_stage_duplicates_total", "stage" => self.stage.name).increment(dropped as u64);
+            if !fresh.is_empty() {
+                self.stage.handler.handle(&mut tx, &fresh).await?;
+            }
+        }
+        tx.commit_only().await
+    }
+
+    async fn one_by_one(&self, envelopes: Vec<Envelope>, messages: Vec<Message>, done: &mut Done) {
+        for (envelope, message) in envelopes.into_iter().zip(messages) {
+            let single = std::slice::from_ref(&envelope);
+            match self.together(single, std::slice::from_ref(&message)).await {
+                Ok(outgoing) => {
+                    done.outgoing.extend(outgoing);
+                    done.finished.push(message);
+                }
+                Err(error) => self.refused(&envelope, message, &error, done).await,
+            }
+        }
+    }
+
+    async fn refused(&self, envelope: &Envelope, message: Message, error: &Error, done: &mut Done) {
+        let attempts = message.info().map_or(1, |i| i.delivered);
+        let hopeless = error.kind().verdict() == Verdict::DeadLetter || attempts >= self.config.max_attempts;
+        if hopeless {
+            tracing::error!(
+                stage = self.stage.name, event = envelope.name, id = %envelope.id, attempts, detail = error.detail(),
+                "a message goes to the dead letters"
+            );
+            self.set_aside(message, error, done).await;
+        } else {
+            metrics::counter!("trama_stage_retries_total", "stage" => self.stage.name).increment(1);
+            let exponent = u32::try_from(attempts.clamp(1, 10) - 1).unwrap_or(0);
+            put_back(&message, Duration::from_millis(self.config.backoff_ms) * 2_u32.pow(exponent)).await;
+        }
+    }
+
+    async fn set_aside(&self, message: Message, error: &Error, done: &mut Done) {
+        match DeadLetters::new(self.bus.clone()).add(self.stage.name, &message, error).await {
+            Ok(()) => done.finished.push(message),
+            Err(failure) => {
+                tracing::warn!(stage = self.stage.name, detail = failure.detail(), "cannot reach the dead letters; trying again");
+                put_back(&message, Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+/// Reads subject and headers: `<prefix>.<stream>.<name>.<tenant>.<partition>`.
+pub(super) fn envelope(message: &Message) -> Result<Envelope, Error> {
+    let subject = message.subject.as_str();
+    let mut words = subject.rsplit('.');
+    let (_partition, tenant, name) = (words.next(), words.next(), words.next());
+    let (Some(tenant), Some(name)) = (tenant, name) else {
+        return Err(Error::invalid("subject", "has too few words"));
+    };
+    let tenant: TenantId = tenant.parse()?;
+    let headers = message.headers.as_ref();
+    let header = |name: &str| headers.and_then(|h| h.get(name)).map(|v| v.as_str());
+    let id = header(ID_HEADER)
+        .or_else(|| headers.and_then(|h| h.get(async_nats::header::NATS_MESSAGE_ID)).map(|v| v.as_str()))
+        .and_then(|id| Uuid::try_parse(id).ok())
+        .ok_or_else(|| Error::invalid("Nats-Msg-Id", "must be a UUID"))?;
+    Ok(Envelope {
+        id,
+        name: name.to_owned(),
+        tenant,
+        payload: message.payload.clone(),
+        trace: header(TRACE_HEADER).map(str::to_owned),
+        subject: subject.to_owned(),
+    })
+}

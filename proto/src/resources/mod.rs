@@ -1,0 +1,269 @@
+//! The kinds of `trama.dev/v1alpha1`: the same YAML in a cluster and in a folder.
+//!
+//! [`Resources::build`] validates documents as a whole, cross references included, and keeps the last good version
+//! of what became invalid. Where documents come from is the platform's business.
+
+mod kinds;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+pub use kinds::*;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::ids::TenantId;
+
+/// The only version so far.
+pub const API_VERSION: &str = "trama.dev/v1alpha1";
+
+/// A document before it is understood.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    /// Where it comes from, for messages: `examples/resources/channels.yaml#2`.
+    pub origin: String,
+    /// Its content.
+    pub content: Value,
+}
+
+/// What is wrong with a document.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{origin}: {resource}: {message}")]
+pub struct Problem {
+    /// Where the document comes from.
+    pub origin: String,
+    /// `Kind/name`, as far as known.
+    pub resource: String,
+    /// What is wrong and how to mend it.
+    pub message: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope {
+    api_version: String,
+    kind: String,
+    metadata: Metadata,
+    #[serde(default)]
+    spec: Value,
+}
+
+#[derive(Debug, Deserialize)]
+struct Metadata {
+    name: String,
+    /// The tenant.
+    namespace: TenantId,
+}
+
+/// The resources of one tenant, by name.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TenantResources {
+    /// Connections to providers.
+    pub channels: BTreeMap<String, Arc<ChannelSpec>>,
+    /// Where work waits.
+    pub queues: BTreeMap<String, Arc<QueueSpec>>,
+    /// Which work waits where.
+    pub routing_policies: BTreeMap<String, Arc<RoutingPolicySpec>>,
+    /// What customers are entitled to.
+    pub entitlements: BTreeMap<String, Arc<EntitlementSpec>>,
+    /// What customers want.
+    pub intents: BTreeMap<String, Arc<IntentSpec>>,
+    /// What is asked after a case.
+    pub surveys: BTreeMap<String, Arc<SurveySpec>>,
+    /// Texts with places to fill.
+    pub message_templates: BTreeMap<String, Arc<MessageTemplateSpec>>,
+    /// Tone of voice.
+    pub personas: BTreeMap<String, Arc<PersonaSpec>>,
+    /// Who is who.
+    pub matching_policies: BTreeMap<String, Arc<MatchingPolicySpec>>,
+}
+
+/// An immutable set of valid resources. A decision holds one and never mixes two.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Resources {
+    tenants: BTreeMap<TenantId, TenantResources>,
+}
+
+impl Resources {
+    /// Validates documents. What is invalid is left out, or kept as it was in `previous`, and reported.
+    pub fn build(documents: &[Document], previous: &Resources) -> (Resources, Vec<Problem>) {
+        let mut next = Resources::default();
+        let mut problems = Vec::new();
+        let mut seen = std::collections::BTreeSet::new();
+        for document in documents {
+            let label = label(&document.content);
+            let envelope: Envelope = match serde_json::from_value(document.content.clone()) {
+                Ok(envelope) => envelope,
+                Err(error) => {
+                    problems.push(problem(document, &label, error.to_string()));
+                    continue;
+                }
+            };
+            if envelope.api_version != API_VERSION {
+                let message = format!("apiVersion must be {API_VERSION}, is {}", envelope.api_version);
+                problems.push(problem(document, &label, message));
+                continue;
+            }
+            if !valid_name(&envelope.metadata.name) {
+                problems.push(problem(document, &label, "metadata.name must be 1 to 63 of a-z, 0-9, - and _".into()));
+                continue;
+            }
+            let key = (envelope.metadata.namespace.clone(), envelope.kind.clone(), envelope.metadata.name.clone());
+            if !seen.insert(key) {
+                problems.push(problem(document, &label, "stands twice: rename or remove one".into()));
+                continue;
+            }
+            if let Err(message) = next.insert(&envelope, previous) {
+                problems.push(problem(document, &label, message));
+            }
+        }
+        for (tenant, set) in &next.tenants {
+            problems.extend(set.dangling().into_iter().map(|(resource, message)| Problem {
+                origin: tenant.to_string(),
+                resource,
+                message,
+            }));
+        }
+        (next, problems)
+    }
+
+    /// The resources of a tenant; an unknown tenant has none.
+    pub fn tenant(&self, tenant: &TenantId) -> Option<&TenantResources> {
+        self.tenants.get(tenant)
+    }
+
+    /// All tenants that have resources.
+    pub fn tenants(&self) -> impl Iterator<Item = (&TenantId, &TenantResources)> {
+        self.tenants.iter()
+    }
+
+    fn insert(&mut self, envelope: &Envelope, previous: &Resources) -> Result<(), String> {
+        let tenant = &envelope.metadata.namespace;
+        let old = previous.tenants.get(tenant);
+        let set = self.tenants.entry(tenant.clone()).or_default();
+        let name = &envelope.metadata.name;
+        macro_rules! kinds {
+            ($($kind:literal => $field:ident,)*) => {
+                match envelope.kind.as_str() {
+                    $($kind => put(&mut set.$field, old.map(|o| &o.$field), name, &envelope.spec),)*
+                    other => Err(format!("unknown kind {other}; known kinds: {}", [$($kind),*].join(", "))),
+                }
+            };
+        }
+        kinds! {
+            "Channel" => channels,
+            "Queue" => queues,
+            "RoutingPolicy" => routing_policies,
+            "Entitlement" => entitlements,
+            "Intent" => intents,
+            "Survey" => surveys,
+            "MessageTemplate" => message_templates,
+            "Persona" => personas,
+            "MatchingPolicy" => matching_policies,
+        }
+    }
+}
+
+impl TenantResources {
+    /// References that lead nowhere.
+    fn dangling(&self) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        for (name, policy) in &self.routing_policies {
+            let used = policy.rules.iter().map(|r| &r.queue).chain([&policy.default_queue]);
+            for queue in used.filter(|q| !self.queues.contains_key(*q)) {
+                found.push((format!("RoutingPolicy/{name}"), format!("queue `{queue}` does not exist")));
+            }
+            for rule in &policy.rules {
+                for intent in rule.intents.iter().filter(|i| !self.intents.contains_key(*i)) {
+                    found.push((format!("RoutingPolicy/{name}"), format!("intent `{intent}` does not exist")));
+                }
+            }
+        }
+        let defaults = self.entitlements.values().filter(|e| e.default).count();
+        if defaults > 1 {
+            found.push(("Entitlement".into(), format!("{defaults} are marked default; one may be")));
+        }
+        found
+    }
+}
+
+fn put<T: DeserializeOwned + Validate>(
+    into: &mut BTreeMap<String, Arc<T>>,
+    previous: Option<&BTreeMap<String, Arc<T>>>,
+    name: &str,
+    spec: &Value,
+) -> Result<(), String> {
+    let parsed = serde_json::from_value::<T>(spec.clone())
+        .map_err(|e| format!("spec: {e}"))
+        .and_then(|spec| spec.validate().map(|()| spec));
+    match parsed {
+        Ok(spec) => {
+            into.insert(name.to_owned(), Arc::new(spec));
+            Ok(())
+        }
+        Err(message) => match previous.and_then(|p| p.get(name)) {
+            Some(last_good) => {
+                into.insert(name.to_owned(), Arc::clone(last_good));
+                Err(format!("{message} (the last good version stays in force)"))
+            }
+            None => Err(message),
+        },
+    }
+}
+
+fn label(content: &Value) -> String {
+    let text = |pointer| content.pointer(pointer).and_then(Value::as_str).unwrap_or("?").to_owned();
+    format!("{}/{}", text("/kind"), text("/metadata/name"))
+}
+
+fn problem(document: &Document, label: &str, message: String) -> Problem {
+    Problem { origin: document.origin.clone(), resource: label.to_owned(), message }
+}
+
+fn valid_name(name: &str) -> bool {
+    (1..=63).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn queue(seconds: i64) -> Document {
+        Document {
+            origin: "test".into(),
+            content: json!({
+                "apiVersion": API_VERSION, "kind": "Queue",
+                "metadata": {"name": "care", "namespace": "acme"},
+                "spec": {"serviceLevel": {"targetSeconds": seconds, "goal": 0.8}}
+            }),
+        }
+    }
+
+    #[test]
+    fn an_invalid_version_never_replaces_the_last_good_one() {
+        let (good, problems) = Resources::build(&[queue(60)], &Resources::default());
+        assert_eq!(problems, []);
+        let (kept, problems) = Resources::build(&[queue(-1)], &good);
+        assert_eq!(problems.len(), 1);
+        assert_eq!(kept, good);
+    }
+
+    #[test]
+    fn unknown_fields_and_kinds_are_named() {
+        let mut document = queue(60);
+        document.content["spec"]["colour"] = json!("red");
+        let (_, problems) = Resources::build(&[document.clone()], &Resources::default());
+        assert!(problems[0].message.contains("colour"), "{problems:?}");
+        document.content["kind"] = json!("Queueue");
+        let (_, problems) = Resources::build(&[document], &Resources::default());
+        assert!(problems[0].message.contains("known kinds"), "{problems:?}");
+    }
+
+    #[test]
+    fn a_duplicate_is_refused() {
+        let (_, problems) = Resources::build(&[queue(60), queue(61)], &Resources::default());
+        assert!(problems[0].message.contains("twice"));
+    }
+}
