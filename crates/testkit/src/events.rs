@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
-use prost::Message as _;
 use trama_platform::bus::Stream;
 use trama_proto::events::Event;
 
