@@ -240,6 +240,21 @@ impl Bus {
     }
 }
 
+/// Removes the streams of a prefix, for tools that make one for themselves.
+///
+/// # Errors
+/// When JetStream cannot be reached.
+pub async fn remove_streams(url: &str, config: &BusConfig) -> Result<(), Error> {
+    let client = async_nats::connect(url).await.map_err(|e| Error::unavailable("NATS", e))?;
+    let jetstream = jetstream::new(client);
+    for stream in Stream::ALL {
+        let name = format!("{}_{}", config.prefix, stream.word()).to_uppercase();
+        // One that is not there is as removed as it gets.
+        let _ = jetstream.delete_stream(name).await;
+    }
+    Ok(())
+}
+
 fn to_publish(message: &Outgoing) -> PublishMessage {
     let mut headers = HeaderMap::new();
     headers.insert(async_nats::header::NATS_MESSAGE_ID, message.id.to_string());

@@ -147,6 +147,8 @@ fn tenant_claim() -> String {
 pub struct ResourcesConfig {
     /// Folder of YAML files, watched.
     pub dir: Option<PathBuf>,
+    /// Values for `${NAME}` in them, before the environment's.
+    pub variables: std::collections::BTreeMap<String, String>,
     /// Folder of secrets: `<namespace>/<name>/<key>`.
     pub secrets_dir: Option<PathBuf>,
 }

@@ -24,18 +24,24 @@ pub trait Source: Send + Sync + 'static {
     fn read(&self) -> Result<Vec<Document>, Error>;
 }
 
-/// A folder of YAML files, read recursively. `${NAME}` and `${NAME:-default}` are taken from the environment.
-pub struct Folder(pub PathBuf);
+/// A folder of YAML files, read recursively. `${NAME}` and `${NAME:-default}` are taken from `variables`, then from
+/// the environment.
+pub struct Folder {
+    /// Where the files lie.
+    pub dir: PathBuf,
+    /// Values that go before the environment's.
+    pub variables: std::collections::BTreeMap<String, String>,
+}
 
 impl Source for Folder {
     fn read(&self) -> Result<Vec<Document>, Error> {
         let mut files = Vec::new();
-        list(&self.0, &mut files).map_err(|e| unreadable(&self.0, &e.to_string()))?;
+        list(&self.dir, &mut files).map_err(|e| unreadable(&self.dir, &e.to_string()))?;
         files.sort();
         let mut documents = Vec::new();
         for file in files {
             let text = std::fs::read_to_string(&file).map_err(|e| unreadable(&file, &e.to_string()))?;
-            let text = expand(&text).map_err(|e| unreadable(&file, &e))?;
+            let text = expand(&text, &self.variables).map_err(|e| unreadable(&file, &e))?;
             for (number, document) in serde_norway::Deserializer::from_str(&text).enumerate() {
                 let content = serde_json::Value::deserialize(document).map_err(|e| unreadable(&file, &e.to_string()))?;
                 if !content.is_null() {
@@ -63,7 +69,7 @@ fn list(dir: &Path, into: &mut Vec<PathBuf>) -> std::io::Result<()> {
     Ok(())
 }
 
-fn expand(text: &str) -> Result<String, String> {
+fn expand(text: &str, variables: &std::collections::BTreeMap<String, String>) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("${") {
@@ -74,10 +80,10 @@ fn expand(text: &str) -> Result<String, String> {
             Some((name, default)) => (name, Some(default)),
             None => (&inner[..end], None),
         };
-        match (std::env::var(name), default) {
-            (Ok(value), _) => out.push_str(&value),
-            (Err(_), Some(default)) => out.push_str(default),
-            (Err(_), None) => return Err(format!("variable {name} is not set; set it or write ${{{name}:-default}}")),
+        match (variables.get(name).cloned().or_else(|| std::env::var(name).ok()), default) {
+            (Some(value), _) => out.push_str(&value),
+            (None, Some(default)) => out.push_str(default),
+            (None, None) => return Err(format!("variable {name} is not set; set it or write ${{{name}:-default}}")),
         }
         rest = &inner[end + 1..];
     }
@@ -199,8 +205,10 @@ impl Secrets {
 mod tests {
     #[test]
     fn variables_are_expanded_with_defaults() {
-        assert_eq!(super::expand("a ${NO_SUCH_VARIABLE_1:-b} c"), Ok("a b c".to_owned()));
-        assert!(super::expand("${NO_SUCH_VARIABLE_1}").is_err());
-        assert!(super::expand("${open").is_err());
+        let variables = [("KNOWN".to_owned(), "k".to_owned())].into();
+        let expand = |text| super::expand(text, &variables);
+        assert_eq!(expand("a ${NO_SUCH_VARIABLE_1:-b} ${KNOWN:-x}"), Ok("a b k".to_owned()));
+        assert!(expand("${NO_SUCH_VARIABLE_1}").is_err());
+        assert!(expand("${open").is_err());
     }
 }

@@ -149,7 +149,9 @@ async fn start_with(
     let resources = match options.resources {
         Some(resources) => resources,
         None => {
-            let folder = config.resources.dir.clone().map(|dir| Arc::new(Folder(dir)) as Arc<dyn Source>);
+            let folder = config.resources.dir.clone().map(|dir| {
+                Arc::new(Folder { dir, variables: config.resources.variables.clone() }) as Arc<dyn Source>
+            });
             ResourceStore::start(folder, lifecycle)?
         }
     };

@@ -1,0 +1,325 @@
+//! `trama run`: everything on this machine, and a story through the real doors.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use sqlx::{Connection as _, PgConnection};
+use trama_platform::{Config, Options, Running, auth::DevIssuer, lifecycle::terminated, telemetry::Telemetry};
+use trama_sandbox::{Accounts, Callbacks, ReceiptOrder, ReceiptPlan, Sandbox, TwilioAccount, WhatsAppAccount};
+
+use super::detail;
+use crate::{
+    dev::{self, DevSecrets},
+    services,
+    story::{self, Doors, Manner, World},
+};
+
+/// The tenant of the examples.
+const TENANT: &str = "acme";
+/// Ids of the example channels at their providers.
+const PHONE_NUMBER_ID: &str = "106540352242922";
+const TWILIO_ACCOUNT: &str = "AC5ef872f6da5a21de157d80997a64bd33";
+
+/// Run everything on this machine with provider stand-ins, and play a story through the real doors.
+#[derive(Args)]
+pub struct Run {
+    /// Which story: a name in the examples, or `none` to serve only.
+    #[arg(long, default_value = "anna")]
+    story: String,
+    /// Stop after the story; the exit code says whether every check held.
+    #[arg(long)]
+    once: bool,
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    manner: MannerArgs,
+}
+
+/// Play a story file once, or check it.
+#[derive(Subcommand)]
+pub enum StoryCommand {
+    /// Play it against services started for it, check every `expect`, exit.
+    Play {
+        /// The file.
+        file: PathBuf,
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        manner: MannerArgs,
+    },
+    /// Say whether the file can be understood.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// Where things lie.
+#[derive(Args, Clone)]
+pub struct Place {
+    /// Folder with `resources/`, `stories/`, `knowledge/`.
+    #[arg(long, default_value = "examples")]
+    examples: PathBuf,
+    /// Folder for keys, secrets and objects.
+    #[arg(long, env = "TRAMA_DEV_DIR", default_value = ".dev")]
+    dev_dir: PathBuf,
+}
+
+/// How providers behave.
+#[derive(Args, Clone)]
+pub struct MannerArgs {
+    /// Send every delivery and every receipt this many times.
+    #[arg(long, default_value_t = 1)]
+    copies: u32,
+    /// Call events and receipts come in reverse order.
+    #[arg(long)]
+    disorder: bool,
+}
+
+impl From<MannerArgs> for Manner {
+    fn from(args: MannerArgs) -> Self {
+        Self { copies: args.copies.max(1), disorder: args.disorder }
+    }
+}
+
+impl Run {
+    pub async fn execute(self) -> anyhow::Result<ExitCode> {
+        let file = (self.story != "none")
+            .then(|| self.place.examples.join("stories").join(format!("{}.yaml", self.story)));
+        start(file, self.once, &self.place, self.manner.into()).await
+    }
+}
+
+impl StoryCommand {
+    pub async fn execute(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Play { file, place, manner } => start(Some(file), true, &place, manner.into()).await,
+            Self::Check { file } => {
+                let script = story::Script::read(&file)?;
+                println!("{}: {} steps, {} checks", file.display(), script.steps.len(), script.checks());
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+async fn start(file: Option<PathBuf>, once: bool, place: &Place, manner: Manner) -> anyhow::Result<ExitCode> {
+    let script = file.as_deref().map(story::Script::read).transpose()?;
+    let began = Instant::now();
+    let mut config = Config::load(None).context("start with `make run`, which brings PostgreSQL and NATS up")?;
+    if std::env::var_os("RUST_LOG").is_none() && config.telemetry.log_filter == "info" {
+        config.telemetry.log_filter = "warn".into();
+    }
+    let telemetry = Telemetry::init(&config.telemetry, "all").map_err(detail)?;
+    // A story is told from its beginning: in a database and streams of its own, made anew each time.
+    let own = if script.is_some() { Some(Own::make(&mut config).await?) } else { None };
+
+    let secrets = DevSecrets::of(&place.dev_dir, TENANT);
+    config.objects.dir = place.dev_dir.join("objects");
+    config.outbound.allow_addresses.push(std::net::IpAddr::from([127, 0, 0, 1]));
+    config.resources.dir = Some(place.examples.join("resources"));
+    let issuer = dev::trust(&mut config, &place.dev_dir)?;
+    config.listen.grpc = dev::free_address(8080)?;
+    config.listen.http = dev::free_address(8081)?;
+    config.listen.admin = dev::free_address(8082)?;
+    if config.listen.cors_origins.is_empty() {
+        config.listen.cors_origins.push("https://shop.acme.example".into());
+    }
+    let smtp = dev::free_address(2525)?;
+    config.services.insert("ingest".into(), serde_json::json!({"smtp_listen": smtp.to_string()}));
+
+    let sandbox = sandbox(&secrets, config.listen.http, &manner, 0, 0).await?;
+    let variables = &mut config.resources.variables;
+    variables.insert("SANDBOX_URL".into(), sandbox.base_url().into());
+    variables.insert("SANDBOX_SMTP".into(), sandbox.smtp_addr().to_string());
+    variables.insert("PUBLIC_URL".into(), format!("http://{}", config.listen.http));
+
+    let options = Options { migrate: true, ..Options::default() };
+    let running = trama_platform::start(&services::all(), config.clone(), options).await.map_err(detail)?;
+    story::print::doors(&running.addresses, smtp, &sandbox, began.elapsed());
+
+    let mut held = true;
+    if let (Some(script), Some(file)) = (&script, &file) {
+        held = play(script, file, &running, &issuer, &secrets, sandbox.clone_handle(), smtp, manner).await?;
+    }
+    if !once {
+        println!("\nEverything stays up. Ctrl-C stops it.");
+        let lifecycle = running.lifecycle.clone();
+        tokio::select! {
+            () = terminated() => println!("\nStopping …"),
+            () = async { lifecycle.stopping().cancelled().await } => held = false,
+        }
+    }
+    let clean = running.stop().await;
+    sandbox.stop().await;
+    if let (Some(own), true) = (own, once) {
+        own.remove().await;
+    }
+    telemetry.shutdown();
+    Ok(if held && clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[expect(clippy::too_many_arguments, reason = "the one place where everything a story needs comes together")]
+async fn play(
+    script: &story::Script,
+    file: &Path,
+    running: &Running,
+    issuer: &DevIssuer,
+    secrets: &DevSecrets,
+    sandbox: std::sync::Arc<Sandbox>,
+    smtp: std::net::SocketAddr,
+    manner: Manner,
+) -> anyhow::Result<bool> {
+    let doors = Doors {
+        grpc: running.addresses.grpc,
+        http: running.addresses.http,
+        smtp,
+        whatsapp_secret: secrets.get("whatsapp", "app-secret")?,
+        phone_number_id: PHONE_NUMBER_ID.into(),
+        twilio_account: TWILIO_ACCOUNT.into(),
+        twilio_token: secrets.get("twilio", "auth-token")?,
+        chat_secret: secrets.get("chat", "login-secret")?,
+    };
+    let folder = file.parent().unwrap_or(Path::new(".")).to_owned();
+    let mut world = World::new(script, folder, doors, issuer, sandbox, manner).await?;
+    story::play(script, &mut world).await
+}
+
+/// A stand-in that calls us back, with the secrets that our channels have.
+async fn sandbox(
+    secrets: &DevSecrets,
+    http: std::net::SocketAddr,
+    manner: &Manner,
+    port: u16,
+    smtp_port: u16,
+) -> anyhow::Result<SharedSandbox> {
+    secrets.get("whatsapp", "verify-token")?;
+    let callbacks = Callbacks {
+        whatsapp: Some(format!("http://{http}/webhooks/{TENANT}/whatsapp")),
+        twilio: Some(format!("http://{http}/webhooks/{TENANT}/phone")),
+    };
+    let config = trama_sandbox::Config {
+        listen: ([127, 0, 0, 1], port).into(),
+        smtp_listen: ([127, 0, 0, 1], smtp_port).into(),
+        accounts: Accounts {
+            whatsapp: Some(WhatsAppAccount {
+                phone_number_id: PHONE_NUMBER_ID.into(),
+                display_phone_number: "390212345678".into(),
+                waba_id: "102290129340398".into(),
+                access_token: secrets.get("whatsapp", "access-token")?,
+                app_secret: secrets.get("whatsapp", "app-secret")?,
+                callback_url: String::new(),
+            }),
+            twilio: Some(TwilioAccount {
+                account_sid: TWILIO_ACCOUNT.into(),
+                auth_token: secrets.get("twilio", "auth-token")?,
+                status_callback_url: None,
+            }),
+        },
+        receipts: ReceiptPlan {
+            copies: manner.copies,
+            order: if manner.disorder { ReceiptOrder::Reversed } else { ReceiptOrder::InOrder },
+            ..ReceiptPlan::default()
+        },
+    };
+    let sandbox = Sandbox::start(config).await.context("the provider stand-in")?;
+    sandbox.set_callbacks(callbacks);
+    Ok(SharedSandbox(std::sync::Arc::new(sandbox)))
+}
+
+/// The stand-in, held by the run and by the story's world.
+struct SharedSandbox(std::sync::Arc<Sandbox>);
+
+impl std::ops::Deref for SharedSandbox {
+    type Target = Sandbox;
+
+    fn deref(&self) -> &Sandbox {
+        &self.0
+    }
+}
+
+impl SharedSandbox {
+    fn clone_handle(&self) -> std::sync::Arc<Sandbox> {
+        std::sync::Arc::clone(&self.0)
+    }
+
+    async fn stop(self) {
+        if let Ok(sandbox) = std::sync::Arc::try_unwrap(self.0) {
+            sandbox.stop().await;
+        }
+    }
+}
+
+/// A database and streams that one story has for itself.
+struct Own {
+    admin_url: String,
+    database: String,
+    nats_url: String,
+}
+
+impl Own {
+    async fn make(config: &mut Config) -> anyhow::Result<Self> {
+        let admin_url = config.database_url.clone();
+        let mut admin = PgConnection::connect(&admin_url).await.context("PostgreSQL")?;
+        let stale: Vec<String> = sqlx::query_scalar(
+            "SELECT datname FROM pg_database WHERE datname LIKE 'trama\\_story\\_%' AND datdba = (SELECT oid FROM pg_roles WHERE rolname = current_user)
+             AND NOT EXISTS (SELECT 1 FROM pg_stat_activity a WHERE a.datname = pg_database.datname)",
+        )
+        .fetch_all(&mut admin)
+        .await?;
+        let database = format!("trama_story_{}", &trama_platform::Clock::system().new_id().simple().to_string()[20..]);
+        let made = Self { admin_url, database, nats_url: config.nats_url.clone() };
+        for old in stale {
+            Self { database: old, admin_url: made.admin_url.clone(), nats_url: made.nats_url.clone() }.remove().await;
+        }
+        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {}", made.database))).execute(&mut admin).await?;
+        let mut url = url::Url::parse(&config.database_url)?;
+        url.set_path(&made.database);
+        config.database_url = url.into();
+        config.bus.prefix = made.database.clone();
+        Ok(made)
+    }
+
+    async fn remove(self) {
+        if let Ok(mut admin) = PgConnection::connect(&self.admin_url).await {
+            let drop = sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.database));
+            let _ = sqlx::query(drop).execute(&mut admin).await;
+        }
+        let bus = trama_platform::config::BusConfig { prefix: self.database, ..Default::default() };
+        let _ = tokio::time::timeout(Duration::from_secs(3), trama_platform::bus::remove_streams(&self.nats_url, &bus)).await;
+    }
+}
+
+/// Run the provider stand-in alone: Graph, Twilio and an SMTP sink on loopback.
+#[derive(Args)]
+pub struct SandboxArgs {
+    /// Port of the HTTP APIs.
+    #[arg(long, default_value_t = 9090)]
+    port: u16,
+    /// Port of the SMTP sink.
+    #[arg(long, default_value_t = 2526)]
+    smtp_port: u16,
+    /// Where the platform's HTTP door is, for receipts.
+    #[arg(long, default_value = "127.0.0.1:8081")]
+    callback: std::net::SocketAddr,
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    manner: MannerArgs,
+}
+
+impl SandboxArgs {
+    pub async fn execute(self) -> anyhow::Result<ExitCode> {
+        let secrets = DevSecrets::of(&self.place.dev_dir, TENANT);
+        let sandbox = sandbox(&secrets, self.callback, &self.manner.into(), self.port, self.smtp_port).await?;
+        println!("Graph and Twilio at {}, SMTP sink at {}; Ctrl-C stops.", sandbox.base_url(), sandbox.smtp_addr());
+        terminated().await;
+        sandbox.stop().await;
+        Ok(ExitCode::SUCCESS)
+    }
+}

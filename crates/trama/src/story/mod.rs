@@ -1,0 +1,52 @@
+//! A story: people, agents, and what happens between them, played through the real doors and checked.
+
+mod actions;
+mod chat;
+mod checks;
+mod desk;
+pub mod print;
+mod script;
+mod world;
+
+pub use script::Script;
+pub use world::{Doors, Manner, World};
+
+/// Plays every step; `false` when a check did not hold.
+pub async fn play(script: &Script, world: &mut World) -> anyhow::Result<bool> {
+    print::title(&script.title);
+    world.publish_knowledge(script).await?;
+    let mut failed = 0;
+    let mut held = 0;
+    for (number, step) in script.steps.iter().enumerate() {
+        print::step(number + 1, step.tell.as_deref());
+        let done = match world.perform(&step.action).await {
+            Ok(done) => done,
+            Err(error) => {
+                print::failed(&format!("{error:#}"));
+                return Ok(false);
+            }
+        };
+        for line in done {
+            print::action(&line);
+        }
+        for check in &step.expect {
+            match world.check(check).await {
+                Ok(line) => {
+                    held += 1;
+                    print::held(&line);
+                }
+                Err(error) => {
+                    failed += 1;
+                    print::failed(&format!("{error:#}"));
+                }
+            }
+        }
+        if failed > 0 {
+            // What follows rests on what did not hold.
+            break;
+        }
+    }
+    print::summary(world, script).await?;
+    print::verdict(held, failed);
+    Ok(failed == 0)
+}
