@@ -14,8 +14,6 @@ ARGS ?=
 
 # rustup's home, for shells that have not read ~/.profile yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
-# Queries are checked against .sqlx/, so that a build needs no database.
-export SQLX_OFFLINE ?= true
 
 # Where cargo builds: $CARGO_TARGET_DIR, its config file, or target/.
 TARGET_DIR = $(shell cargo metadata --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')

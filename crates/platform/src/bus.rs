@@ -91,7 +91,32 @@ impl Bus {
         for stream in Stream::ALL {
             bus.ensure(stream).await?;
         }
+        bus.check_sync_interval().await;
         Ok(bus)
+    }
+
+    /// Says so when a single server syncs less often than `Durability::Interval` promises.
+    #[expect(clippy::disallowed_methods, reason = "the monitoring address is our own infrastructure, not the outside")]
+    async fn check_sync_interval(&self) {
+        let (Some(monitor), Durability::Interval) = (&self.config.monitor_url, self.config.durability) else { return };
+        let asked = async {
+            let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
+            client.get(format!("{monitor}/jsz?config=true")).send().await?.json::<serde_json::Value>().await
+        };
+        match asked.await {
+            Ok(answer) => {
+                let always = answer["config"]["sync_always"].as_bool().unwrap_or(false);
+                // Nanoseconds; the server's default is two minutes.
+                let interval = answer["config"]["sync_interval"].as_u64().unwrap_or(120_000_000_000);
+                if !always && interval > 100_000_000 {
+                    tracing::warn!(
+                        sync_interval_ms = interval / 1_000_000,
+                        "nats-server syncs less often than bus.durability promises: set `sync_interval: 100ms`; a power loss may take more than acknowledged"
+                    );
+                }
+            }
+            Err(error) => tracing::warn!(%error, "bus.monitor_url does not answer: sync_interval is unchecked"),
+        }
     }
 
     async fn ensure(&self, stream: Stream) -> Result<(), Error> {

@@ -56,6 +56,9 @@ pub struct BusConfig {
     pub retention_days: u64,
     /// What a provider's 2xx promises; the start warns when a stream is weaker.
     pub durability: Durability,
+    /// The server's monitoring address, such as `http://127.0.0.1:8222`: lets the start check `sync_interval`, which
+    /// a client cannot see otherwise.
+    pub monitor_url: Option<String>,
 }
 
 /// What a PubAck is worth.
@@ -226,6 +229,7 @@ impl Default for BusConfig {
             replicas: 1,
             retention_days: 7,
             durability: Durability::Interval,
+            monitor_url: None,
         }
     }
 }

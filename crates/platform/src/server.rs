@@ -14,6 +14,7 @@ use crate::{
     config::ListenConfig,
     db::Db,
     lifecycle::Lifecycle,
+    telemetry::{SeeLayer, see_http},
 };
 
 /// Where the doors are.
@@ -69,6 +70,7 @@ impl Sockets {
             .accept_http1(true)
             .http2_keepalive_interval(Some(Duration::from_secs(20)))
             .layer(cors(&cors_origins))
+            .layer(SeeLayer)
             .layer(tonic_web::GrpcWebLayer::new())
             .layer(AuthLayer::new(authenticator))
             .add_routes(routes)
@@ -84,6 +86,7 @@ impl Sockets {
 
         let stopping = lifecycle.stopping();
         lifecycle.spawn("http", async move {
+            let http = http.layer(axum::middleware::from_fn(see_http));
             axum::serve(self.http, http.into_make_service_with_connect_info::<SocketAddr>())
                 .with_graceful_shutdown(stopping.cancelled_owned())
                 .await

@@ -1,6 +1,13 @@
 //! Logs for people or collectors, metrics for Prometheus, traces over OTLP that cross the bus in message headers.
 
-use std::sync::OnceLock;
+mod layer;
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
+
+pub(crate) use layer::{SeeLayer, see_http};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use opentelemetry::{
@@ -22,6 +29,9 @@ use crate::{
     bus::TRACE_HEADER,
     config::{LogFormat, TelemetryConfig},
 };
+
+/// Whether spans leave this process; without a collector none are made for messages.
+static TRACED: AtomicBool = AtomicBool::new(false);
 
 static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
 
@@ -50,6 +60,7 @@ impl Telemetry {
             None => None,
             Some(endpoint) => Some(provider(endpoint, config.sample_ratio, service)?),
         };
+        TRACED.store(traces.is_some(), Ordering::Relaxed);
         global::set_text_map_propagator(TraceContextPropagator::new());
         let otel = traces.as_ref().map(|provider| {
             tracing_opentelemetry::layer().with_tracer(provider.tracer("trama")).with_filter(EnvFilter::new("info"))
@@ -124,9 +135,28 @@ impl Extractor for From<'_> {
 
 /// The `traceparent` of the span we are in, if it is traced.
 pub fn current_trace() -> Option<String> {
+    trace_of(&tracing::Span::current())
+}
+
+fn trace_of(span: &tracing::Span) -> Option<String> {
+    if !TRACED.load(Ordering::Relaxed) {
+        return None;
+    }
     let mut found = One(None);
-    TraceContextPropagator::new().inject_context(&tracing::Span::current().context(), &mut found);
+    TraceContextPropagator::new().inject_context(&span.context(), &mut found);
     found.0
+}
+
+/// A span for working in a message, child of whoever published it; and the `traceparent` that what it publishes
+/// carries on. `None` when nobody collects traces.
+pub(crate) fn message_span(stage: &'static str, event: &str, trace: Option<&str>) -> Option<(tracing::Span, Option<String>)> {
+    if !TRACED.load(Ordering::Relaxed) {
+        return None;
+    }
+    let span = tracing::info_span!("event", otel.name = format!("event.{event}.handle"), otel.kind = "consumer", stage);
+    follow(&span, trace);
+    let carried = trace_of(&span);
+    Some((span, carried))
 }
 
 /// The context that a `traceparent` names.

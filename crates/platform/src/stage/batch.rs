@@ -11,6 +11,7 @@ use crate::{
     Error,
     bus::{ID_HEADER, Outgoing, TRACE_HEADER},
     error::Verdict,
+    telemetry::message_span,
 };
 
 /// What a batch left to do after its commit.
@@ -32,7 +33,15 @@ impl Loop {
         }
         let size = good.len();
         if !good.is_empty() {
-            let (envelopes, messages): (Vec<_>, Vec<_>) = good.into_iter().unzip();
+            let (mut envelopes, messages): (Vec<_>, Vec<_>) = good.into_iter().unzip();
+            // One span per message, open until its batch is committed; it links into the trace it came with.
+            let mut spans = Vec::new();
+            for envelope in &mut envelopes {
+                if let Some((span, trace)) = message_span(self.stage.name, &envelope.name, envelope.trace.as_deref()) {
+                    envelope.trace = trace;
+                    spans.push(span);
+                }
+            }
             match self.together(&envelopes, &messages).await {
                 Ok(outgoing) => {
                     done.outgoing = outgoing;

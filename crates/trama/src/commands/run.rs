@@ -115,6 +115,7 @@ async fn start(file: Option<PathBuf>, once: bool, place: &Place, manner: Manner)
     if std::env::var_os("RUST_LOG").is_none() && config.telemetry.log_filter == "info" {
         config.telemetry.log_filter = "warn".into();
     }
+    config.bus.monitor_url = config.bus.monitor_url.or_else(|| std::env::var("TRAMA_NATS_MONITOR_URL").ok());
     let telemetry = Telemetry::init(&config.telemetry, "all").map_err(detail)?;
     // A story is told from its beginning: in a database and streams of its own, made anew each time.
     let own = if script.is_some() { Some(Own::make(&mut config).await?) } else { None };

@@ -1,7 +1,8 @@
 //! Every method of the contract refuses whoever must not call it. Read from the descriptors, so that a new method
 //! is covered at once.
 
-use tonic::{Code, codec::ProstCodec, metadata::MetadataValue, transport::Channel};
+use tonic::{Code, metadata::MetadataValue, transport::Channel};
+use tonic_prost::ProstCodec;
 use trama_testkit::TestApp;
 
 async fn call(channel: &Channel, path: &str, token: Option<&str>) -> Code {
