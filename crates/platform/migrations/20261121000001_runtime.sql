@@ -44,12 +44,6 @@ CREATE TABLE requests (
 );
 CREATE INDEX requests_created_at ON requests (created_at);
 
--- Replicas that are alive, so that they share the partitions fairly.
-CREATE TABLE replicas (
-    replica uuid        NOT NULL PRIMARY KEY,
-    seen_at timestamptz NOT NULL DEFAULT now()
-);
-
 -- Shuts a table to other tenants: rows are seen and written only by a transaction that has set `trama.tenant`
 -- to their tenant, or to `*` (stages, timers and sweepers, which work for all).
 CREATE FUNCTION isolate_tenants(target regclass) RETURNS void LANGUAGE plpgsql AS $$

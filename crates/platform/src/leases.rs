@@ -1,12 +1,12 @@
 //! One active puller per partition: a session lock in PostgreSQL, gone at once when its process dies.
 //!
-//! Replicas share the partitions fairly: each takes at most `ceil(partitions / live replicas)`.
+//! Replicas share the partitions fairly: each takes at most `ceil(partitions / live replicas)`. A replica lives as long
+//! as the shared lock that its session holds: PostgreSQL counts them for us, and forgets the dead at once.
 
 use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use crate::{Error, bus::Bus, db::Db, lifecycle::Lifecycle};
 
@@ -15,7 +15,7 @@ const BEAT: Duration = Duration::from_secs(1);
 /// Starts holding partitions; the receiver shows which are held now.
 pub(crate) fn start(db: &Db, bus: &Bus, lifecycle: &Lifecycle) -> watch::Receiver<Vec<u32>> {
     let (held, receiver) = watch::channel(Vec::new());
-    let keeper = Keeper { db: db.clone(), bus: bus.clone(), replica: db.clock().new_id() };
+    let keeper = Keeper { db: db.clone(), bus: bus.clone() };
     let stopping = lifecycle.stopping();
     lifecycle.spawn("leases", async move {
         loop {
@@ -38,29 +38,31 @@ pub(crate) fn start(db: &Db, bus: &Bus, lifecycle: &Lifecycle) -> watch::Receive
 struct Keeper {
     db: Db,
     bus: Bus,
-    replica: Uuid,
 }
 
 impl Keeper {
     async fn hold(&self, held: &watch::Sender<Vec<u32>>) -> Result<(), Error> {
-        let mut connection = PgConnection::connect_with(&self.db.dedicated()).await?;
+        // A peer that vanished without a word is noticed within half a minute.
+        let options = self.db.dedicated().options([
+            ("tcp_keepalives_idle", "10"),
+            ("tcp_keepalives_interval", "5"),
+            ("tcp_keepalives_count", "3"),
+        ]);
+        let mut connection = PgConnection::connect_with(&options).await?;
+        let presence = self.key("presence");
+        sqlx::query("SELECT pg_advisory_lock_shared($1)").bind(presence).execute(&mut connection).await?;
         let mut mine: Vec<u32> = Vec::new();
         loop {
             let live: i64 = sqlx::query_scalar(
-                "WITH beat AS (
-                     INSERT INTO replicas (replica, seen_at) VALUES ($1, clock_timestamp())
-                     ON CONFLICT (replica) DO UPDATE SET seen_at = excluded.seen_at
-                 ), gone AS (
-                     DELETE FROM replicas WHERE seen_at < clock_timestamp() - interval '10 seconds'
-                 )
-                 SELECT count(*) + 1 FROM replicas WHERE replica <> $1 AND seen_at > clock_timestamp() - interval '4 seconds'",
+                "SELECT count(*) FROM pg_locks
+                 WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted AND objsubid = 1
+                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                   AND (classid::bigint << 32 | objid::bigint) = $1",
             )
-            .bind(self.replica)
+            .bind(presence)
             .fetch_one(&mut connection)
             .await?;
             let fair = u64::from(self.bus.partitions()).div_ceil(u64::try_from(live).unwrap_or(1).max(1)) as usize;
-            // A replica that died keeps counting for some seconds; a partition nobody holds is taken all the same,
-            // but only after it has been free for a beat.
             let before = mine.clone();
             while mine.len() > fair {
                 if let Some(partition) = mine.pop() {
@@ -88,9 +90,13 @@ impl Keeper {
     }
 
     async fn lock(&self, connection: &mut PgConnection, sql: &'static str, partition: u32) -> Result<bool, Error> {
-        let name = format!("{}/{}/{partition}", self.bus.prefix(), self.db.schema());
-        let digest = trama_proto::ids::derive(&[name.as_bytes()]);
-        let key = i64::from_be_bytes(digest.as_bytes()[..8].try_into().expect("a UUID has 16 bytes"));
+        let key = self.key(&partition.to_string());
         Ok(sqlx::query_scalar(sql).bind(key).fetch_one(connection).await?)
+    }
+
+    fn key(&self, what: &str) -> i64 {
+        let name = format!("{}/{}/{what}", self.bus.prefix(), self.db.schema());
+        let digest = trama_proto::ids::derive(&[name.as_bytes()]);
+        i64::from_be_bytes(digest.as_bytes()[..8].try_into().expect("a UUID has 16 bytes"))
     }
 }

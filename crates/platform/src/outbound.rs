@@ -31,6 +31,7 @@ impl Outbound {
     /// When TLS cannot be set up.
     #[expect(clippy::disallowed_methods, reason = "this is the guarded client")]
     pub fn new(config: &OutboundConfig) -> Result<Self, Error> {
+        crate::install_crypto();
         let allowed: Arc<[IpAddr]> = config.allow_addresses.clone().into();
         let client = Client::builder()
             .timeout(Duration::from_millis(config.timeout_ms))
