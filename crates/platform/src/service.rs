@@ -165,7 +165,8 @@ async fn start_with(
         databases.push((service.name(), db));
     }
 
-    let mut routes: Option<Routes> = None;
+    let mut consumers = Vec::new();
+    let mut routes = axum::Router::new();
     let mut http = axum::Router::new();
     let mut all_timers = Vec::new();
     let mut loops = Vec::new();
@@ -185,11 +186,8 @@ async fn start_with(
         };
         let parts = service.build(context).await?;
         tracing::debug!(service = name, "built");
-        let its_routes = parts.grpc.routes().into_axum_router();
-        routes = Some(match routes {
-            None => Routes::from(its_routes),
-            Some(routes) => Routes::from(routes.into_axum_router().merge(its_routes)),
-        });
+        // Each brings its own "unimplemented"; the whole has one.
+        routes = routes.merge(parts.grpc.routes().into_axum_router().reset_fallback());
         http = http.merge(parts.http);
         if let Some(handler) = parts.timers {
             all_timers.push((db.clone(), handler));
@@ -200,8 +198,9 @@ async fn start_with(
         loops.push((db.clone(), parts.stages));
     }
 
-    let routes = routes.unwrap_or_default();
-    let mut consumers = Vec::new();
+    let routes = Routes::from(routes.fallback(|| async {
+        tonic::Status::unimplemented("no service of this process has such a method").into_http::<axum::body::Body>()
+    }));
     clients.set_local(routes.clone().into_axum_router());
     for (db, stages) in loops {
         outbox::start(&db, &config.stage, lifecycle);

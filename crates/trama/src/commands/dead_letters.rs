@@ -58,7 +58,7 @@ impl DlqCommand {
                     return Ok(ExitCode::SUCCESS);
                 }
                 let mut table = comfy_table::Table::new();
-                table.load_preset(comfy_table::presets::NOTHING);
+                table.load_style(comfy_table::presets::NOTHING);
                 table.set_header(["number", "stage", "attempts", "at", "bytes", "subject", "error"]);
                 for l in &found {
                     table.add_row([

@@ -168,7 +168,9 @@ impl Script {
     /// Reads a story and checks that it names only who exists.
     pub fn read(file: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(file).with_context(|| format!("{}: no such story", file.display()))?;
-        let script: Self = serde_norway::from_str(&text).with_context(|| file.display().to_string())?;
+        // By way of JSON: YAML alone would want `!email` where people write `email:`.
+        let value: serde_json::Value = serde_norway::from_str(&text).with_context(|| file.display().to_string())?;
+        let script: Self = serde_json::from_value(value).with_context(|| file.display().to_string())?;
         for step in &script.steps {
             let (person, agent) = step.action.names();
             if let Some(person) = person {
