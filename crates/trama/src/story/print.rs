@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal as _, net::SocketAddr, time::Duration};
 
-use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use trama_platform::Addresses;
 use trama_proto::{
     case::v1::{CaseKind, CaseStatus, GetJourneyRequest, case_service_client::CaseServiceClient},
@@ -157,6 +157,6 @@ async fn figures(world: &World) -> anyhow::Result<()> {
 
 fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_style(UTF8_FULL_CONDENSED).set_header(header);
     table
 }
