@@ -1,0 +1,35 @@
+//! Use cases: load, decide, save, publish.
+
+mod batch;
+mod commands;
+mod hear;
+mod merge;
+mod reading;
+mod report;
+mod snapshot;
+mod split;
+mod workspace;
+
+use std::sync::Arc;
+
+use trama_platform::{Db, resources::ResourceStore};
+
+use crate::understanding::Models;
+
+pub use commands::{Reply, not_found, parse_article_version};
+
+/// The use cases of this service.
+pub struct App {
+    db: Db,
+    resources: ResourceStore,
+    models: Arc<Models>,
+}
+
+impl App {
+    /// With a database and the resources in force; learns the tenants' intents.
+    pub fn new(db: Db, resources: ResourceStore) -> Self {
+        let models = Arc::new(Models::default());
+        models.warm(&resources.snapshot());
+        Self { db, resources, models }
+    }
+}

@@ -1,0 +1,5 @@
+//! The case service by itself.
+
+fn main() -> std::process::ExitCode {
+    trama_platform::main(trama_case::service())
+}

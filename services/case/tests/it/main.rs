@@ -1,0 +1,10 @@
+//! The case service on real PostgreSQL and NATS.
+
+mod api;
+mod assistant;
+mod intake;
+mod knowledge;
+mod merges;
+mod outcomes;
+mod story;
+mod surveys;

@@ -1,0 +1,135 @@
+//! Customers become one, and two again.
+
+use trama_proto::{
+    case::v1::{CaseStatus, WithdrawReason},
+    common::v1::{Call, CallState, ChannelKind, InteractionKind},
+    identity_resolution::v1::{CustomerMerged, CustomerSplit},
+    ids::MergeId,
+    time::to_wire,
+};
+use trama_testkit::TestApp;
+
+use super::story::*;
+
+fn merged(app: &TestApp, survivor: &str, gone: &str) -> CustomerMerged {
+    CustomerMerged {
+        merge_id: MergeId::derived(&[survivor.as_bytes(), gone.as_bytes()]).to_string(),
+        survivor: Some(context(survivor)),
+        merged_customer_id: customer(gone).to_string(),
+        reason: "linked".into(),
+        merged_at: Some(to_wire(app.clock.now())),
+    }
+}
+
+async fn story(app: &TestApp) -> (String, String) {
+    says(app, "anna", "mail", ChannelKind::Email, "la macchina del caffè perde acqua, ordine 4711").heard(app).await;
+    call(app, "stranger", 1, CallState::Ringing).heard(app).await;
+    (only_case(app, "anna").await.case_id, only_case(app, "stranger").await.case_id)
+}
+
+fn call(app: &TestApp, who: &str, revision: i32, state: CallState) -> Word {
+    let mut word = says(app, who, "call", ChannelKind::Voice, "");
+    word.interaction.revision = revision;
+    word.interaction.kind = InteractionKind::Call.into();
+    word.interaction.call = Some(Call { state: state.into(), duration_seconds: 0 });
+    word
+}
+
+#[tokio::test]
+async fn a_merge_joins_the_call_with_the_need_and_the_place_is_kept() {
+    let app = start().await;
+    let (need, calling) = story(&app).await;
+    let since = only_case(&app, "anna").await.waiting_since;
+    let merge = merged(&app, "anna", "stranger");
+    for _ in 0..2 {
+        app.publish(TENANT, &customer("anna").to_string(), &merge).await;
+        app.settle().await;
+    }
+    let joined = case(&app, &calling).await;
+    assert_eq!(joined.status(), CaseStatus::Merged);
+    assert_eq!(joined.related_case_id, need);
+    assert_eq!(withdrawals(&app, &calling).await[0].reason(), WithdrawReason::Merged);
+    let case = case(&app, &need).await;
+    assert_eq!(case.status(), CaseStatus::Open);
+    assert_eq!(case.waiting_since, since);
+    assert_eq!(case.channel_kind(), ChannelKind::Email, "a call is not offered twice");
+    let effort = case.effort.expect("counted");
+    assert_eq!((effort.repeats, effort.contacts), (1, 2));
+    let work = last_work(&app, &need).await.0.expect("work");
+    assert_eq!(work.revision, 2);
+    assert_eq!(work.snapshot.expect("context").timeline.len(), 2, "the call is part of the story");
+
+    // The rest of the call, told under either name, updates the same line.
+    call(&app, "anna", 2, CallState::Completed).heard(&app).await;
+    call(&app, "stranger", 3, CallState::Completed).heard(&app).await;
+    assert_eq!(timeline(&app, &need).await.len(), 2);
+    // A straggler under the old name belongs to who remains.
+    says(&app, "stranger", "note", ChannelKind::Whatsapp, "").heard(&app).await;
+    assert_eq!(timeline(&app, &need).await.len(), 3);
+    assert_eq!(cases_of(&app, "stranger").await.len(), 2, "both names lead to the same cases");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_merge_before_the_words_arrive_ends_the_same() {
+    let app = start().await;
+    app.publish(TENANT, &customer("anna").to_string(), &merged(&app, "anna", "stranger")).await;
+    app.settle().await;
+    says(&app, "anna", "mail", ChannelKind::Email, "la macchina del caffè perde acqua, ordine 4711").heard(&app).await;
+    call(&app, "stranger", 1, CallState::Ringing).heard(&app).await;
+    let case = only_case(&app, "anna").await;
+    assert_eq!(timeline(&app, &case.case_id).await.len(), 2);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn different_needs_stay_different_cases() {
+    let app = start().await;
+    says(&app, "anna", "mail", ChannelKind::Email, "la macchina del caffè perde acqua").heard(&app).await;
+    says(&app, "other", "bill", ChannelKind::Email, "la fattura è sbagliata").heard(&app).await;
+    app.publish(TENANT, &customer("anna").to_string(), &merged(&app, "anna", "other")).await;
+    app.settle().await;
+    let cases = cases_of(&app, "anna").await;
+    assert_eq!(cases.len(), 2);
+    assert!(cases.iter().all(|c| c.status() == CaseStatus::Open && c.customer_id == customer("anna").to_string()));
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn an_undone_merge_gives_everything_back() {
+    let app = start().await;
+    let (need, calling) = story(&app).await;
+    let merge = merged(&app, "anna", "stranger");
+    app.publish(TENANT, &customer("anna").to_string(), &merge).await;
+    app.settle().await;
+    says(&app, "anna", "note of stranger", ChannelKind::Whatsapp, "").heard(&app).await;
+    assert_eq!(timeline(&app, &need).await.len(), 3);
+
+    let split = CustomerSplit {
+        merge_id: merge.merge_id.clone(),
+        survivor: Some(context("anna")),
+        restored: Some(context("stranger")),
+        restored_interaction_ids: vec![interaction_id("call").to_string(), interaction_id("note of stranger").to_string()],
+        split_at: Some(to_wire(app.clock.now())),
+    };
+    for _ in 0..2 {
+        app.publish(TENANT, &customer("anna").to_string(), &split).await;
+        app.settle().await;
+    }
+    let theirs = case(&app, &calling).await;
+    assert_eq!(theirs.status(), CaseStatus::Open);
+    assert_eq!(theirs.customer_id, customer("stranger").to_string());
+    assert_eq!(timeline(&app, &calling).await.len(), 2);
+    assert_eq!(timeline(&app, &need).await.len(), 1);
+    assert_eq!(only_case(&app, "anna").await.effort.expect("counted").repeats, 0);
+    let work = last_work(&app, &calling).await.0.expect("work again");
+    assert!(work.revision > withdrawals(&app, &calling).await[0].revision);
+
+    // A late repeat of the merge does not come true again.
+    app.publish(TENANT, &customer("anna").to_string(), &merge).await;
+    app.settle().await;
+    assert_eq!(case(&app, &calling).await.status(), CaseStatus::Open);
+    says(&app, "stranger", "later", ChannelKind::Whatsapp, "").heard(&app).await;
+    assert_eq!(timeline(&app, &calling).await.len(), 3);
+    app.stop().await;
+}

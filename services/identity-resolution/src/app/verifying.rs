@@ -1,0 +1,309 @@
+//! Proof of identity: asked once, valid everywhere until it expires.
+
+use std::collections::HashMap;
+
+use chrono::Duration;
+use ring::rand::SecureRandom as _;
+use trama_platform::{Error, Kind, Tx};
+use trama_proto::{
+    common::v1::Verification as WireVerification,
+    identity_resolution::v1::{self as wire, Purpose},
+    ids::{ChallengeId, CustomerId},
+    notification::v1::MessageRequested,
+    time::to_wire,
+};
+
+use super::{App, Caller, publish_change, read_alone};
+use crate::{
+    domain::{
+        challenge::{Answer, Challenge, Code, HIGHEST_LEVEL_OF_CODES, level_of_code},
+        contact,
+        customer::{Customer, Held, Verification},
+        handle::{HandleKey, Trust},
+        rules::Rules,
+    },
+    error::{no_challenge, refused},
+    store::{self, HandleRow, challenges::Stored},
+};
+
+const METHOD_OF_CODES: &str = "one_time_code";
+/// Template that carries the code.
+const TEMPLATE: &str = "one-time-code";
+/// Language of customers who have not shown another one.
+const LANGUAGE: &str = "it";
+
+/// A need asks for proof.
+#[derive(Debug, Clone)]
+pub struct Requirement {
+    /// Of whom.
+    pub customer: CustomerId,
+    /// How strong.
+    pub level: i32,
+    /// Where the code shall go, if the asker cares.
+    pub handle: Option<HandleKey>,
+    /// For which case.
+    pub case_id: String,
+}
+
+/// The answer.
+pub type Required = wire::RequireVerificationResponse;
+
+impl App {
+    /// Answers at once if a proof of the level holds, else sends a code.
+    pub async fn require_verification(
+        &self,
+        caller: &Caller,
+        wanted: Requirement,
+        request: &wire::RequireVerificationRequest,
+    ) -> Result<Required, Error> {
+        const METHOD: &str = "RequireVerification";
+        let tenant = &caller.tenant;
+        let mut tx = self.db.tx(tenant).await?;
+        if let Some(response) = tx.replay(tenant, METHOD, &request.request_id, request).await? {
+            return Ok(response);
+        }
+        let (rules, now) = (self.rules(tenant), tx.now());
+        let customer = read_alone(&mut tx, tenant, wanted.customer).await?;
+        let response = match customer.verification(now).filter(|v| v.level >= wanted.level) {
+            Some(proof) => Required {
+                holds: true,
+                verification: Some(proof.to_wire()),
+                ..Required::default()
+            },
+            None => {
+                self.challenge(&mut tx, caller, &customer, &wanted, &rules)
+                    .await?
+            }
+        };
+        tx.remember(tenant, METHOD, &request.request_id, request, &response)
+            .await?;
+        tx.commit().await?;
+        let outcome = if response.holds { "holds" } else { "sent" };
+        metrics::counter!("trama_identity_resolution_verifications_required_total", "outcome" => outcome)
+            .increment(1);
+        Ok(response)
+    }
+
+    async fn challenge(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        customer: &Customer,
+        wanted: &Requirement,
+        rules: &Rules,
+    ) -> Result<Required, Error> {
+        let (tenant, now) = (&caller.tenant, tx.now());
+        if wanted.level > HIGHEST_LEVEL_OF_CODES {
+            return Err(refused(
+                "this level needs a document or strong authentication; a one-time code cannot give it",
+            ));
+        }
+        let handle = place(customer, wanted, rules, tx)?;
+        let sent =
+            store::challenges::count_since(tx.conn(), tenant, customer.id, now - Duration::hours(1)).await?;
+        if sent >= self.config.codes_per_hour {
+            return Err(Error::new(
+                Kind::Exhausted,
+                "this customer was sent too many codes within an hour; try later",
+            ));
+        }
+        let code = self.code()?;
+        let salt = self.random::<16>()?;
+        let state = Challenge::start(
+            rules.policy().verification_attempts,
+            Duration::minutes(self.config.code_minutes),
+            now,
+        );
+        let stored = Stored {
+            id: ChallengeId::new(tx.new_id()),
+            customer: customer.id,
+            handle: handle.key.clone(),
+            level: wanted.level,
+            case_id: wanted.case_id.clone(),
+            code_hash: code.hash(self.config.code_pepper.as_bytes(), &salt),
+            salt: salt.to_vec(),
+            state,
+        };
+        store::challenges::add(tx.conn(), tenant, &stored, caller.subject.as_str(), now).await?;
+        let event = self.message(&stored, customer, handle, &code, tx);
+        tx.publish(tenant, &customer.id.to_string(), &event);
+        Ok(Required {
+            holds: false,
+            verification: None,
+            challenge_id: stored.id.to_string(),
+            masked_handle: handle.key.masked(),
+            expires_at: Some(to_wire(now + Duration::minutes(self.config.code_minutes))),
+        })
+    }
+
+    fn message(
+        &self,
+        challenge: &Stored,
+        customer: &Customer,
+        handle: &Held,
+        code: &Code,
+        tx: &Tx,
+    ) -> MessageRequested {
+        let language = if customer.profile.language.is_empty() {
+            LANGUAGE
+        } else {
+            &customer.profile.language
+        };
+        MessageRequested {
+            message_id: challenge.id.to_string(),
+            customer_id: customer.id.to_string(),
+            case_id: challenge.case_id.clone(),
+            purpose: Purpose::Security as i32,
+            author: "security".to_owned(),
+            template: TEMPLATE.to_owned(),
+            template_values: HashMap::from([
+                ("code".to_owned(), code.reveal().to_owned()),
+                ("minutes".to_owned(), self.config.code_minutes.to_string()),
+            ]),
+            language: language.to_owned(),
+            channel_kind: handle.key.kind.sendable_as().unwrap_or_default() as i32,
+            handle: Some(handle.to_wire()),
+            requested_at: Some(to_wire(tx.now())),
+            ..MessageRequested::default()
+        }
+    }
+
+    /// Compares a code. A wrong one is counted before the caller hears of it.
+    pub async fn check_verification(
+        &self,
+        caller: &Caller,
+        id: ChallengeId,
+        code: &Code,
+    ) -> Result<WireVerification, Error> {
+        let tenant = &caller.tenant;
+        let mut tx = self.db.tx(tenant).await?;
+        let (rules, now) = (self.rules(tenant), tx.now());
+        let stored = store::challenges::find(tx.conn(), tenant, id)
+            .await?
+            .ok_or_else(|| no_challenge(id))?;
+        let given = code.hash(self.config.code_pepper.as_bytes(), &stored.salt);
+        let (state, answer) = stored.state.answer(&stored.code_hash, &given, now);
+        if state != stored.state {
+            store::challenges::save(tx.conn(), tenant, id, state).await?;
+        }
+        let result = match answer {
+            Answer::Right => Ok(self.prove(&mut tx, caller, &stored, &rules).await?),
+            Answer::Wrong { left } => Err(Error::invalid("code", format!("is wrong; {left} more tries"))),
+            Answer::Locked => Err(refused("too many wrong codes; ask for a new one")),
+            Answer::Expired => Err(refused("this code is no longer good; ask for a new one")),
+            Answer::Spent => Err(refused("this code was used before; ask for a new one")),
+        };
+        tx.commit().await?;
+        let outcome = match answer {
+            Answer::Right => "right",
+            Answer::Wrong { .. } => "wrong",
+            Answer::Locked => "locked",
+            Answer::Expired => "expired",
+            Answer::Spent => "spent",
+        };
+        metrics::counter!("trama_identity_resolution_codes_checked_total", "outcome" => outcome).increment(1);
+        result
+    }
+
+    async fn prove(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        stored: &Stored,
+        rules: &Rules,
+    ) -> Result<WireVerification, Error> {
+        let (tenant, now) = (&caller.tenant, tx.now());
+        let mut customer = read_alone(tx, tenant, stored.customer).await?;
+        let evidence = stored.handle.evidence();
+        let Some(held) = customer.handles.iter_mut().find(|h| h.key == stored.handle) else {
+            return Err(refused(
+                "the customer no longer holds the handle that the code went to; ask for a new code",
+            ));
+        };
+        if held.trust < Trust::Verified {
+            held.trust = Trust::Verified;
+            let row = HandleRow {
+                tenant,
+                held: held.clone(),
+                linked_by: None,
+            };
+            if !store::put_handles(tx.conn(), &[row]).await? {
+                return Err(crate::error::overtaken());
+            }
+        }
+        let another = customer
+            .verifications
+            .iter()
+            .any(|v| v.expires_at > now && v.evidence != evidence);
+        let proof = Verification {
+            level: level_of_code(another),
+            method: METHOD_OF_CODES.to_owned(),
+            verified_by: caller.subject.to_string(),
+            verified_at: now,
+            expires_at: now + Duration::hours(i64::from(rules.policy().verification_hours)),
+            evidence,
+        };
+        store::save_verifications(tx.conn(), &[(tenant, customer.id, &proof)]).await?;
+        let wire = proof.to_wire();
+        customer.prove(proof);
+        publish_change(tx, tenant, &customer, rules, &["verification", "handles"]);
+        Ok(wire)
+    }
+
+    fn code(&self) -> Result<Code, Error> {
+        loop {
+            if let Some(code) = Code::from_random(u32::from_be_bytes(self.random::<4>()?)) {
+                return Ok(code);
+            }
+        }
+    }
+
+    fn random<const N: usize>(&self) -> Result<[u8; N], Error> {
+        let mut bytes = [0; N];
+        self.random
+            .fill(&mut bytes)
+            .map_err(|_| Error::internal("no randomness for a code"))?;
+        Ok(bytes)
+    }
+}
+
+/// Where the code goes.
+fn place<'a>(
+    customer: &'a Customer,
+    wanted: &Requirement,
+    rules: &Rules,
+    tx: &Tx,
+) -> Result<&'a Held, Error> {
+    let now = tx.now();
+    let proven: Vec<i64> = customer
+        .verifications
+        .iter()
+        .filter(|v| v.expires_at > now)
+        .map(|v| v.evidence)
+        .collect();
+    if wanted.level > 1 && proven.is_empty() {
+        return Err(refused(
+            "a first proof must hold before a second one can: require level 1 first",
+        ));
+    }
+    match &wanted.handle {
+        Some(key) => {
+            let held = customer.holds(key).ok_or_else(|| {
+                Error::invalid("handle", "the customer does not hold this handle; link it first")
+            })?;
+            if !contact::can_take_code(held, rules) {
+                return Err(refused(
+                    "a code can only go to a mail address or number that the customer was seen to use",
+                ));
+            }
+            if proven.contains(&key.evidence()) {
+                return Err(refused(
+                    "this handle proves something already; a second proof needs another one",
+                ));
+            }
+            Ok(held)
+        }
+        None => contact::for_code(customer, &proven, rules)
+            .ok_or_else(|| refused("the customer has no mail address or number that a code could go to")),
+    }
+}

@@ -1,0 +1,49 @@
+//! Events → app.
+
+use std::sync::Arc;
+
+use trama_platform::{
+    Error, Tx,
+    stage::{Envelope, Handler},
+};
+use trama_proto::{ids::InteractionId, ingest::v1::InteractionReceived};
+
+use crate::app::{App, Received};
+
+/// Works in interactions.
+pub struct Consumer(Arc<App>);
+
+impl Consumer {
+    /// Over the use cases.
+    pub fn new(app: Arc<App>) -> Self {
+        Self(app)
+    }
+}
+
+#[async_trait::async_trait]
+impl Handler for Consumer {
+    async fn handle(&self, tx: &mut Tx, batch: &[Envelope]) -> Result<(), Error> {
+        let received = batch
+            .iter()
+            .filter(|e| e.is::<InteractionReceived>())
+            .map(read)
+            .collect::<Result<Vec<_>, _>>()?;
+        if received.is_empty() {
+            return Ok(());
+        }
+        self.0.identify(tx, &received).await
+    }
+}
+
+fn read(envelope: &Envelope) -> Result<Received<'_>, Error> {
+    let event: InteractionReceived = envelope.decode()?;
+    let interaction = event
+        .interaction
+        .ok_or_else(|| Error::invalid("interaction", "is missing"))?;
+    let id: InteractionId = interaction.interaction_id.parse()?;
+    Ok(Received {
+        envelope,
+        interaction,
+        id,
+    })
+}

@@ -1,0 +1,285 @@
+//! What a tenant's resources say about who is who, compiled once per version of the resources.
+
+use std::collections::{HashMap, HashSet};
+
+use trama_proto::{
+    common::v1::ChannelKind,
+    resources::{MatchingPolicySpec, Provider, TenantResources},
+};
+
+use super::handle::{HandleKey, HandleKind};
+
+/// The rules of one tenant.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    policy: MatchingPolicySpec,
+    blocked: HashSet<String>,
+    shared: HashSet<HandleKey>,
+    members: HashMap<HandleKey, String>,
+    domains: HashMap<String, String>,
+    default_entitlement: String,
+    entitlements: HashSet<String>,
+    login_levels: HashMap<String, i32>,
+    kinds: HashSet<ChannelKind>,
+}
+
+/// Values that people and programs write when they have none.
+const NOBODY: [&str; 16] = [
+    "",
+    "null",
+    "none",
+    "n/a",
+    "na",
+    "nil",
+    "unknown",
+    "undefined",
+    "anonymous",
+    "guest",
+    "private",
+    "restricted",
+    "unavailable",
+    "withheld",
+    "test",
+    "blocked",
+];
+/// Mailboxes that nobody reads.
+const NOBODYS_MAILBOXES: [&str; 11] = [
+    "test",
+    "noreply",
+    "no-reply",
+    "no_reply",
+    "donotreply",
+    "do-not-reply",
+    "mailer-daemon",
+    "postmaster",
+    "null",
+    "anonymous",
+    "unknown",
+];
+/// Numbers that Twilio gives to callers who hide theirs.
+const NOBODYS_NUMBERS: [&str; 5] = [
+    "+266696687",
+    "+7378742833",
+    "+2562533",
+    "+8656696",
+    "+86282452253",
+];
+
+impl Rules {
+    /// From a tenant's resources; a tenant without any has the defaults.
+    pub fn new(resources: Option<&TenantResources>) -> Self {
+        let Some(resources) = resources else {
+            return Self::default();
+        };
+        let policy = resources
+            .matching_policies
+            .get("default")
+            .or_else(|| resources.matching_policies.values().next())
+            .map(|p| (**p).clone())
+            .unwrap_or_default();
+        let mut rules = Self {
+            blocked: policy
+                .blocked_values
+                .iter()
+                .map(|v| v.trim().to_lowercase())
+                .collect(),
+            shared: policy
+                .shared_handles
+                .iter()
+                .filter_map(|h| parse(h, &policy.default_country_code))
+                .collect(),
+            entitlements: resources.entitlements.keys().cloned().collect(),
+            ..Self::default()
+        };
+        // Lowest priority first, so that the highest has the last word; names decide between equals.
+        let mut entitlements: Vec<_> = resources.entitlements.iter().collect();
+        entitlements.sort_by(|(a, x), (b, y)| x.priority.cmp(&y.priority).then(b.cmp(a)));
+        for (name, spec) in entitlements {
+            if spec.default {
+                rules.default_entitlement.clone_from(name);
+            }
+            for member in &spec.members {
+                if let Some(domain) = member.strip_prefix("email:*@") {
+                    rules.domains.insert(domain.to_lowercase(), name.clone());
+                } else if let Some(key) = parse(member, &policy.default_country_code) {
+                    rules.members.insert(key, name.clone());
+                }
+            }
+        }
+        for (name, channel) in &resources.channels {
+            rules.kinds.insert(channel.kind());
+            match &channel.provider {
+                Provider::WebChat(chat) => {
+                    rules.login_levels.insert(name.clone(), chat.login_level);
+                }
+                Provider::Email(_)
+                | Provider::WhatsappCloud(_)
+                | Provider::TwilioVoice(_)
+                | Provider::TwilioSms(_)
+                | Provider::Api {} => {}
+            }
+        }
+        rules.policy = policy;
+        rules
+    }
+
+    /// The matching policy.
+    pub fn policy(&self) -> &MatchingPolicySpec {
+        &self.policy
+    }
+
+    /// Whether a value identifies nobody.
+    pub fn is_blocked(&self, key: &HandleKey) -> bool {
+        let value = key.value.to_lowercase();
+        let digits = value.strip_prefix('+').unwrap_or(&value);
+        let national = digits
+            .strip_prefix(self.policy.default_country_code.as_str())
+            .unwrap_or(digits);
+        let zeros = |text: &str| text.chars().all(|c| matches!(c, '0' | '-' | '.'));
+        NOBODY.contains(&value.as_str())
+            || zeros(digits)
+            || (matches!(key.kind, HandleKind::Phone | HandleKind::Whatsapp) && zeros(national))
+            || (key.kind == HandleKind::Phone && NOBODYS_NUMBERS.contains(&value.as_str()))
+            || (key.kind == HandleKind::Email
+                && value
+                    .split_once('@')
+                    .is_some_and(|(local, _)| NOBODYS_MAILBOXES.contains(&local)))
+            || self.blocked.contains(&value)
+            || (!self.blocked.is_empty() && self.blocked.contains(&format!("{}:{value}", key.kind.as_str())))
+    }
+
+    /// Whether several people use it: it is recognised, but never joins two customers.
+    pub fn is_shared(&self, key: &HandleKey) -> bool {
+        !self.shared.is_empty()
+            && (self.shared.contains(key) || key.implied().is_some_and(|phone| self.shared.contains(&phone)))
+    }
+
+    /// The entitlement that handles give; the default one when none does.
+    pub fn entitlement<'a>(&'a self, handles: impl Iterator<Item = &'a HandleKey>) -> &'a str {
+        // By name the first of the best: handles come in no promised order.
+        let mut best: Option<(bool, &str)> = None;
+        for key in handles {
+            let direct = self.members.get(key).map(|name| (true, name.as_str()));
+            let found = direct.or_else(|| {
+                let (_, domain) = (key.kind == HandleKind::Email)
+                    .then(|| key.value.rsplit_once('@'))
+                    .flatten()?;
+                self.domains.get(domain).map(|name| (false, name.as_str()))
+            });
+            best = match (best, found) {
+                (None, found) => found,
+                (best, None) => best,
+                (Some(a), Some(b)) => {
+                    Some(if (b.0, std::cmp::Reverse(b.1)) > (a.0, std::cmp::Reverse(a.1)) {
+                        b
+                    } else {
+                        a
+                    })
+                }
+            };
+        }
+        best.map_or(&self.default_entitlement, |(_, name)| name)
+    }
+
+    /// Whether an entitlement of this name exists.
+    pub fn knows_entitlement(&self, name: &str) -> bool {
+        self.entitlements.contains(name)
+    }
+
+    /// The level that a login on a channel is worth.
+    pub fn login_level(&self, channel: &str) -> i32 {
+        self.login_levels.get(channel).copied().unwrap_or(1)
+    }
+
+    /// Whether the tenant can send on this kind of channel. A tenant without channels is not held back here.
+    pub fn can_send(&self, kind: ChannelKind) -> bool {
+        self.kinds.is_empty() || self.kinds.contains(&kind)
+    }
+}
+
+fn parse(handle: &str, country_code: &str) -> Option<HandleKey> {
+    let (kind, value) = handle.split_once(':')?;
+    HandleKey::normalise(kind, value, country_code).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use trama_proto::resources::EntitlementSpec;
+
+    use super::*;
+
+    fn key(kind: &str, value: &str) -> HandleKey {
+        HandleKey::normalise(kind, value, "39").expect("valid")
+    }
+
+    #[test]
+    fn values_of_nobody_are_blocked() {
+        let mut resources = TenantResources::default();
+        let policy = MatchingPolicySpec {
+            blocked_values: vec!["crm:9999".into(), "Demo".into()],
+            ..Default::default()
+        };
+        resources
+            .matching_policies
+            .insert("default".into(), Arc::new(policy));
+        let rules = Rules::new(Some(&resources));
+        for (kind, value) in [
+            ("crm", "NULL"),
+            ("crm", "n/a"),
+            ("crm", "000"),
+            ("crm", "--"),
+            ("cookie", "unknown"),
+            ("phone", "000000000"),
+            ("email", "noreply@shop.example"),
+            ("email", "test@example.com"),
+            ("phone", "+266696687"),
+            ("crm", "9999"),
+            ("cookie", "demo"),
+        ] {
+            assert!(rules.is_blocked(&key(kind, value)), "{kind}:{value}");
+        }
+        for (kind, value) in [
+            ("crm", "1001"),
+            ("email", "anna@example.com"),
+            ("cookie", "9999"),
+            ("phone", "3331234567"),
+        ] {
+            assert!(!rules.is_blocked(&key(kind, value)), "{kind}:{value}");
+        }
+    }
+
+    #[test]
+    fn entitlement_follows_members_then_domains_then_default() {
+        let spec = |default, members: &[&str]| {
+            Arc::new(EntitlementSpec {
+                default,
+                members: members.iter().map(|m| (*m).to_owned()).collect(),
+                priority: 0,
+                target_factor: 1.0,
+            })
+        };
+        let resources = TenantResources {
+            entitlements: BTreeMap::from([
+                ("gold".to_owned(), spec(false, &["crm:1001"])),
+                ("silver".to_owned(), spec(false, &["email:*@example.com"])),
+                ("standard".to_owned(), spec(true, &[])),
+            ]),
+            ..TenantResources::default()
+        };
+        let rules = Rules::new(Some(&resources));
+        assert_eq!(
+            rules.entitlement([key("email", "a@example.com"), key("crm", "1001")].iter()),
+            "gold"
+        );
+        assert_eq!(
+            rules.entitlement([key("email", "a@example.com")].iter()),
+            "silver"
+        );
+        assert_eq!(
+            rules.entitlement([key("email", "a@other.example")].iter()),
+            "standard"
+        );
+    }
+}

@@ -1,0 +1,216 @@
+//! One-time codes and consents.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, Row as _};
+use trama_platform::Error;
+use trama_proto::{
+    common::v1::ChannelKind,
+    identity_resolution::v1::{ConsentStatus, Purpose},
+    ids::{ChallengeId, CustomerId, TenantId},
+};
+use uuid::Uuid;
+
+use crate::{
+    domain::{challenge::Challenge, handle::HandleKey},
+    error::broken_row,
+};
+
+/// A challenge as stored.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Its id.
+    pub id: ChallengeId,
+    /// Who is asked.
+    pub customer: CustomerId,
+    /// Where the code went.
+    pub handle: HandleKey,
+    /// The level that was asked for.
+    pub level: i32,
+    /// The case it is for, if any.
+    pub case_id: String,
+    /// Mixed into the hash.
+    pub salt: Vec<u8>,
+    /// What is stored instead of the code.
+    pub code_hash: Vec<u8>,
+    /// Where it stands.
+    pub state: Challenge,
+}
+
+/// How many codes a customer was sent since a moment.
+pub async fn count_since(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    customer: CustomerId,
+    since: DateTime<Utc>,
+) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar(
+        "SELECT count(*) FROM challenges WHERE tenant = $1 AND customer_id = $2 AND requested_at > $3",
+    )
+    .bind(tenant.as_str())
+    .bind(customer.uuid())
+    .bind(since)
+    .fetch_one(conn)
+    .await?)
+}
+
+/// Adds a challenge; an older one of the same customer that is still open is replaced by it.
+pub async fn add(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    challenge: &Stored,
+    by: &str,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let Challenge::Pending {
+        attempts,
+        max_attempts,
+        expires_at,
+    } = challenge.state
+    else {
+        return Err(broken_row("challenges", challenge.id));
+    };
+    sqlx::query(
+        "UPDATE challenges SET state = 'expired', version = version + 1 WHERE tenant = $1 AND customer_id = $2 AND state = 'pending'",
+    )
+    .bind(tenant.as_str())
+    .bind(challenge.customer.uuid())
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query(
+        "INSERT INTO challenges (tenant, challenge_id, customer_id, handle_kind, handle_value, level, case_id, requested_by, requested_at,
+             expires_at, salt, code_hash, state, attempts, max_attempts)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'pending', $13, $14)",
+    )
+    .bind(tenant.as_str())
+    .bind(challenge.id.uuid())
+    .bind(challenge.customer.uuid())
+    .bind(challenge.handle.kind.as_str())
+    .bind(&challenge.handle.value)
+    .bind(i16::try_from(challenge.level).unwrap_or(i16::MAX))
+    .bind(&challenge.case_id)
+    .bind(by)
+    .bind(now)
+    .bind(expires_at)
+    .bind(&challenge.salt)
+    .bind(&challenge.code_hash)
+    .bind(i32::try_from(attempts).unwrap_or(i32::MAX))
+    .bind(i32::try_from(max_attempts).unwrap_or(i32::MAX))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A challenge, locked until the transaction ends, so that parallel guesses count one after the other.
+pub async fn find(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    id: ChallengeId,
+) -> Result<Option<Stored>, Error> {
+    let row = sqlx::query(
+        "SELECT customer_id, handle_kind, handle_value, level, case_id, expires_at, salt, code_hash, state, attempts, max_attempts
+         FROM challenges WHERE tenant = $1 AND challenge_id = $2 FOR UPDATE",
+    )
+    .bind(tenant.as_str())
+    .bind(id.uuid())
+    .fetch_optional(conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let broken = || broken_row("challenges", id);
+    let count = |column| -> Result<u32, Error> {
+        u32::try_from(row.try_get::<i32, _>(column)?).map_err(|_| broken())
+    };
+    let state = match row.try_get::<String, _>("state")?.as_str() {
+        "pending" => Challenge::Pending {
+            attempts: count("attempts")?,
+            max_attempts: count("max_attempts")?,
+            expires_at: row.try_get("expires_at")?,
+        },
+        "passed" => Challenge::Passed,
+        "locked" => Challenge::Locked,
+        "expired" => Challenge::Expired,
+        _ => return Err(broken()),
+    };
+    Ok(Some(Stored {
+        id,
+        customer: CustomerId::new(row.try_get::<Uuid, _>("customer_id")?),
+        handle: HandleKey::of_row(
+            &row.try_get::<String, _>("handle_kind")?,
+            row.try_get("handle_value")?,
+        )
+        .ok_or_else(broken)?,
+        level: i32::from(row.try_get::<i16, _>("level")?),
+        case_id: row.try_get("case_id")?,
+        salt: row.try_get("salt")?,
+        code_hash: row.try_get("code_hash")?,
+        state,
+    }))
+}
+
+/// Saves where a challenge stands.
+pub async fn save(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    id: ChallengeId,
+    state: Challenge,
+) -> Result<(), Error> {
+    let attempts = match state {
+        Challenge::Pending { attempts, .. } => i32::try_from(attempts).ok(),
+        Challenge::Passed | Challenge::Locked | Challenge::Expired => None,
+    };
+    sqlx::query(
+        "UPDATE challenges SET state = $3, attempts = COALESCE($4, attempts), version = version + 1
+         WHERE tenant = $1 AND challenge_id = $2",
+    )
+    .bind(tenant.as_str())
+    .bind(id.uuid())
+    .bind(state.name())
+    .bind(attempts)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// What was said about a channel and a purpose, and how we know.
+#[derive(Debug)]
+pub struct ConsentEntry<'a> {
+    /// Id of the entry.
+    pub id: Uuid,
+    /// Whose.
+    pub customer: CustomerId,
+    /// For which kind of channel.
+    pub kind: ChannelKind,
+    /// For which purpose.
+    pub purpose: Purpose,
+    /// Agreed or not.
+    pub status: ConsentStatus,
+    /// How we know.
+    pub evidence: &'a str,
+    /// Who recorded it.
+    pub by: &'a str,
+}
+
+/// Adds an entry to the log of consents.
+pub async fn add_consent(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    entry: &ConsentEntry<'_>,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let number = |n: i32| i16::try_from(n).unwrap_or(i16::MAX);
+    sqlx::query(
+        "INSERT INTO consents (tenant, consent_id, customer_id, channel_kind, purpose, status, evidence, recorded_by, recorded_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(tenant.as_str())
+    .bind(entry.id)
+    .bind(entry.customer.uuid())
+    .bind(number(entry.kind as i32))
+    .bind(number(entry.purpose as i32))
+    .bind(number(entry.status as i32))
+    .bind(entry.evidence)
+    .bind(entry.by)
+    .bind(now)
+    .execute(conn)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! Use cases.
+
+pub mod chat;
+pub mod journal;
+pub mod media;
+pub mod quarantine;

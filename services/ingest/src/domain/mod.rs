@@ -1,0 +1,5 @@
+//! Pure decisions: signatures, visitors, what a chat client may say.
+
+pub mod chat;
+pub mod signature;
+pub mod visitor;

@@ -1,0 +1,5 @@
+//! The ingest service on its own.
+
+fn main() -> std::process::ExitCode {
+    trama_platform::main(trama_ingest::service())
+}

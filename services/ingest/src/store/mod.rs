@@ -1,0 +1,5 @@
+//! All SQL.
+
+pub mod chat;
+pub mod media;
+pub mod quarantine;

@@ -1,0 +1,11 @@
+//! Use cases.
+
+mod outcome;
+mod queue;
+mod receipts;
+mod sender;
+mod settle;
+
+pub use queue::{Asked, queue};
+pub use receipts::{Received, apply};
+pub use sender::Sender;

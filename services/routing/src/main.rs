@@ -1,0 +1,5 @@
+//! `trama-routing`.
+
+fn main() -> std::process::ExitCode {
+    trama_platform::main(trama_routing::service())
+}

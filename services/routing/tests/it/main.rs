@@ -1,0 +1,6 @@
+//! Routing on real PostgreSQL and NATS.
+
+mod desk;
+mod figures;
+mod queue;
+mod support;

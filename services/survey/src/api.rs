@@ -1,0 +1,191 @@
+//! gRPC ↔ app.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use tonic::{Request, Response, Status};
+use trama_platform::{Context, Db, Error, Kind, Tx, page, principal};
+use trama_proto::{
+    ids::{CustomerId, InvitationId, TenantId},
+    survey::v1::{
+        GetScoresRequest, GetScoresResponse, Invitation as InvitationMessage, InvitationStatus, ListInvitationsRequest,
+        ListInvitationsResponse, QuestionKind, Score, SubmitResponseRequest, SubmitResponseResponse,
+        survey_service_server::SurveyService,
+    },
+    time::{from_wire, to_wire},
+};
+use uuid::Uuid;
+
+use crate::{
+    app::{self, Given},
+    config::Config,
+    domain::{Invitation, State, Tally, score},
+    error::no_such_invitation,
+    store,
+};
+
+/// The service's door.
+pub struct Api {
+    db: Db,
+    config: Config,
+}
+
+impl Api {
+    /// Over the service's database.
+    pub fn new(context: &Context, config: Config) -> Self {
+        Self { db: context.db.clone(), config }
+    }
+}
+
+fn parse<T: std::str::FromStr>(field: &str, text: &str) -> Result<T, Error>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|e: T::Err| Error::invalid(field, e.to_string()))
+}
+
+#[tonic::async_trait]
+impl SurveyService for Api {
+    async fn get_scores(&self, request: Request<GetScoresRequest>) -> Result<Response<GetScoresResponse>, Status> {
+        let tenant = principal(&request)?.tenant.clone();
+        let request = request.into_inner();
+        let since = match &request.since {
+            None => None,
+            Some(wire) => Some(from_wire(Some(wire)).ok_or_else(|| Error::invalid("since", "is no moment"))?),
+        };
+        let survey = Some(request.survey.as_str()).filter(|s| !s.is_empty());
+        let mut tx = self.db.tx(&tenant).await?;
+        let asked = store::asked_counts(tx.conn(), &tenant, survey, since).await?;
+        let answers = store::answer_counts(tx.conn(), &tenant, survey, since).await?;
+        Ok(Response::new(GetScoresResponse { scores: scores(&asked, &answers) }))
+    }
+
+    async fn list_invitations(
+        &self,
+        request: Request<ListInvitationsRequest>,
+    ) -> Result<Response<ListInvitationsResponse>, Status> {
+        let tenant = principal(&request)?.tenant.clone();
+        let request = request.into_inner();
+        let size = page::size(request.page_size)?;
+        let start: Option<(DateTime<Utc>, Uuid)> = page::start(&request.page_token)?;
+        let mut tx = self.db.tx(&tenant).await?;
+        let customer = match request.customer_id.as_str() {
+            "" => None,
+            id => Some(current(&mut tx, &tenant, parse("customer_id", id)?).await?),
+        };
+        let mut found = store::list(tx.conn(), &tenant, customer, start, size + 1).await?;
+        let size = usize::try_from(size).unwrap_or(500);
+        let more = found.len() > size;
+        found.truncate(size);
+        let next_page_token = match found.last().filter(|_| more) {
+            Some(last) => page::token(&(last.created_at, last.id.uuid())),
+            None => String::new(),
+        };
+        let invitations = with_scores(&mut tx, &tenant, found).await?;
+        Ok(Response::new(ListInvitationsResponse { invitations, next_page_token }))
+    }
+
+    async fn submit_response(
+        &self,
+        request: Request<SubmitResponseRequest>,
+    ) -> Result<Response<SubmitResponseResponse>, Status> {
+        let tenant = principal(&request)?.tenant.clone();
+        let mut tx = self.db.tx(&tenant).await?;
+        let response = submit(&mut tx, &tenant, request.get_ref(), self.config).await?;
+        tx.commit().await?;
+        Ok(Response::new(response))
+    }
+}
+
+/// The customer that an id stands for now.
+async fn current(tx: &mut Tx, tenant: &TenantId, id: CustomerId) -> Result<CustomerId, Error> {
+    let found = store::resolve(tx.conn(), &[(tenant, id)]).await?;
+    Ok(found.get(&(tenant.as_str().to_owned(), id.uuid())).copied().unwrap_or(id))
+}
+
+async fn submit(
+    tx: &mut Tx,
+    tenant: &TenantId,
+    request: &SubmitResponseRequest,
+    config: Config,
+) -> Result<SubmitResponseResponse, Error> {
+    let id: InvitationId = parse("invitation_id", &request.invitation_id)?;
+    if request.question_id.is_empty() {
+        return Err(Error::invalid("question_id", "must not be empty"));
+    }
+    if let Some(response) = tx.replay(tenant, "SubmitResponse", &request.request_id, request).await? {
+        return Ok(response);
+    }
+    let invitation = store::find(tx.conn(), tenant, id).await?.ok_or_else(|| no_such_invitation(id))?;
+    let given = Given {
+        tenant: tenant.clone(),
+        invitation_id: id,
+        question_id: request.question_id.clone(),
+        score: request.score,
+        channel_kind: request.channel_kind(),
+        provider_id: String::new(),
+        subject: String::new(),
+        at: tx.now(),
+    };
+    let outcome = app::one(tx, invitation, &given, config).map_err(|refused| {
+        let error: Error = refused.into();
+        if error.kind() == Kind::Invalid { Error::invalid("score", error.to_string()) } else { error }
+    })?;
+    let invitation = outcome.save(tx).await?;
+    let invitation = with_scores(tx, tenant, vec![invitation]).await?.pop();
+    let response = SubmitResponseResponse { invitation };
+    tx.remember(tenant, "SubmitResponse", &request.request_id, request, &response).await?;
+    Ok(response)
+}
+
+async fn with_scores(tx: &mut Tx, tenant: &TenantId, found: Vec<Invitation>) -> Result<Vec<InvitationMessage>, Error> {
+    let ids: Vec<Uuid> = found.iter().map(|i| i.id.uuid()).collect();
+    let mut scores: HashMap<Uuid, HashMap<String, i32>> = HashMap::new();
+    for (id, question, score) in store::scores_of(tx.conn(), tenant, &ids).await? {
+        scores.entry(id).or_default().insert(question, score);
+    }
+    Ok(found.into_iter().map(|i| message(&i, scores.remove(&i.id.uuid()).unwrap_or_default())).collect())
+}
+
+fn message(invitation: &Invitation, scores: HashMap<String, i32>) -> InvitationMessage {
+    let status = match invitation.state {
+        State::Scheduled { .. } => InvitationStatus::Scheduled,
+        State::Asked { .. } => InvitationStatus::Asked,
+        State::Completed => InvitationStatus::Completed,
+        State::Suppressed => InvitationStatus::Suppressed,
+        State::Lapsed => InvitationStatus::Lapsed,
+    };
+    InvitationMessage {
+        invitation_id: invitation.id.to_string(),
+        survey: invitation.survey.clone(),
+        customer_id: invitation.customer_id.to_string(),
+        case_id: invitation.case_id.to_string(),
+        status: status.into(),
+        reason: invitation.reason.clone(),
+        scores,
+        create_time: Some(to_wire(invitation.created_at)),
+    }
+}
+
+fn scores(asked: &[(i32, i64)], answers: &[(i32, i32, i64)]) -> Vec<Score> {
+    let mut tallies: BTreeMap<i32, Tally> = BTreeMap::new();
+    for (kind, answer, times) in answers {
+        tallies.entry(*kind).or_default().add(*answer, u64::try_from(*times).unwrap_or(0));
+    }
+    let none = Tally::default();
+    asked
+        .iter()
+        .filter_map(|(kind, times)| {
+            let tally = tallies.get(kind).unwrap_or(&none);
+            let interval = score(QuestionKind::try_from(*kind).ok()?, tally)?;
+            Some(Score {
+                kind: *kind,
+                value: interval.value,
+                interval_low: interval.low,
+                interval_high: interval.high,
+                responses: i64::try_from(tally.responses()).unwrap_or(i64::MAX),
+                asked: *times,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,9 @@
+//! Use cases.
+
+mod answer;
+mod ask;
+mod resolved;
+
+pub use answer::{Given, Undelivered, answered, one, undelivered};
+pub use ask::{ASK, LAPSE, ask_due, lapse_due};
+pub use resolved::{Resolved, invite};

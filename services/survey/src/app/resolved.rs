@@ -1,0 +1,151 @@
+//! A case is resolved: ask or not.
+
+use std::collections::HashMap;
+
+use trama_platform::{Error, Tx, stage::Envelope, timers::TimerSpec};
+use trama_proto::{
+    case::v1::{Case, CaseResolved},
+    common::v1::CustomerContext,
+    ids::{CaseId, CustomerId, InvitationId, TenantId},
+    resources::{Resources, SurveySpec, SurveyTrigger},
+};
+use uuid::Uuid;
+
+use super::ask::ASK;
+use crate::{
+    domain::{Decision, History, Invitation, State, decide},
+    store,
+};
+
+/// A resolution as it came.
+pub struct Resolved<'a> {
+    /// Envelope that it came in.
+    pub envelope: &'a Envelope,
+    /// What it says.
+    pub event: CaseResolved,
+}
+
+/// A resolution that can be worked in.
+struct Known<'a> {
+    envelope: &'a Envelope,
+    case: Case,
+    case_id: CaseId,
+    customer: CustomerContext,
+    customer_id: CustomerId,
+}
+
+/// Decides for each resolved case and remembers the decision with its reason.
+///
+/// # Errors
+/// `Invalid` when an id is none.
+pub async fn invite(tx: &mut Tx, resources: &Resources, resolved: Vec<Resolved<'_>>) -> Result<(), Error> {
+    let known = resolved.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let asked: Vec<(&TenantId, CustomerId)> = known.iter().map(|k| (&k.envelope.tenant, k.customer_id)).collect();
+    let now_called = store::resolve(tx.conn(), &asked).await?;
+    let current = |tenant: &TenantId, id: CustomerId| {
+        now_called.get(&(tenant.as_str().to_owned(), id.uuid())).copied().unwrap_or(id)
+    };
+    let people: Vec<(&TenantId, CustomerId)> = asked.iter().map(|(t, c)| (*t, current(t, *c))).collect();
+    let mut histories = store::histories(tx.conn(), &people).await?;
+    let mut decided: HashMap<Uuid, (Invitation, CustomerId)> = HashMap::new();
+    let mut order = Vec::new();
+    for one in &known {
+        let tenant = &one.envelope.tenant;
+        let Some((survey, spec)) = survey_for(resources, tenant) else { continue };
+        let person = current(tenant, one.customer_id);
+        let id = invitation_id(tenant, survey, one.case_id);
+        if decided.contains_key(&id.uuid()) {
+            continue;
+        }
+        let history = histories.entry((tenant.as_str().to_owned(), person.uuid())).or_default();
+        let invitation = invitation(tx, one, (survey, spec), person, *history);
+        if matches!(invitation.state, State::Scheduled { .. }) {
+            *history = History { last_invited_at: Some(tx.now()), open: true };
+        }
+        order.push(id.uuid());
+        decided.insert(id.uuid(), (invitation, one.customer_id));
+    }
+    let rows: Vec<(Invitation, CustomerId)> = order.iter().filter_map(|id| decided.remove(id)).collect();
+    let new = store::add(tx.conn(), &rows).await?;
+    for (invitation, _) in rows.iter().filter(|(i, _)| new.contains(&i.id.uuid())) {
+        let decision = match invitation.state {
+            State::Scheduled { ask_at } => {
+                let trace = known.iter().find(|k| k.case_id == invitation.case_id).and_then(|k| k.envelope.trace.clone());
+                tx.arm(TimerSpec {
+                    tenant: invitation.tenant.clone(),
+                    kind: ASK,
+                    key: invitation.id.to_string(),
+                    due_at: ask_at,
+                    payload: serde_json::json!({"trace": trace}),
+                });
+                "scheduled"
+            }
+            State::Asked { .. } | State::Completed | State::Suppressed | State::Lapsed => "suppressed",
+        };
+        metrics::counter!("trama_survey_decisions_total", "decision" => decision).increment(1);
+    }
+    Ok(())
+}
+
+fn read(resolved: Resolved<'_>) -> Result<Known<'_>, Error> {
+    let case = resolved.event.case.ok_or_else(|| Error::invalid("case", "is missing"))?;
+    let customer = resolved.event.customer.ok_or_else(|| Error::invalid("customer", "is missing"))?;
+    Ok(Known {
+        envelope: resolved.envelope,
+        case_id: case.case_id.parse()?,
+        customer_id: customer.customer_id.parse()?,
+        case,
+        customer,
+    })
+}
+
+/// The survey that is asked after a case: the first by name.
+fn survey_for<'a>(resources: &'a Resources, tenant: &TenantId) -> Option<(&'a str, &'a SurveySpec)> {
+    let surveys = &resources.tenant(tenant)?.surveys;
+    surveys
+        .iter()
+        .find(|(_, spec)| match spec.trigger {
+            SurveyTrigger::CaseResolved => true,
+        })
+        .map(|(name, spec)| (name.as_str(), spec.as_ref()))
+}
+
+/// One asking per survey and case, however often the case is resolved or told so.
+fn invitation_id(tenant: &TenantId, survey: &str, case: CaseId) -> InvitationId {
+    InvitationId::derived(&[b"survey invitation", tenant.as_str().as_bytes(), survey.as_bytes(), case.uuid().as_bytes()])
+}
+
+fn invitation(
+    tx: &Tx,
+    one: &Known<'_>,
+    (survey, spec): (&str, &SurveySpec),
+    person: CustomerId,
+    history: History,
+) -> Invitation {
+    let now = tx.now();
+    let tenant = one.envelope.tenant.clone();
+    let (state, reason) = match decide(spec, survey, one.case.kind(), (person, one.case_id), history, now) {
+        Decision::Ask { at, reason } => (State::Scheduled { ask_at: at }, reason),
+        Decision::Suppress { reason } => (State::Suppressed, reason),
+    };
+    let understood = one.case.understanding.as_ref();
+    let spoken = understood.map_or("", |u| u.language.as_str());
+    let language = if spoken.is_empty() { one.customer.language.as_str() } else { spoken };
+    Invitation {
+        id: invitation_id(&tenant, survey, one.case_id),
+        tenant,
+        survey: survey.to_owned(),
+        spec: spec.clone(),
+        customer_id: person,
+        customer: CustomerContext { customer_id: person.to_string(), ..one.customer.clone() },
+        case_id: one.case_id,
+        case_subject: one.case.subject.clone(),
+        need: understood.map(|u| u.intent.clone()).unwrap_or_default(),
+        language: language.to_owned(),
+        channel_kind: one.case.channel_kind(),
+        state,
+        reason,
+        follow_up: None,
+        created_at: now,
+    }
+}

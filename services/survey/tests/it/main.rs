@@ -1,0 +1,4 @@
+//! The service on real PostgreSQL and NATS.
+
+mod asking;
+mod world;
