@@ -11,17 +11,26 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     files.sort();
 
     let mut compiler = protox::Compiler::new(["."])?;
-    compiler.include_imports(true).include_source_info(false).open_files(&files)?;
+    compiler
+        .include_imports(true)
+        .include_source_info(false)
+        .open_files(&files)?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     // Encoded by protox itself: prost's own descriptor types would drop our scope option.
     let descriptors = compiler.encode_file_descriptor_set();
     fs::write(out.join("descriptors.bin"), &descriptors)?;
 
     let mut with_comments = protox::Compiler::new(["."])?;
-    with_comments.include_imports(true).include_source_info(true).open_files(&files)?;
+    with_comments
+        .include_imports(true)
+        .include_source_info(true)
+        .open_files(&files)?;
     let set = with_comments.file_descriptor_set();
     debug_assert!(!set.encode_to_vec().is_empty());
-    tonic_prost_build::configure().build_client(true).build_server(true).compile_fds(set)?;
+    tonic_prost_build::configure()
+        .build_client(true)
+        .build_server(true)
+        .compile_fds(set)?;
     Ok(())
 }
 

@@ -121,7 +121,11 @@ events! {
 
 /// The names of the events a service listens to, as the table says.
 pub fn listened_by(service: &str) -> Vec<&'static str> {
-    EVENTS.iter().filter(|e| e.listened_by.contains(&service)).map(|e| e.name).collect()
+    EVENTS
+        .iter()
+        .filter(|e| e.listened_by.contains(&service))
+        .map(|e| e.name)
+        .collect()
 }
 
 #[cfg(test)]
@@ -134,7 +138,11 @@ mod tests {
         let mut names = std::collections::BTreeSet::new();
         for event in EVENTS {
             assert!(names.insert(event.name), "{} stands twice", event.name);
-            assert!(pool.get_message_by_name(event.message).is_some(), "{} is no message", event.message);
+            assert!(
+                pool.get_message_by_name(event.message).is_some(),
+                "{} is no message",
+                event.message
+            );
         }
     }
 }

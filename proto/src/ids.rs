@@ -120,7 +120,9 @@ impl FromStr for TenantId {
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let valid = (1..=63).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             && !text.starts_with('-')
             && !text.ends_with('-');
         if valid {

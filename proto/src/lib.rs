@@ -52,7 +52,8 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 ///
 /// Read from the descriptors, so that a method without a scope is simply not in the map and cannot be called.
 pub fn method_scopes() -> std::collections::HashMap<String, String> {
-    let pool = prost_reflect::DescriptorPool::decode(DESCRIPTORS).expect("descriptors come from our own build");
+    let pool =
+        prost_reflect::DescriptorPool::decode(DESCRIPTORS).expect("descriptors come from our own build");
     let scope = pool
         .get_extension_by_name("trama.options.v1.scope")
         .expect("options.proto declares the scope extension");
@@ -61,7 +62,10 @@ pub fn method_scopes() -> std::collections::HashMap<String, String> {
         for method in service.methods() {
             let options = method.options();
             if let Some(value) = options.get_extension(&scope).as_str().filter(|s| !s.is_empty()) {
-                scopes.insert(format!("/{}/{}", service.full_name(), method.name()), value.to_owned());
+                scopes.insert(
+                    format!("/{}/{}", service.full_name(), method.name()),
+                    value.to_owned(),
+                );
             }
         }
     }

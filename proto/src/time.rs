@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 
 /// A moment as the wire writes it.
 pub fn to_wire(at: DateTime<Utc>) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: at.timestamp(), nanos: at.timestamp_subsec_nanos() as i32 }
+    prost_types::Timestamp {
+        seconds: at.timestamp(),
+        nanos: at.timestamp_subsec_nanos() as i32,
+    }
 }
 
 /// A moment as chrono has it; `None` when it is absent or out of range.

@@ -7,7 +7,10 @@ use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
-use jsonwebtoken::{DecodingKey, Validation, jwk::JwkSet};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, Validation,
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet},
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -98,12 +101,56 @@ struct Issuer {
 struct Claims {
     sub: String,
     #[serde(default)]
-    scope: String,
+    scope: Scopes,
+    /// Some issuers write `scp`.
+    #[serde(default)]
+    scp: Scopes,
     exp: i64,
     #[serde(default)]
     nbf: Option<i64>,
     #[serde(flatten)]
     rest: HashMap<String, serde_json::Value>,
+}
+
+/// One text with spaces between (RFC 8693), or a list.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Scopes {
+    Text(String),
+    List(Vec<String>),
+}
+
+impl Default for Scopes {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
+}
+
+impl Scopes {
+    fn into_list(self) -> Vec<String> {
+        match self {
+            Self::Text(text) => text.split_whitespace().map(str::to_owned).collect(),
+            Self::List(list) => list,
+        }
+    }
+}
+
+/// The algorithm of a key. `alg` is optional in RFC 7517: without it the key's type decides.
+fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
+    if let Some(named) = jwk.common.key_algorithm {
+        return named.to_string().parse().ok();
+    }
+    match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => Some(Algorithm::RS256),
+        AlgorithmParameters::EllipticCurve(key) => match key.curve {
+            EllipticCurve::P256 => Some(Algorithm::ES256),
+            EllipticCurve::P384 => Some(Algorithm::ES384),
+            _ => None,
+        },
+        AlgorithmParameters::OctetKeyPair(_) => Some(Algorithm::EdDSA),
+        // A shared secret in a published key set is no secret.
+        _ => None,
+    }
 }
 
 const REFRESH: Duration = Duration::from_secs(30);
@@ -113,8 +160,20 @@ impl Authenticator {
     ///
     /// # Errors
     /// When the API key file cannot be understood.
-    pub async fn start(config: &AuthConfig, clock: Clock, outbound: Outbound, lifecycle: &Lifecycle) -> Result<Self, Error> {
-        let issuers = config.issuers.iter().map(|i| Issuer { config: i.clone(), keys: ArcSwap::default() }).collect();
+    pub async fn start(
+        config: &AuthConfig,
+        clock: Clock,
+        outbound: Outbound,
+        lifecycle: &Lifecycle,
+    ) -> Result<Self, Error> {
+        let issuers = config
+            .issuers
+            .iter()
+            .map(|i| Issuer {
+                config: i.clone(),
+                keys: ArcSwap::default(),
+            })
+            .collect();
         let this = Self(Arc::new(Inner {
             issuers,
             api_keys: ArcSwap::default(),
@@ -134,7 +193,10 @@ impl Authenticator {
                 }
                 again.read_key_sets().await;
                 if let Err(error) = again.read_api_keys() {
-                    tracing::warn!(detail = error.detail(), "API keys cannot be read; the last good ones stay");
+                    tracing::warn!(
+                        detail = error.detail(),
+                        "API keys cannot be read; the last good ones stay"
+                    );
                 }
             }
         });
@@ -142,11 +204,15 @@ impl Authenticator {
     }
 
     fn read_api_keys(&self) -> Result<(), Error> {
-        let Some(file) = &self.0.api_keys_file else { return Ok(()) };
+        let Some(file) = &self.0.api_keys_file else {
+            return Ok(());
+        };
         let bad = |e: String| Error::new(Kind::Invalid, format!("{}: {e}", file.display()));
         let text = std::fs::read_to_string(file).map_err(|e| bad(e.to_string()))?;
         let keys: Vec<ApiKey> = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
-        self.0.api_keys.store(Arc::new(keys.into_iter().map(|k| (k.id.clone(), k)).collect()));
+        self.0
+            .api_keys
+            .store(Arc::new(keys.into_iter().map(|k| (k.id.clone(), k)).collect()));
         Ok(())
     }
 
@@ -155,7 +221,11 @@ impl Authenticator {
             match self.key_set(&issuer.config.jwks).await {
                 Ok(keys) => issuer.keys.store(Arc::new(Some(keys))),
                 Err(error) => {
-                    tracing::warn!(issuer = issuer.config.issuer, detail = error.detail(), "key set cannot be read; the last good one stays");
+                    tracing::warn!(
+                        issuer = issuer.config.issuer,
+                        detail = error.detail(),
+                        "key set cannot be read; the last good one stays"
+                    );
                 }
             }
         }
@@ -195,21 +265,44 @@ impl Authenticator {
         self.by_jwt(token)
     }
 
-    fn for_service(&self, subject: String, scopes: Vec<String>, headers: &http::HeaderMap) -> Result<Principal, Error> {
+    fn for_service(
+        &self,
+        subject: String,
+        scopes: Vec<String>,
+        headers: &http::HeaderMap,
+    ) -> Result<Principal, Error> {
         let tenant = headers
             .get("trama-tenant")
             .and_then(|v| v.to_str().ok())
-            .ok_or_else(|| Error::new(Kind::Unauthenticated, "a service must name its tenant in `trama-tenant`"))?
+            .ok_or_else(|| {
+                Error::new(
+                    Kind::Unauthenticated,
+                    "a service must name its tenant in `trama-tenant`",
+                )
+            })?
             .parse()?;
-        Ok(Principal { tenant, subject, scopes, service: true })
+        Ok(Principal {
+            tenant,
+            subject,
+            scopes,
+            service: true,
+        })
     }
 
     fn by_api_key(&self, key: &str, headers: &http::HeaderMap) -> Result<Principal, Error> {
-        let refused = || Error::new(Kind::Unauthenticated, "the API key is unknown, expired or revoked");
+        let refused = || {
+            Error::new(
+                Kind::Unauthenticated,
+                "the API key is unknown, expired or revoked",
+            )
+        };
         let (id, secret) = key.split_once('_').ok_or_else(refused)?;
         let keys = self.0.api_keys.load();
         let stored = keys.get(id).ok_or_else(refused)?;
-        let same: bool = ApiKey::hash_of(secret).as_bytes().ct_eq(stored.hash.as_bytes()).into();
+        let same: bool = ApiKey::hash_of(secret)
+            .as_bytes()
+            .ct_eq(stored.hash.as_bytes())
+            .into();
         if !same || stored.expires_at.is_some_and(|e| e <= self.0.clock.now()) {
             return Err(refused());
         }
@@ -225,11 +318,14 @@ impl Authenticator {
     }
 
     fn by_jwt(&self, token: &str) -> Result<Principal, Error> {
-        let refused = |why: &str| Error::new(Kind::Unauthenticated, format!("the token is not accepted: {why}"));
+        let refused =
+            |why: &str| Error::new(Kind::Unauthenticated, format!("the token is not accepted: {why}"));
         let header = jsonwebtoken::decode_header(token).map_err(|_| refused("it is no JWT"))?;
         for issuer in &self.0.issuers {
             let keys = issuer.keys.load();
-            let Some(keys) = keys.as_ref().as_ref() else { continue };
+            let Some(keys) = keys.as_ref().as_ref() else {
+                continue;
+            };
             let jwk = match &header.kid {
                 Some(kid) => keys.find(kid),
                 None => keys.keys.first(),
@@ -237,8 +333,7 @@ impl Authenticator {
             let Some(jwk) = jwk else { continue };
             let key = DecodingKey::from_jwk(jwk).map_err(|_| refused("its key cannot be used"))?;
             // The algorithm is the key's, never the token's word alone.
-            let allowed = jwk.common.key_algorithm.and_then(|a| a.to_string().parse().ok());
-            if allowed != Some(header.alg) {
+            if algorithm(jwk) != Some(header.alg) {
                 return Err(refused("its algorithm is not the key's"));
             }
             let mut validation = Validation::new(header.alg);
@@ -263,8 +358,14 @@ impl Authenticator {
                 .and_then(serde_json::Value::as_str)
                 .ok_or_else(|| refused("it names no tenant"))?
                 .parse()?;
-            let scopes = claims.scope.split_whitespace().map(str::to_owned).collect();
-            return Ok(Principal { tenant, subject: claims.sub, scopes, service: false });
+            let mut scopes = claims.scope.into_list();
+            scopes.extend(claims.scp.into_list());
+            return Ok(Principal {
+                tenant,
+                subject: claims.sub,
+                scopes,
+                service: false,
+            });
         }
         Err(refused("no trusted issuer has its key"))
     }

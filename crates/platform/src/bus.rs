@@ -87,7 +87,11 @@ impl Bus {
             .timeout(Duration::from_secs(5))
             .ack_timeout(Duration::from_secs(10))
             .build(client.clone());
-        let bus = Self { client, jetstream, config: config.clone() };
+        let bus = Self {
+            client,
+            jetstream,
+            config: config.clone(),
+        };
         for stream in Stream::ALL {
             bus.ensure(stream).await?;
         }
@@ -96,18 +100,33 @@ impl Bus {
     }
 
     /// Says so when a single server syncs less often than `Durability::Interval` promises.
-    #[expect(clippy::disallowed_methods, reason = "the monitoring address is our own infrastructure, not the outside")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the monitoring address is our own infrastructure, not the outside"
+    )]
     async fn check_sync_interval(&self) {
-        let (Some(monitor), Durability::Interval) = (&self.config.monitor_url, self.config.durability) else { return };
+        let (Some(monitor), Durability::Interval) = (&self.config.monitor_url, self.config.durability) else {
+            return;
+        };
         let asked = async {
-            let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
-            client.get(format!("{monitor}/jsz?config=true")).send().await?.json::<serde_json::Value>().await
+            let client = reqwest::Client::builder()
+                .no_proxy()
+                .timeout(Duration::from_secs(2))
+                .build()?;
+            client
+                .get(format!("{monitor}/jsz?config=true"))
+                .send()
+                .await?
+                .json::<serde_json::Value>()
+                .await
         };
         match asked.await {
             Ok(answer) => {
                 let always = answer["config"]["sync_always"].as_bool().unwrap_or(false);
                 // Nanoseconds; the server's default is two minutes.
-                let interval = answer["config"]["sync_interval"].as_u64().unwrap_or(120_000_000_000);
+                let interval = answer["config"]["sync_interval"]
+                    .as_u64()
+                    .unwrap_or(120_000_000_000);
                 if !always && interval > 100_000_000 {
                     tracing::warn!(
                         sync_interval_ms = interval / 1_000_000,
@@ -115,7 +134,9 @@ impl Bus {
                     );
                 }
             }
-            Err(error) => tracing::warn!(%error, "bus.monitor_url does not answer: sync_interval is unchecked"),
+            Err(error) => {
+                tracing::warn!(%error, "bus.monitor_url does not answer: sync_interval is unchecked")
+            }
         }
     }
 
@@ -139,12 +160,23 @@ impl Bus {
             .get_or_create_stream(wanted)
             .await
             .map_err(|e| Error::unavailable("JetStream", e))?;
-        let info = existing.info().await.map_err(|e| Error::unavailable("JetStream", e))?;
-        let has = info.config.metadata.get("trama-partitions").cloned().unwrap_or_default();
+        let info = existing
+            .info()
+            .await
+            .map_err(|e| Error::unavailable("JetStream", e))?;
+        let has = info
+            .config
+            .metadata
+            .get("trama-partitions")
+            .cloned()
+            .unwrap_or_default();
         if has != partitions {
             return Err(Error::new(
                 Kind::Precondition,
-                format!("stream {} has {has} partitions, the configuration says {partitions}: drain it first, or set bus.partitions", info.config.name),
+                format!(
+                    "stream {} has {has} partitions, the configuration says {partitions}: drain it first, or set bus.partitions",
+                    info.config.name
+                ),
             ));
         }
         if self.config.durability == Durability::Replicated && info.config.num_replicas < 3 {
@@ -188,18 +220,29 @@ impl Bus {
 
     /// `<prefix>.<stream>.<name>.<tenant>.<partition>`
     pub fn subject(&self, stream: Stream, name: &str, tenant: &TenantId, key: &str) -> String {
-        format!("{}.{}.{name}.{tenant}.{}", self.config.prefix, stream.word(), self.partition(tenant, key))
+        format!(
+            "{}.{}.{name}.{tenant}.{}",
+            self.config.prefix,
+            stream.word(),
+            self.partition(tenant, key)
+        )
     }
 
     /// Publishes and waits until every message is stored. What fails is in the result, by position.
     pub async fn publish(&self, messages: &[Outgoing]) -> Vec<Result<(), Error>> {
         let mut acks = Vec::with_capacity(messages.len());
         for message in messages {
-            acks.push(self.jetstream.send_publish(message.subject.clone(), to_publish(message)).await);
+            acks.push(
+                self.jetstream
+                    .send_publish(message.subject.clone(), to_publish(message))
+                    .await,
+            );
         }
         join_all(acks.into_iter().map(|sent| async {
             let ack = sent.map_err(|e| Error::unavailable("JetStream", e))?;
-            ack.await.map(|_| ()).map_err(|e| Error::unavailable("JetStream", e))
+            ack.await
+                .map(|_| ())
+                .map_err(|e| Error::unavailable("JetStream", e))
         }))
         .await
     }
@@ -214,7 +257,9 @@ impl Bus {
             .send_publish(message.subject.clone(), to_publish(&message))
             .await
             .map_err(|e| Error::unavailable("JetStream", e))?;
-        ack.await.map(|_| ()).map_err(|e| Error::unavailable("JetStream", e))
+        ack.await
+            .map(|_| ())
+            .map_err(|e| Error::unavailable("JetStream", e))
     }
 
     /// The durable consumer of one stage on one partition.
@@ -226,8 +271,10 @@ impl Bus {
         partition: u32,
         batch: usize,
     ) -> Result<jetstream::consumer::Consumer<pull::Config>, Error> {
-        let filter_subjects =
-            names.iter().map(|n| format!("{}.{}.{n}.*.{partition}", self.config.prefix, stream.word())).collect();
+        let filter_subjects = names
+            .iter()
+            .map(|n| format!("{}.{}.{n}.*.{partition}", self.config.prefix, stream.word()))
+            .collect();
         let config = pull::Config {
             durable_name: Some(format!("{durable}-{partition}")),
             filter_subjects,
@@ -261,7 +308,10 @@ impl Bus {
     /// # Errors
     /// When JetStream cannot be reached.
     pub async fn stream(&self, stream: Stream) -> Result<jetstream::stream::Stream, Error> {
-        self.jetstream.get_stream(self.stream_name(stream)).await.map_err(|e| Error::unavailable("JetStream", e))
+        self.jetstream
+            .get_stream(self.stream_name(stream))
+            .await
+            .map_err(|e| Error::unavailable("JetStream", e))
     }
 }
 
@@ -270,7 +320,9 @@ impl Bus {
 /// # Errors
 /// When JetStream cannot be reached.
 pub async fn remove_streams(url: &str, config: &BusConfig) -> Result<(), Error> {
-    let client = async_nats::connect(url).await.map_err(|e| Error::unavailable("NATS", e))?;
+    let client = async_nats::connect(url)
+        .await
+        .map_err(|e| Error::unavailable("NATS", e))?;
     let jetstream = jetstream::new(client);
     for stream in Stream::ALL {
         let name = format!("{}_{}", config.prefix, stream.word()).to_uppercase();
@@ -286,5 +338,7 @@ fn to_publish(message: &Outgoing) -> PublishMessage {
     if let Some(trace) = &message.trace {
         headers.insert(TRACE_HEADER, trace.as_str());
     }
-    PublishMessage::build().payload(message.payload.clone()).headers(headers)
+    PublishMessage::build()
+        .payload(message.payload.clone())
+        .headers(headers)
 }

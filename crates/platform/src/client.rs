@@ -40,13 +40,25 @@ enum Target {
 }
 
 impl Clients {
-    pub(crate) fn new(remotes: BTreeMap<String, String>, service_key: Option<String>, authenticator: Authenticator) -> Self {
-        Self(Arc::new(Inner { remotes, service_key, authenticator, local: OnceLock::new() }))
+    pub(crate) fn new(
+        remotes: BTreeMap<String, String>,
+        service_key: Option<String>,
+        authenticator: Authenticator,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            remotes,
+            service_key,
+            authenticator,
+            local: OnceLock::new(),
+        }))
     }
 
     /// The services of this process, once they are built.
     pub(crate) fn set_local(&self, router: axum::Router) {
-        let _ = self.0.local.set(router.layer(AuthLayer::new(self.0.authenticator.clone())));
+        let _ = self
+            .0
+            .local
+            .set(router.layer(AuthLayer::new(self.0.authenticator.clone())));
     }
 
     /// A channel to a service.

@@ -9,7 +9,7 @@ use figment::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Everything that is configured about a process.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// PostgreSQL, as `postgres://user:password@host:port/database`.
@@ -200,27 +200,6 @@ pub enum LogFormat {
     Json,
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            database_url: String::new(),
-            nats_url: String::new(),
-            bus: BusConfig::default(),
-            database: DatabaseConfig::default(),
-            stage: StageConfig::default(),
-            listen: ListenConfig::default(),
-            auth: AuthConfig::default(),
-            resources: ResourcesConfig::default(),
-            objects: ObjectsConfig::default(),
-            outbound: OutboundConfig::default(),
-            telemetry: TelemetryConfig::default(),
-            remotes: Default::default(),
-            drain_seconds: 0,
-            services: Default::default(),
-        }
-    }
-}
-
 impl Default for BusConfig {
     fn default() -> Self {
         Self {
@@ -236,38 +215,64 @@ impl Default for BusConfig {
 
 impl Default for DatabaseConfig {
     fn default() -> Self {
-        Self { api_connections: 8, system_connections: 6, acquire_timeout_ms: 5_000 }
+        Self {
+            api_connections: 8,
+            system_connections: 6,
+            acquire_timeout_ms: 5_000,
+        }
     }
 }
 
 impl Default for StageConfig {
     fn default() -> Self {
-        Self { batch: 256, max_attempts: 5, backoff_ms: 200, sweep_after_seconds: 5, inbox_days: 10 }
+        Self {
+            batch: 256,
+            max_attempts: 5,
+            backoff_ms: 200,
+            sweep_after_seconds: 5,
+            inbox_days: 10,
+        }
     }
 }
 
 impl Default for ListenConfig {
     fn default() -> Self {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { grpc: any_port, http: any_port, admin: any_port, cors_origins: Vec::new() }
+        Self {
+            grpc: any_port,
+            http: any_port,
+            admin: any_port,
+            cors_origins: Vec::new(),
+        }
     }
 }
 
 impl Default for ObjectsConfig {
     fn default() -> Self {
-        Self { dir: PathBuf::from(".dev/objects") }
+        Self {
+            dir: PathBuf::from(".dev/objects"),
+        }
     }
 }
 
 impl Default for OutboundConfig {
     fn default() -> Self {
-        Self { allow_addresses: Vec::new(), timeout_ms: 10_000, max_body_bytes: 100 * 1024 * 1024 }
+        Self {
+            allow_addresses: Vec::new(),
+            timeout_ms: 10_000,
+            max_body_bytes: 100 * 1024 * 1024,
+        }
     }
 }
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { otlp_endpoint: None, sample_ratio: 1.0, log_format: LogFormat::Text, log_filter: "info".into() }
+        Self {
+            otlp_endpoint: None,
+            sample_ratio: 1.0,
+            log_format: LogFormat::Text,
+            log_filter: "info".into(),
+        }
     }
 }
 
@@ -311,9 +316,17 @@ impl Config {
         }
         // Other TRAMA_ variables belong to other tools.
         let env = Env::prefixed("TRAMA_")
-            .filter(move |key| key.as_str().split("__").next().is_some_and(|k| known.iter().any(|n| n.eq_ignore_ascii_case(k))))
+            .filter(move |key| {
+                key.as_str()
+                    .split("__")
+                    .next()
+                    .is_some_and(|k| known.iter().any(|n| n.eq_ignore_ascii_case(k)))
+            })
             .split("__");
-        let config: Self = figment.merge(env).extract().map_err(|e| ConfigError::Unreadable(Box::new(e)))?;
+        let config: Self = figment
+            .merge(env)
+            .extract()
+            .map_err(|e| ConfigError::Unreadable(Box::new(e)))?;
         config.validate()?;
         Ok(config)
     }
@@ -323,18 +336,33 @@ impl Config {
     /// # Errors
     /// Names the key and the fix.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let fail = |key, problem: &str| Err(ConfigError::Invalid { key, problem: problem.to_owned() });
+        let fail = |key, problem: &str| {
+            Err(ConfigError::Invalid {
+                key,
+                problem: problem.to_owned(),
+            })
+        };
         if !self.database_url.starts_with("postgres") {
-            return fail("database_url", "must be postgres://…; set TRAMA_DATABASE_URL, or start with `make run`");
+            return fail(
+                "database_url",
+                "must be postgres://…; set TRAMA_DATABASE_URL, or start with `make run`",
+            );
         }
         if self.nats_url.is_empty() {
-            return fail("nats_url", "must be nats://…; set TRAMA_NATS_URL, or start with `make run`");
+            return fail(
+                "nats_url",
+                "must be nats://…; set TRAMA_NATS_URL, or start with `make run`",
+            );
         }
         if self.bus.partitions == 0 || self.bus.partitions > 1024 {
             return fail("bus.partitions", "must be from 1 to 1024");
         }
         let prefix_ok = !self.bus.prefix.is_empty()
-            && self.bus.prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+            && self
+                .bus
+                .prefix
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         if !prefix_ok {
             return fail("bus.prefix", "must be letters, digits, - and _");
         }
@@ -345,7 +373,10 @@ impl Config {
             return fail("stage", "batch and max_attempts must be at least 1");
         }
         if self.stage.inbox_days <= self.bus.retention_days {
-            return fail("stage.inbox_days", "must be longer than bus.retention_days, or a late redelivery counts twice");
+            return fail(
+                "stage.inbox_days",
+                "must be longer than bus.retention_days, or a late redelivery counts twice",
+            );
         }
         if !(0.0..=1.0).contains(&self.telemetry.sample_ratio) {
             return fail("telemetry.sample_ratio", "must be from 0 to 1");
@@ -360,8 +391,10 @@ impl Config {
     pub fn section<T: DeserializeOwned + Default>(&self, service: &str) -> Result<T, ConfigError> {
         match self.services.get(service) {
             None => Ok(T::default()),
-            Some(value) => serde_json::from_value(value.clone())
-                .map_err(|e| ConfigError::Section { service: service.to_owned(), problem: e.to_string() }),
+            Some(value) => serde_json::from_value(value.clone()).map_err(|e| ConfigError::Section {
+                service: service.to_owned(),
+                problem: e.to_string(),
+            }),
         }
     }
 
@@ -386,7 +419,11 @@ mod tests {
     use super::*;
 
     fn good() -> Config {
-        Config { database_url: "postgres://a:secret@b/c".into(), nats_url: "nats://d".into(), ..Config::default() }
+        Config {
+            database_url: "postgres://a:secret@b/c".into(),
+            nats_url: "nats://d".into(),
+            ..Config::default()
+        }
     }
 
     #[test]

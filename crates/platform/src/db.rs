@@ -60,9 +60,16 @@ impl Db {
     ///
     /// # Errors
     /// When the URL is wrong or the database away.
-    pub async fn connect(config: &Config, schema: &'static str, bus: Bus, clock: Clock) -> Result<Self, Error> {
+    pub async fn connect(
+        config: &Config,
+        schema: &'static str,
+        bus: Bus,
+        clock: Clock,
+    ) -> Result<Self, Error> {
         let options: PgConnectOptions = config.database_url.parse::<PgConnectOptions>()?;
-        let options = options.application_name(&format!("trama-{schema}")).options([("search_path", schema)]);
+        let options = options
+            .application_name(&format!("trama-{schema}"))
+            .options([("search_path", schema)]);
         let pool = |connections: u32| {
             PgPoolOptions::new()
                 .max_connections(connections)
@@ -74,9 +81,19 @@ impl Db {
             .connect_with(options.clone().options([("trama.tenant", "*")]))
             .await
             .map_err(|e| Error::unavailable("PostgreSQL", e))?;
-        let shared =
-            Shared { schema, options, bus, clock, published: Mutex::default(), timer_armed: Notify::new() };
-        Ok(Self { api, system, shared: Arc::new(shared) })
+        let shared = Shared {
+            schema,
+            options,
+            bus,
+            clock,
+            published: Mutex::default(),
+            timer_armed: Notify::new(),
+        };
+        Ok(Self {
+            api,
+            system,
+            shared: Arc::new(shared),
+        })
     }
 
     /// Brings the schema up to date; several replicas may try at once.
@@ -88,14 +105,26 @@ impl Db {
         let create = sqlx::AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS {schema}"));
         let mut connection = self.system.acquire().await?;
         // Two replicas that create the same schema at once would trip over each other.
-        sqlx::query("SELECT pg_advisory_lock(hashtextextended($1, 7))").bind(schema).execute(&mut *connection).await?;
+        sqlx::query("SELECT pg_advisory_lock(hashtextextended($1, 7))")
+            .bind(schema)
+            .execute(&mut *connection)
+            .await?;
         let result = async {
             sqlx::query(create).execute(&mut *connection).await?;
-            runtime_migrator().run(&mut *connection).await.map_err(|e| Error::internal(format!("migrating {schema}: {e}")))?;
-            service.run(&mut *connection).await.map_err(|e| Error::internal(format!("migrating {schema}: {e}")))
+            runtime_migrator()
+                .run(&mut *connection)
+                .await
+                .map_err(|e| Error::internal(format!("migrating {schema}: {e}")))?;
+            service
+                .run(&mut *connection)
+                .await
+                .map_err(|e| Error::internal(format!("migrating {schema}: {e}")))
         }
         .await;
-        sqlx::query("SELECT pg_advisory_unlock(hashtextextended($1, 7))").bind(schema).execute(&mut *connection).await?;
+        sqlx::query("SELECT pg_advisory_unlock(hashtextextended($1, 7))")
+            .bind(schema)
+            .execute(&mut *connection)
+            .await?;
         result
     }
 
@@ -104,18 +133,30 @@ impl Db {
     /// # Errors
     /// When the database is away.
     pub async fn schema_state(&self, service: &Migrator) -> Result<SchemaState, Error> {
-        let table: Option<String> =
-            sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations')::text").fetch_one(&self.system).await?;
-        if table.is_none() {
+        let tables: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM unnest(ARRAY['_sqlx_migrations', '_platform_migrations']) AS t WHERE to_regclass(t) IS NOT NULL",
+        )
+        .fetch_one(&self.system)
+        .await?;
+        if tables < 2 {
             return Ok(SchemaState::Behind);
         }
-        let applied: Option<i64> =
-            sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success").fetch_one(&self.system).await?;
-        let wanted = service.iter().map(|m| m.version).max();
-        Ok(match applied.cmp(&wanted) {
-            std::cmp::Ordering::Equal => SchemaState::Current,
-            std::cmp::Ordering::Less => SchemaState::Behind,
-            std::cmp::Ordering::Greater => SchemaState::Ahead,
+        let (service_has, runtime_has): (Option<i64>, Option<i64>) = sqlx::query_as(
+            "SELECT (SELECT max(version) FROM _sqlx_migrations WHERE success),
+                    (SELECT max(version) FROM _platform_migrations WHERE success)",
+        )
+        .fetch_one(&self.system)
+        .await?;
+        let compared = [
+            service_has.cmp(&service.iter().map(|m| m.version).max()),
+            runtime_has.cmp(&RUNTIME.iter().map(|m| m.version).max()),
+        ];
+        Ok(if compared.contains(&std::cmp::Ordering::Greater) {
+            SchemaState::Ahead
+        } else if compared.contains(&std::cmp::Ordering::Less) {
+            SchemaState::Behind
+        } else {
+            SchemaState::Current
         })
     }
 
@@ -125,7 +166,10 @@ impl Db {
     /// When the database is away.
     pub async fn tx(&self, tenant: &TenantId) -> Result<Tx, Error> {
         let mut inner = self.api.begin().await?;
-        sqlx::query("SELECT set_config('trama.tenant', $1, true)").bind(tenant.as_str()).execute(&mut *inner).await?;
+        sqlx::query("SELECT set_config('trama.tenant', $1, true)")
+            .bind(tenant.as_str())
+            .execute(&mut *inner)
+            .await?;
         Ok(self.wrap(inner, crate::telemetry::current_trace()))
     }
 
@@ -189,19 +233,37 @@ impl Db {
             }
         }
         if failures > 0 {
-            tracing::warn!(failures, schema = self.shared.schema, "publishing failed; the sweeper will try again");
+            tracing::warn!(
+                failures,
+                schema = self.shared.schema,
+                "publishing failed; the sweeper will try again"
+            );
         }
         failpoint::hit("outbox.after_publish");
-        self.shared.published.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(done);
+        self.shared
+            .published
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .extend(done);
     }
 
     /// Outbox rows that may be deleted now.
     pub(crate) fn take_published(&self) -> Vec<Uuid> {
-        std::mem::take(&mut *self.shared.published.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        std::mem::take(
+            &mut *self
+                .shared
+                .published
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
     }
 
     fn give_back_published(&self, ids: Vec<Uuid>) {
-        self.shared.published.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(ids);
+        self.shared
+            .published
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .extend(ids);
     }
 
     /// Whether the database answers.
@@ -265,20 +327,28 @@ impl Tx {
     pub fn publish_as<E: Event>(&mut self, id: Uuid, tenant: &TenantId, key: &str, event: &E) {
         let subject = self.db.shared.bus.subject(Stream::Events, E::NAME, tenant, key);
         let payload = event.encode_to_vec().into();
-        self.outgoing.push(Outgoing { id, subject, payload, trace: self.trace.clone() });
+        self.outgoing.push(Outgoing {
+            id,
+            subject,
+            payload,
+            trace: self.trace.clone(),
+        });
     }
 
     /// Wants to be woken at `due_at`. The same kind and key replaces an earlier one.
     pub fn arm(&mut self, timer: TimerSpec) {
-        self.disarmed.retain(|(t, k, key)| !(*t == timer.tenant && *k == timer.kind && *key == timer.key));
-        self.timers.retain(|t| !(t.tenant == timer.tenant && t.kind == timer.kind && t.key == timer.key));
+        self.disarmed
+            .retain(|(t, k, key)| !(*t == timer.tenant && *k == timer.kind && *key == timer.key));
+        self.timers
+            .retain(|t| !(t.tenant == timer.tenant && t.kind == timer.kind && t.key == timer.key));
         self.timers.push(timer);
     }
 
     /// No longer wants to be woken.
     pub fn disarm(&mut self, tenant: &TenantId, kind: &'static str, key: impl Into<String>) {
         let key = key.into();
-        self.timers.retain(|t| !(t.tenant == *tenant && t.kind == kind && t.key == key));
+        self.timers
+            .retain(|t| !(t.tenant == *tenant && t.kind == kind && t.key == key));
         self.disarmed.push((tenant.clone(), kind, key));
     }
 
@@ -404,7 +474,11 @@ impl Tx {
             .await?;
         }
         if !self.disarmed.is_empty() {
-            let (tenants, rest): (Vec<_>, Vec<_>) = self.disarmed.iter().map(|(t, k, key)| (t.as_str(), (*k, key.as_str()))).unzip();
+            let (tenants, rest): (Vec<_>, Vec<_>) = self
+                .disarmed
+                .iter()
+                .map(|(t, k, key)| (t.as_str(), (*k, key.as_str())))
+                .unzip();
             let (kinds, keys): (Vec<_>, Vec<_>) = rest.into_iter().unzip();
             sqlx::query(
                 "DELETE FROM timers USING unnest($1::text[], $2::text[], $3::text[]) AS gone (tenant, kind, key)

@@ -105,12 +105,20 @@ pub struct Error {
 impl Error {
     /// With a message that callers may read.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), violations: Vec::new(), source: None }
+        Self {
+            kind,
+            message: message.into(),
+            violations: Vec::new(),
+            source: None,
+        }
     }
 
     /// One field of the input is wrong.
     pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
-        let violation = Violation { field: field.into(), description: description.into() };
+        let violation = Violation {
+            field: field.into(),
+            description: description.into(),
+        };
         Self {
             kind: Kind::Invalid,
             message: format!("{}: {}", violation.field, violation.description),
@@ -179,7 +187,10 @@ impl std::error::Error for Error {
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         let kind = match &error {
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => Kind::Unavailable,
             sqlx::Error::Database(db) => match db.code().as_deref() {
                 // Connection lost, shutting down, starting up, out of connections or of space.
@@ -224,7 +235,9 @@ impl From<tonic::Status> for Error {
             tonic::Code::Unauthenticated => Kind::Unauthenticated,
             tonic::Code::PermissionDenied => Kind::Denied,
             tonic::Code::ResourceExhausted => Kind::Exhausted,
-            tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => Kind::Unavailable,
+            tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => {
+                Kind::Unavailable
+            }
             _ => Kind::Internal,
         };
         Self::new(kind, status.message())
@@ -261,9 +274,17 @@ impl axum::response::IntoResponse for Error {
             "detail": self.message,
         });
         if !self.violations.is_empty() {
-            let list = self.violations.iter().map(|v| serde_json::json!({"field": v.field, "description": v.description}));
+            let list = self
+                .violations
+                .iter()
+                .map(|v| serde_json::json!({"field": v.field, "description": v.description}));
             body["violations"] = list.collect();
         }
-        (status, [(http::header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+        (
+            status,
+            [(http::header::CONTENT_TYPE, "application/problem+json")],
+            body.to_string(),
+        )
+            .into_response()
     }
 }

@@ -15,7 +15,10 @@ const BEAT: Duration = Duration::from_secs(1);
 /// Starts holding partitions; the receiver shows which are held now.
 pub(crate) fn start(db: &Db, bus: &Bus, lifecycle: &Lifecycle) -> watch::Receiver<Vec<u32>> {
     let (held, receiver) = watch::channel(Vec::new());
-    let keeper = Keeper { db: db.clone(), bus: bus.clone() };
+    let keeper = Keeper {
+        db: db.clone(),
+        bus: bus.clone(),
+    };
     let stopping = lifecycle.stopping();
     lifecycle.spawn("leases", async move {
         loop {
@@ -50,7 +53,10 @@ impl Keeper {
         ]);
         let mut connection = PgConnection::connect_with(&options).await?;
         let presence = self.key("presence");
-        sqlx::query("SELECT pg_advisory_lock_shared($1)").bind(presence).execute(&mut connection).await?;
+        sqlx::query("SELECT pg_advisory_lock_shared($1)")
+            .bind(presence)
+            .execute(&mut connection)
+            .await?;
         let mut mine: Vec<u32> = Vec::new();
         loop {
             let live: i64 = sqlx::query_scalar(
@@ -62,19 +68,23 @@ impl Keeper {
             .bind(presence)
             .fetch_one(&mut connection)
             .await?;
-            let fair = u64::from(self.bus.partitions()).div_ceil(u64::try_from(live).unwrap_or(1).max(1)) as usize;
+            let fair =
+                u64::from(self.bus.partitions()).div_ceil(u64::try_from(live).unwrap_or(1).max(1)) as usize;
             let before = mine.clone();
             while mine.len() > fair {
                 if let Some(partition) = mine.pop() {
                     held.send_replace(mine.clone());
                     // The loop drops its batch; what was in hand is redelivered and dropped by the inbox.
-                    self.lock(&mut connection, "SELECT pg_advisory_unlock($1)", partition).await?;
+                    self.lock(&mut connection, "SELECT pg_advisory_unlock($1)", partition)
+                        .await?;
                 }
             }
             for partition in 0..self.bus.partitions() {
                 if mine.len() < fair
                     && !mine.contains(&partition)
-                    && self.lock(&mut connection, "SELECT pg_try_advisory_lock($1)", partition).await?
+                    && self
+                        .lock(&mut connection, "SELECT pg_try_advisory_lock($1)", partition)
+                        .await?
                 {
                     mine.push(partition);
                 }
@@ -89,7 +99,12 @@ impl Keeper {
         }
     }
 
-    async fn lock(&self, connection: &mut PgConnection, sql: &'static str, partition: u32) -> Result<bool, Error> {
+    async fn lock(
+        &self,
+        connection: &mut PgConnection,
+        sql: &'static str,
+        partition: u32,
+    ) -> Result<bool, Error> {
         let key = self.key(&partition.to_string());
         Ok(sqlx::query_scalar(sql).bind(key).fetch_one(connection).await?)
     }

@@ -22,7 +22,6 @@ pub struct Lifecycle {
 
 impl Lifecycle {
     /// Starts a task. If it panics or fails the whole process stops, with an exit code that says so.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
     pub fn spawn<F>(&self, name: &'static str, task: F)
     where
         F: Future<Output = Result<(), crate::Error>> + Send + 'static,

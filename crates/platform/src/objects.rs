@@ -20,7 +20,7 @@ impl Objects {
     pub fn local(dir: &Path) -> Result<Self, Error> {
         std::fs::create_dir_all(dir)
             .map_err(|e| Error::new(Kind::Precondition, format!("objects.dir {}: {e}", dir.display())))?;
-        let store = LocalFileSystem::new_with_prefix(dir).map_err(|e| Error::internal(e))?;
+        let store = LocalFileSystem::new_with_prefix(dir).map_err(Error::internal)?;
         Ok(Self(Arc::new(store)))
     }
 
@@ -30,7 +30,11 @@ impl Objects {
     /// `Unavailable` when the store is away.
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), Error> {
         let key = parse(key)?;
-        self.0.put(&key, PutPayload::from_bytes(bytes)).await.map(|_| ()).map_err(|e| Error::unavailable("object store", e))
+        self.0
+            .put(&key, PutPayload::from_bytes(bytes))
+            .await
+            .map(|_| ())
+            .map_err(|e| Error::unavailable("object store", e))
     }
 
     /// Reads bytes of a tenant; another tenant's key does not exist for them.
@@ -43,7 +47,10 @@ impl Objects {
         }
         let path = parse(key)?;
         match self.0.get(&path).await {
-            Ok(found) => found.bytes().await.map_err(|e| Error::unavailable("object store", e)),
+            Ok(found) => found
+                .bytes()
+                .await
+                .map_err(|e| Error::unavailable("object store", e)),
             Err(object_store::Error::NotFound { .. }) => Err(Error::not_found("object", key)),
             Err(error) => Err(Error::unavailable("object store", error)),
         }

@@ -39,10 +39,16 @@ impl Outbound {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .user_agent(concat!("trama/", env!("CARGO_PKG_VERSION")))
-            .dns_resolver(Arc::new(Guard { allowed: Arc::clone(&allowed) }))
+            .dns_resolver(Arc::new(Guard {
+                allowed: Arc::clone(&allowed),
+            }))
             .build()
-            .map_err(|e| Error::internal(e))?;
-        Ok(Self { client, allowed, max_body: config.max_body_bytes })
+            .map_err(Error::internal)?;
+        Ok(Self {
+            client,
+            allowed,
+            max_body: config.max_body_bytes,
+        })
     }
 
     /// A request to a checked URL. Redirects are not followed.
@@ -70,7 +76,10 @@ impl Outbound {
         for _ in 0..=3 {
             let host = url.host_str().unwrap_or_default();
             if !hosts.is_empty() && !hosts.iter().any(|h| h == host) {
-                return Err(Error::new(Kind::Invalid, format!("host {host} is not one that files may come from")));
+                return Err(Error::new(
+                    Kind::Invalid,
+                    format!("host {host} is not one that files may come from"),
+                ));
             }
             let mut request = self.client.get(url.clone());
             if let Some(value) = authorization
@@ -86,12 +95,17 @@ impl Outbound {
                     .get(http::header::LOCATION)
                     .and_then(|l| l.to_str().ok())
                     .ok_or_else(|| Error::new(Kind::Invalid, "redirect without location"))?;
-                let next = url.join(location).map_err(|e| Error::new(Kind::Invalid, "bad redirect").because(e))?;
+                let next = url
+                    .join(location)
+                    .map_err(|e| Error::new(Kind::Invalid, "bad redirect").because(e))?;
                 url = self.check(next.as_str())?;
                 continue;
             }
             if status.is_server_error() || status == http::StatusCode::TOO_MANY_REQUESTS {
-                return Err(Error::new(Kind::Unavailable, format!("the server answered {status}")));
+                return Err(Error::new(
+                    Kind::Unavailable,
+                    format!("the server answered {status}"),
+                ));
             }
             if !status.is_success() {
                 return Err(Error::new(Kind::Invalid, format!("the server answered {status}")));
@@ -121,9 +135,10 @@ impl Outbound {
             None => return Err(Error::new(Kind::Invalid, "a URL without host")),
         };
         match literal {
-            Some(ip) if !permitted(ip, &self.allowed) => {
-                Err(Error::new(Kind::Invalid, "private addresses are not called; see outbound.allow_addresses"))
-            }
+            Some(ip) if !permitted(ip, &self.allowed) => Err(Error::new(
+                Kind::Invalid,
+                "private addresses are not called; see outbound.allow_addresses",
+            )),
             _ => Ok(url),
         }
     }
@@ -137,7 +152,10 @@ pub async fn read_limited(mut response: reqwest::Response, max_bytes: usize) -> 
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(|e| away(&e))? {
         if body.len() + chunk.len() > max_bytes {
-            return Err(Error::new(Kind::Invalid, format!("larger than {max_bytes} bytes")));
+            return Err(Error::new(
+                Kind::Invalid,
+                format!("larger than {max_bytes} bytes"),
+            ));
         }
         body.extend_from_slice(&chunk);
     }
@@ -146,7 +164,11 @@ pub async fn read_limited(mut response: reqwest::Response, max_bytes: usize) -> 
 
 fn away(error: &reqwest::Error) -> Error {
     // Its Display may hold a URL with a token in it.
-    let what = if error.is_timeout() { "timed out" } else { "cannot be reached" };
+    let what = if error.is_timeout() {
+        "timed out"
+    } else {
+        "cannot be reached"
+    };
     Error::new(Kind::Unavailable, format!("the server {what}"))
 }
 
@@ -211,10 +233,21 @@ mod tests {
     fn private_addresses_are_refused_in_every_spelling() {
         let outbound = Outbound::new(&OutboundConfig::default()).expect("a client");
         for url in [
-            "http://127.0.0.1/", "http://2130706433/", "http://0x7f.1/", "http://[::1]/", "http://[::ffff:10.0.0.1]/",
-            "http://169.254.169.254/latest", "http://192.168.1.1/", "http://0.0.0.0/", "http://[fd00::1]/", "file:///etc/passwd",
+            "http://127.0.0.1/",
+            "http://2130706433/",
+            "http://0x7f.1/",
+            "http://[::1]/",
+            "http://[::ffff:10.0.0.1]/",
+            "http://169.254.169.254/latest",
+            "http://192.168.1.1/",
+            "http://0.0.0.0/",
+            "http://[fd00::1]/",
+            "file:///etc/passwd",
         ] {
-            assert!(outbound.request(Method::GET, url).is_err(), "{url} was let through");
+            assert!(
+                outbound.request(Method::GET, url).is_err(),
+                "{url} was let through"
+            );
         }
         assert!(outbound.request(Method::GET, "https://93.184.216.34/").is_ok());
     }

@@ -5,13 +5,7 @@ use std::time::Duration;
 use sqlx::{Row as _, postgres::PgRow};
 use uuid::Uuid;
 
-use crate::{
-    Error,
-    bus::Outgoing,
-    config::StageConfig,
-    db::Db,
-    lifecycle::Lifecycle,
-};
+use crate::{Error, bus::Outgoing, config::StageConfig, db::Db, lifecycle::Lifecycle};
 
 const TICK: Duration = Duration::from_millis(500);
 
@@ -23,7 +17,11 @@ pub(crate) fn start(db: &Db, config: &StageConfig, lifecycle: &Lifecycle) {
         loop {
             let last = stopping.is_cancelled();
             if let Err(error) = tick(&db, &config, ticks).await {
-                tracing::warn!(schema = db.schema(), detail = error.detail(), "sweeping failed; trying again");
+                tracing::warn!(
+                    schema = db.schema(),
+                    detail = error.detail(),
+                    "sweeping failed; trying again"
+                );
             }
             if last {
                 return Ok(());
@@ -39,7 +37,7 @@ pub(crate) fn start(db: &Db, config: &StageConfig, lifecycle: &Lifecycle) {
 
 async fn tick(db: &Db, config: &StageConfig, ticks: u64) -> Result<(), Error> {
     delete_published(db).await?;
-    if ticks % 4 == 0 {
+    if ticks.is_multiple_of(4) {
         while sweep(db, Duration::from_secs(config.sweep_after_seconds)).await? == 256 {}
     }
     if ticks % 7200 == 1 {
@@ -55,15 +53,24 @@ async fn delete_published(db: &Db) -> Result<(), Error> {
         return Ok(());
     }
     let mut tx = db.system_tx().await?;
-    sqlx::query("DELETE FROM outbox WHERE id = ANY($1)").bind(&published).execute(tx.conn()).await?;
+    sqlx::query("DELETE FROM outbox WHERE id = ANY($1)")
+        .bind(&published)
+        .execute(tx.conn())
+        .await?;
     tx.commit().await
 }
 
-/// Rows that are not known to be on the bus.
+/// Rows that are not known to be on the bus, and timers that are due.
 pub(crate) async fn remaining(db: &Db) -> Result<i64, Error> {
     delete_published(db).await?;
     let mut tx = db.system_tx().await?;
-    Ok(sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(tx.conn()).await?)
+    // A timer that is being fired stays visible here until its transaction ends.
+    Ok(sqlx::query_scalar(
+        "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM timers WHERE due_at <= $1)",
+    )
+    .bind(tx.now())
+    .fetch_one(tx.conn())
+    .await?)
 }
 
 /// Publishes rows that are older than `age`; returns how many it found.
@@ -91,10 +98,23 @@ pub(crate) async fn sweep(db: &Db, age: Duration) -> Result<usize, Error> {
         });
     }
     let results = db.bus().publish(&outgoing).await;
-    let done: Vec<Uuid> = outgoing.iter().zip(results).filter(|(_, r)| r.is_ok()).map(|(o, _)| o.id).collect();
-    tracing::info!(schema = db.schema(), found = rows.len(), published = done.len(), "published what was left behind");
+    let done: Vec<Uuid> = outgoing
+        .iter()
+        .zip(results)
+        .filter(|(_, r)| r.is_ok())
+        .map(|(o, _)| o.id)
+        .collect();
+    tracing::info!(
+        schema = db.schema(),
+        found = rows.len(),
+        published = done.len(),
+        "published what was left behind"
+    );
     metrics::counter!("trama_outbox_swept_total", "schema" => db.schema()).increment(done.len() as u64);
-    sqlx::query("DELETE FROM outbox WHERE id = ANY($1)").bind(&done).execute(tx.conn()).await?;
+    sqlx::query("DELETE FROM outbox WHERE id = ANY($1)")
+        .bind(&done)
+        .execute(tx.conn())
+        .await?;
     tx.commit().await?;
     // What could not be published is tried at the next tick, not at once.
     Ok(if done.len() == rows.len() { rows.len() } else { 0 })
@@ -106,6 +126,8 @@ async fn forget(db: &Db, days: u64) -> Result<(), Error> {
         .bind(i32::try_from(days).unwrap_or(i32::MAX))
         .execute(tx.conn())
         .await?;
-    sqlx::query("DELETE FROM requests WHERE created_at < now() - interval '2 days'").execute(tx.conn()).await?;
+    sqlx::query("DELETE FROM requests WHERE created_at < now() - interval '2 days'")
+        .execute(tx.conn())
+        .await?;
     tx.commit().await
 }

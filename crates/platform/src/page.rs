@@ -32,7 +32,12 @@ pub fn start<T: DeserializeOwned>(token: &str) -> Result<Option<T>, Error> {
     if token.is_empty() {
         return Ok(None);
     }
-    let invalid = || Error::invalid("page_token", "take it unchanged from the last response, or leave it empty");
+    let invalid = || {
+        Error::invalid(
+            "page_token",
+            "take it unchanged from the last response, or leave it empty",
+        )
+    };
     let bytes = ENGINE.decode(token).map_err(|_| invalid())?;
     serde_json::from_slice(&bytes).map(Some).map_err(|_| invalid())
 }

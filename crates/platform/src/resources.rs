@@ -43,9 +43,13 @@ impl Source for Folder {
             let text = std::fs::read_to_string(&file).map_err(|e| unreadable(&file, &e.to_string()))?;
             let text = expand(&text, &self.variables).map_err(|e| unreadable(&file, &e))?;
             for (number, document) in serde_norway::Deserializer::from_str(&text).enumerate() {
-                let content = serde_json::Value::deserialize(document).map_err(|e| unreadable(&file, &e.to_string()))?;
+                let content = serde_json::Value::deserialize(document)
+                    .map_err(|e| unreadable(&file, &e.to_string()))?;
                 if !content.is_null() {
-                    documents.push(Document { origin: format!("{}#{}", file.display(), number + 1), content });
+                    documents.push(Document {
+                        origin: format!("{}#{}", file.display(), number + 1),
+                        content,
+                    });
                 }
             }
         }
@@ -80,10 +84,17 @@ fn expand(text: &str, variables: &std::collections::BTreeMap<String, String>) ->
             Some((name, default)) => (name, Some(default)),
             None => (&inner[..end], None),
         };
-        match (variables.get(name).cloned().or_else(|| std::env::var(name).ok()), default) {
+        match (
+            variables.get(name).cloned().or_else(|| std::env::var(name).ok()),
+            default,
+        ) {
             (Some(value), _) => out.push_str(&value),
             (None, Some(default)) => out.push_str(default),
-            (None, None) => return Err(format!("variable {name} is not set; set it or write ${{{name}:-default}}")),
+            (None, None) => {
+                return Err(format!(
+                    "variable {name} is not set; set it or write ${{{name}:-default}}"
+                ));
+            }
         }
         rest = &inner[end + 1..];
     }
@@ -103,7 +114,9 @@ impl ResourceStore {
     /// # Errors
     /// When the source cannot be read at all.
     pub fn start(source: Option<Arc<dyn Source>>, lifecycle: &Lifecycle) -> Result<Self, Error> {
-        let store = Self { current: Arc::default() };
+        let store = Self {
+            current: Arc::default(),
+        };
         let Some(source) = source else { return Ok(store) };
         let mut seen = source.read()?;
         store.apply(&seen);
@@ -122,7 +135,10 @@ impl ResourceStore {
                     }
                     Err(error) => {
                         metrics::counter!("trama_resources_unreadable_total").increment(1);
-                        tracing::warn!(detail = error.detail(), "resources cannot be read; the last good ones stay");
+                        tracing::warn!(
+                            detail = error.detail(),
+                            "resources cannot be read; the last good ones stay"
+                        );
                     }
                 }
             }
@@ -132,14 +148,21 @@ impl ResourceStore {
 
     /// With fixed resources, for tests.
     pub fn fixed(resources: Resources) -> Self {
-        Self { current: Arc::new(ArcSwap::from_pointee(resources)) }
+        Self {
+            current: Arc::new(ArcSwap::from_pointee(resources)),
+        }
     }
 
     /// Validates and swaps.
     pub fn apply(&self, documents: &[Document]) -> Vec<Problem> {
         let (next, problems) = Resources::build(documents, &self.current.load());
         for problem in &problems {
-            tracing::error!(origin = problem.origin, resource = problem.resource, problem = problem.message, "resource refused");
+            tracing::error!(
+                origin = problem.origin,
+                resource = problem.resource,
+                problem = problem.message,
+                "resource refused"
+            );
         }
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
         metrics::gauge!("trama_resources_invalid").set(problems.len() as f64);
@@ -157,13 +180,19 @@ impl ResourceStore {
 #[derive(Clone)]
 pub struct Secrets {
     dir: Option<PathBuf>,
-    cache: Arc<std::sync::Mutex<std::collections::HashMap<PathBuf, (Instant, Arc<str>)>>>,
+    cache: Arc<std::sync::Mutex<Cache>>,
 }
+
+/// When each file was read, and what stood in it.
+type Cache = std::collections::HashMap<PathBuf, (Instant, Arc<str>)>;
 
 impl Secrets {
     /// From a folder `<tenant>/<name>/<key>`, or variables `TRAMA_SECRET_<TENANT>_<NAME>_<KEY>`.
     pub fn new(dir: Option<PathBuf>) -> Self {
-        Self { dir, cache: Arc::default() }
+        Self {
+            dir,
+            cache: Arc::default(),
+        }
     }
 
     /// The value; files are read again after some seconds, so that rotation needs no restart.
@@ -172,12 +201,19 @@ impl Secrets {
     /// When it is nowhere; the message says where it was looked for.
     pub fn get(&self, tenant: &TenantId, secret: &SecretRef) -> Result<Arc<str>, Error> {
         if let Some(dir) = &self.dir {
-            let safe = |part: &str| !part.is_empty() && !part.contains(['/', '\\']) && part != ".." && part != ".";
+            let safe =
+                |part: &str| !part.is_empty() && !part.contains(['/', '\\']) && part != ".." && part != ".";
             if !safe(&secret.name) || !safe(&secret.key) {
-                return Err(Error::invalid("secretRef", "name and key must be plain file names"));
+                return Err(Error::invalid(
+                    "secretRef",
+                    "name and key must be plain file names",
+                ));
             }
             let path = dir.join(tenant.as_str()).join(&secret.name).join(&secret.key);
-            let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut cache = self
+                .cache
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             if let Some((read_at, value)) = cache.get(&path)
                 && read_at.elapsed() < Duration::from_secs(5)
             {
@@ -207,7 +243,10 @@ mod tests {
     fn variables_are_expanded_with_defaults() {
         let variables = [("KNOWN".to_owned(), "k".to_owned())].into();
         let expand = |text| super::expand(text, &variables);
-        assert_eq!(expand("a ${NO_SUCH_VARIABLE_1:-b} ${KNOWN:-x}"), Ok("a b k".to_owned()));
+        assert_eq!(
+            expand("a ${NO_SUCH_VARIABLE_1:-b} ${KNOWN:-x}"),
+            Ok("a b k".to_owned())
+        );
         assert!(expand("${NO_SUCH_VARIABLE_1}").is_err());
         assert!(expand("${open").is_err());
     }

@@ -39,7 +39,10 @@ impl Sockets {
     pub(crate) async fn bind(config: &ListenConfig) -> Result<Self, Error> {
         let bind = |what: &'static str, address: SocketAddr| async move {
             TcpListener::bind(address).await.map_err(|e| {
-                Error::new(Kind::Precondition, format!("listen.{what} {address}: {e}; is something else running there?"))
+                Error::new(
+                    Kind::Precondition,
+                    format!("listen.{what} {address}: {e}; is something else running there?"),
+                )
             })
         };
         Ok(Self {
@@ -50,22 +53,28 @@ impl Sockets {
     }
 
     pub(crate) fn addresses(&self) -> Result<Addresses, Error> {
-        let local = |listener: &TcpListener| listener.local_addr().map_err(|e| Error::internal(e));
-        Ok(Addresses { grpc: local(&self.grpc)?, http: local(&self.http)?, admin: local(&self.admin)? })
+        let local = |listener: &TcpListener| listener.local_addr().map_err(Error::internal);
+        Ok(Addresses {
+            grpc: local(&self.grpc)?,
+            http: local(&self.http)?,
+            admin: local(&self.admin)?,
+        })
     }
 
-    pub(crate) fn serve(
-        self,
-        doors: Doors,
-        lifecycle: &Lifecycle,
-    ) -> Result<(), Error> {
-        let Doors { routes, http, authenticator, cors_origins, databases } = doors;
+    pub(crate) fn serve(self, doors: Doors, lifecycle: &Lifecycle) -> Result<(), Error> {
+        let Doors {
+            routes,
+            http,
+            authenticator,
+            cors_origins,
+            databases,
+        } = doors;
         let (health, health_service) = health_reporter();
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(trama_proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()
-            .map_err(|e| Error::internal(e))?;
+            .map_err(Error::internal)?;
         let grpc = tonic::transport::Server::builder()
             .accept_http1(true)
             .http2_keepalive_interval(Some(Duration::from_secs(20)))
@@ -81,37 +90,50 @@ impl Sockets {
         lifecycle.spawn("grpc", async move {
             grpc.serve_with_incoming_shutdown(incoming, stopping.cancelled_owned())
                 .await
-                .map_err(|e| Error::internal(e))
+                .map_err(Error::internal)
         });
 
         let stopping = lifecycle.stopping();
         lifecycle.spawn("http", async move {
             let http = http.layer(axum::middleware::from_fn(see_http));
-            axum::serve(self.http, http.into_make_service_with_connect_info::<SocketAddr>())
-                .with_graceful_shutdown(stopping.cancelled_owned())
-                .await
-                .map_err(|e| Error::internal(e))
+            axum::serve(
+                self.http,
+                http.into_make_service_with_connect_info::<SocketAddr>(),
+            )
+            .with_graceful_shutdown(stopping.cancelled_owned())
+            .await
+            .map_err(Error::internal)
         });
 
-        let readiness = Arc::new(Readiness { databases, lifecycle: lifecycle.clone() });
+        let readiness = Arc::new(Readiness {
+            databases,
+            lifecycle: lifecycle.clone(),
+        });
         let admin = Router::new()
             .route("/livez", get(|| async { "ok" }))
             .route("/readyz", get(readyz))
-            .route("/metrics", get(|| async { crate::telemetry::metrics_handle().render() }))
+            .route(
+                "/metrics",
+                get(|| async { crate::telemetry::metrics_handle().render() }),
+            )
             .with_state(Arc::clone(&readiness));
         let stopping = lifecycle.stopping();
         lifecycle.spawn("admin", async move {
             axum::serve(self.admin, admin)
                 .with_graceful_shutdown(stopping.cancelled_owned())
                 .await
-                .map_err(|e| Error::internal(e))
+                .map_err(Error::internal)
         });
 
         let (draining, stopping) = (lifecycle.draining(), lifecycle.stopping());
         lifecycle.spawn("health", async move {
             loop {
                 let ready = readiness.check().await.is_ok();
-                let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+                let status = if ready {
+                    ServingStatus::Serving
+                } else {
+                    ServingStatus::NotServing
+                };
                 health.set_service_status("", status).await;
                 tokio::select! {
                     () = stopping.cancelled() => return Ok(()),
@@ -146,10 +168,15 @@ impl Readiness {
         for db in &self.databases {
             db.ping().await?;
         }
-        let connected = self.databases.iter().all(|db| {
-            db.bus().client().connection_state() == async_nats::connection::State::Connected
-        });
-        if connected { Ok(()) } else { Err(Error::new(Kind::Unavailable, "NATS is not connected")) }
+        let connected = self
+            .databases
+            .iter()
+            .all(|db| db.bus().client().connection_state() == async_nats::connection::State::Connected);
+        if connected {
+            Ok(())
+        } else {
+            Err(Error::new(Kind::Unavailable, "NATS is not connected"))
+        }
     }
 }
 
@@ -167,10 +194,21 @@ fn cors(origins: &[String]) -> CorsLayer {
     } else {
         AllowOrigin::list(origins.iter().filter_map(|o| o.parse().ok()))
     };
-    let names = |list: &'static [&'static str]| list.iter().map(|n| http::HeaderName::from_static(n)).collect::<Vec<_>>();
+    let names = |list: &'static [&'static str]| {
+        list.iter()
+            .map(|n| http::HeaderName::from_static(n))
+            .collect::<Vec<_>>()
+    };
     CorsLayer::new()
         .allow_origin(allowed)
         .allow_methods([http::Method::POST])
-        .allow_headers(names(&["authorization", "content-type", "grpc-timeout", "x-grpc-web", "x-user-agent", "traceparent"]))
+        .allow_headers(names(&[
+            "authorization",
+            "content-type",
+            "grpc-timeout",
+            "x-grpc-web",
+            "x-user-agent",
+            "traceparent",
+        ]))
         .expose_headers(names(&["grpc-status", "grpc-message", "grpc-status-details-bin"]))
 }

@@ -118,9 +118,15 @@ pub struct Running {
 ///
 /// # Errors
 /// Says what is missing and how to mend it; nothing is left running.
-pub async fn start(services: &[Arc<dyn Service>], config: Config, options: Options) -> Result<Running, Error> {
+pub async fn start(
+    services: &[Arc<dyn Service>],
+    config: Config,
+    options: Options,
+) -> Result<Running, Error> {
     install_crypto();
-    config.validate().map_err(|e| Error::new(Kind::Precondition, e.to_string()))?;
+    config
+        .validate()
+        .map_err(|e| Error::new(Kind::Precondition, e.to_string()))?;
     let clock = options.clock.clone().unwrap_or_else(Clock::system);
     let lifecycle = Lifecycle::default();
     match start_with(services, config, options, clock, &lifecycle).await {
@@ -144,13 +150,21 @@ async fn start_with(
     let addresses = sockets.addresses()?;
     let bus = Bus::connect(&config.nats_url, &config.bus).await?;
     let outbound = Outbound::new(&config.outbound)?;
-    let authenticator = Authenticator::start(&config.auth, clock.clone(), outbound.clone(), lifecycle).await?;
-    let clients = Clients::new(config.remotes.clone(), config.auth.service_key.clone(), authenticator.clone());
+    let authenticator =
+        Authenticator::start(&config.auth, clock.clone(), outbound.clone(), lifecycle).await?;
+    let clients = Clients::new(
+        config.remotes.clone(),
+        config.auth.service_key.clone(),
+        authenticator.clone(),
+    );
     let resources = match options.resources {
         Some(resources) => resources,
         None => {
             let folder = config.resources.dir.clone().map(|dir| {
-                Arc::new(Folder { dir, variables: config.resources.variables.clone() }) as Arc<dyn Source>
+                Arc::new(Folder {
+                    dir,
+                    variables: config.resources.variables.clone(),
+                }) as Arc<dyn Source>
             });
             ResourceStore::start(folder, lifecycle)?
         }
@@ -199,7 +213,8 @@ async fn start_with(
     }
 
     let routes = Routes::from(routes.fallback(|| async {
-        tonic::Status::unimplemented("no service of this process has such a method").into_http::<axum::body::Body>()
+        tonic::Status::unimplemented("no service of this process has such a method")
+            .into_http::<axum::body::Body>()
     }));
     clients.set_local(routes.clone().into_axum_router());
     for (db, stages) in loops {
@@ -211,7 +226,12 @@ async fn start_with(
         for stage in stages {
             let durables = (0..bus.partitions()).map(|p| (stage.stream, format!("{}-{p}", stage.name)));
             consumers.extend(durables);
-            let a_loop = Loop { stage, db: db.clone(), bus: bus.clone(), config: config.stage.clone() };
+            let a_loop = Loop {
+                stage,
+                db: db.clone(),
+                bus: bus.clone(),
+                config: config.stage.clone(),
+            };
             a_loop.start(lifecycle, &held);
         }
     }
@@ -247,11 +267,17 @@ async fn prepare(db: &Db, service: &dyn Service, migrate: bool) -> Result<(), Er
         SchemaState::Current => Ok(()),
         SchemaState::Behind => Err(Error::new(
             Kind::Precondition,
-            format!("schema `{}` is older than this binary: run `trama migrate`", db.schema()),
+            format!(
+                "schema `{}` is older than this binary: run `trama migrate`",
+                db.schema()
+            ),
         )),
         SchemaState::Ahead => Err(Error::new(
             Kind::Precondition,
-            format!("schema `{}` is newer than this binary: start a newer one", db.schema()),
+            format!(
+                "schema `{}` is newer than this binary: start a newer one",
+                db.schema()
+            ),
         )),
     }
 }
@@ -277,7 +303,7 @@ impl Running {
         Ok(busy)
     }
 
-    /// Whether every message is worked in and every outbox is empty.
+    /// Whether every message is worked in, every outbox is empty and no timer is due.
     ///
     /// # Errors
     /// When a dependency is away.
@@ -311,7 +337,9 @@ pub fn main(service: Arc<dyn Service>) -> std::process::ExitCode {
             "--dump-config" => dump = true,
             "--config" => file = arguments.next().map(PathBuf::from),
             "--help" | "-h" => {
-                println!("trama-{name} [--config FILE] [--dump-config] [--version]\n\nEverything else is configuration: file < TRAMA_ environment.");
+                println!(
+                    "trama-{name} [--config FILE] [--dump-config] [--version]\n\nEverything else is configuration: file < TRAMA_ environment."
+                );
                 return std::process::ExitCode::SUCCESS;
             }
             other => {
@@ -346,7 +374,11 @@ pub fn main(service: Arc<dyn Service>) -> std::process::ExitCode {
 }
 
 /// Runs services until SIGTERM or until a task dies.
-pub async fn until_terminated(services: &[Arc<dyn Service>], config: Config, options: Options) -> std::process::ExitCode {
+pub async fn until_terminated(
+    services: &[Arc<dyn Service>],
+    config: Config,
+    options: Options,
+) -> std::process::ExitCode {
     let running = match start(services, config, options).await {
         Ok(running) => running,
         Err(error) => {
@@ -362,7 +394,11 @@ pub async fn until_terminated(services: &[Arc<dyn Service>], config: Config, opt
         () = async { lifecycle.stopping().cancelled().await } => {}
     }
     let in_time = running.stop().await;
-    if lifecycle.failed() || !in_time { std::process::ExitCode::FAILURE } else { std::process::ExitCode::SUCCESS }
+    if lifecycle.failed() || !in_time {
+        std::process::ExitCode::FAILURE
+    } else {
+        std::process::ExitCode::SUCCESS
+    }
 }
 
 /// Runs a future on a runtime of the platform's making.
@@ -385,5 +421,8 @@ pub fn install_crypto() {
 /// # Errors
 /// Never behind the layer; `Unauthenticated` otherwise.
 pub fn principal<T>(request: &tonic::Request<T>) -> Result<&Principal, tonic::Status> {
-    request.extensions().get::<Principal>().ok_or_else(|| tonic::Status::unauthenticated("no principal"))
+    request
+        .extensions()
+        .get::<Principal>()
+        .ok_or_else(|| tonic::Status::unauthenticated("no principal"))
 }

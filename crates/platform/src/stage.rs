@@ -78,8 +78,16 @@ pub struct Stage {
 impl Stage {
     /// A stage over the events that the table of events gives to a service.
     pub fn of_events(service: &'static str, handler: Arc<dyn Handler>) -> Self {
-        let events = trama_proto::events::listened_by(service).into_iter().map(str::to_owned).collect();
-        Self { name: service, stream: Stream::Events, events, handler }
+        let events = trama_proto::events::listened_by(service)
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        Self {
+            name: service,
+            stream: Stream::Events,
+            events,
+            handler,
+        }
     }
 }
 
@@ -100,10 +108,8 @@ impl Loop {
             let held = held.clone();
             let stopping = lifecycle.stopping();
             lifecycle.spawn(this.stage.name, async move {
-                tokio::select! {
-                    () = stopping.cancelled() => Ok(()),
-                    () = this.keep_running(partition, held, &stopping) => Ok(()),
-                }
+                this.keep_running(partition, held, &stopping).await;
+                Ok(())
             });
         }
     }
@@ -114,9 +120,10 @@ impl Loop {
         mut held: watch::Receiver<Vec<u32>>,
         stopping: &tokio_util::sync::CancellationToken,
     ) {
-        loop {
-            if held.wait_for(|h| h.contains(&partition)).await.is_err() {
-                return;
+        while !stopping.is_cancelled() {
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                ours = held.wait_for(|h| h.contains(&partition)) => if ours.is_err() { return },
             }
             let lost = {
                 let mut held = held.clone();
@@ -124,13 +131,15 @@ impl Loop {
                     let _ = held.wait_for(|h| !h.contains(&partition)).await;
                 }
             };
+            // A loop that is told to stop finishes what it has committed; one that lost its partition is cut off, and
+            // what it had in hand is redelivered to whoever has the partition now.
             tokio::select! {
                 () = lost => {}
-                result = self.run_partition(partition, stopping) => match result {
-                    Ok(()) => return,
-                    Err(error) => {
-                        tracing::warn!(stage = self.stage.name, partition, detail = error.detail(), "stage loop interrupted; trying again");
-                        tokio::time::sleep(Duration::from_millis(500)).await;
+                result = self.run_partition(partition, stopping) => if let Err(error) = result {
+                    tracing::warn!(stage = self.stage.name, partition, detail = error.detail(), "stage loop interrupted; trying again");
+                    tokio::select! {
+                        () = stopping.cancelled() => return,
+                        () = tokio::time::sleep(Duration::from_millis(500)) => {}
                     }
                 }
             }
@@ -144,7 +153,13 @@ impl Loop {
     ) -> Result<(), Error> {
         let consumer = self
             .bus
-            .consumer(self.stage.stream, self.stage.name, &self.stage.events, partition, self.config.batch)
+            .consumer(
+                self.stage.stream,
+                self.stage.name,
+                &self.stage.events,
+                partition,
+                self.config.batch,
+            )
             .await?;
         let mut messages = consumer
             .stream()
@@ -169,7 +184,11 @@ impl Loop {
                     continue;
                 }
             };
-            let mut batch = vec![first.ok_or_else(ended)?.map_err(|e| Error::unavailable("JetStream", e))?];
+            let mut batch = vec![
+                first
+                    .ok_or_else(ended)?
+                    .map_err(|e| Error::unavailable("JetStream", e))?,
+            ];
             while batch.len() < self.config.batch {
                 // Outside tokio's budget, or a batch would never exceed 64 messages.
                 match tokio::task::unconstrained(messages.next()).now_or_never() {
@@ -177,7 +196,7 @@ impl Loop {
                     _ => break,
                 }
             }
-            let work = self.work(batch);
+            let work = self.work(batch, stopping);
             let done = match finishing.take() {
                 Some(before) => futures::future::join(before, work).await.1,
                 None => work.await,

@@ -51,10 +51,19 @@ impl Telemetry {
             .map_err(|e| Error::invalid("telemetry.log_filter", e.to_string()))?;
         // The filter is on the log only: on the whole, RUST_LOG=warn would cut the traces too.
         let logs = match config.log_format {
-            LogFormat::Text => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter).boxed(),
-            LogFormat::Json => {
-                tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr).with_filter(filter).boxed()
+            LogFormat::Text => {
+                let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+                tracing_subscriber::fmt::layer()
+                    .with_ansi(colours)
+                    .with_writer(std::io::stderr)
+                    .with_filter(filter)
+                    .boxed()
             }
+            LogFormat::Json => tracing_subscriber::fmt::layer()
+                .json()
+                .with_writer(std::io::stderr)
+                .with_filter(filter)
+                .boxed(),
         };
         let traces = match &config.otlp_endpoint {
             None => None,
@@ -63,7 +72,9 @@ impl Telemetry {
         TRACED.store(traces.is_some(), Ordering::Relaxed);
         global::set_text_map_propagator(TraceContextPropagator::new());
         let otel = traces.as_ref().map(|provider| {
-            tracing_opentelemetry::layer().with_tracer(provider.tracer("trama")).with_filter(EnvFilter::new("info"))
+            tracing_opentelemetry::layer()
+                .with_tracer(provider.tracer("trama"))
+                .with_filter(EnvFilter::new("info"))
         });
         let subscriber = tracing_subscriber::registry().with(otel).with(logs);
         if subscriber.try_init().is_err() {
@@ -89,7 +100,9 @@ fn provider(endpoint: &str, ratio: f64, service: &'static str) -> Result<SdkTrac
         .with_endpoint(endpoint)
         .build()
         .map_err(|e| Error::invalid("telemetry.otlp_endpoint", e.to_string()))?;
-    let resource = Resource::builder().with_service_name(format!("trama-{service}")).build();
+    let resource = Resource::builder()
+        .with_service_name(format!("trama-{service}"))
+        .build();
     Ok(SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
         .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio))))
@@ -101,7 +114,9 @@ fn provider(endpoint: &str, ratio: f64, service: &'static str) -> Result<SdkTrac
 pub(crate) fn metrics_handle() -> &'static PrometheusHandle {
     METRICS.get_or_init(|| {
         let recorder = PrometheusBuilder::new()
-            .set_buckets(&[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
+            .set_buckets(&[
+                0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+            ])
             .expect("the list of buckets is not empty")
             .build_recorder();
         let handle = recorder.handle();
@@ -149,11 +164,20 @@ fn trace_of(span: &tracing::Span) -> Option<String> {
 
 /// A span for working in a message, child of whoever published it; and the `traceparent` that what it publishes
 /// carries on. `None` when nobody collects traces.
-pub(crate) fn message_span(stage: &'static str, event: &str, trace: Option<&str>) -> Option<(tracing::Span, Option<String>)> {
+pub(crate) fn message_span(
+    stage: &'static str,
+    event: &str,
+    trace: Option<&str>,
+) -> Option<(tracing::Span, Option<String>)> {
     if !TRACED.load(Ordering::Relaxed) {
         return None;
     }
-    let span = tracing::info_span!("event", otel.name = format!("event.{event}.handle"), otel.kind = "consumer", stage);
+    let span = tracing::info_span!(
+        "event",
+        otel.name = format!("event.{event}.handle"),
+        otel.kind = "consumer",
+        stage
+    );
     follow(&span, trace);
     let carried = trace_of(&span);
     Some((span, carried))

@@ -77,7 +77,9 @@ pub(crate) fn start(db: &Db, handler: Arc<dyn TimerHandler>, lifecycle: &Lifecyc
 
 async fn next_due(db: &Db) -> Result<Option<DateTime<Utc>>, Error> {
     let mut tx = db.system_tx().await?;
-    Ok(sqlx::query_scalar("SELECT min(due_at) FROM timers").fetch_one(tx.conn()).await?)
+    Ok(sqlx::query_scalar("SELECT min(due_at) FROM timers")
+        .fetch_one(tx.conn())
+        .await?)
 }
 
 /// Fires what is due; returns how many.
@@ -95,7 +97,11 @@ pub(crate) async fn fire_due(db: &Db, handler: &dyn TimerHandler) -> Result<usiz
     match fired {
         Ok(()) => Ok(due.len()),
         Err(error) => {
-            tracing::debug!(schema = db.schema(), detail = error.detail(), "timers failed together; going one by one");
+            tracing::debug!(
+                schema = db.schema(),
+                detail = error.detail(),
+                "timers failed together; going one by one"
+            );
             for timer in &due {
                 fire_one(db, handler, timer, now).await?;
             }
@@ -104,16 +110,22 @@ pub(crate) async fn fire_due(db: &Db, handler: &dyn TimerHandler) -> Result<usiz
     }
 }
 
-async fn fire_one(db: &Db, handler: &dyn TimerHandler, timer: &Timer, now: DateTime<Utc>) -> Result<(), Error> {
+async fn fire_one(
+    db: &Db,
+    handler: &dyn TimerHandler,
+    timer: &Timer,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
     let mut tx = db.system_tx().await?;
-    let taken = sqlx::query("DELETE FROM timers WHERE tenant = $1 AND kind = $2 AND key = $3 AND due_at <= $4")
-        .bind(timer.tenant.as_str())
-        .bind(&timer.kind)
-        .bind(&timer.key)
-        .bind(now)
-        .execute(tx.conn())
-        .await?
-        .rows_affected();
+    let taken =
+        sqlx::query("DELETE FROM timers WHERE tenant = $1 AND kind = $2 AND key = $3 AND due_at <= $4")
+            .bind(timer.tenant.as_str())
+            .bind(&timer.kind)
+            .bind(&timer.key)
+            .bind(now)
+            .execute(tx.conn())
+            .await?
+            .rows_affected();
     if taken == 0 {
         return Ok(());
     }
@@ -122,7 +134,12 @@ async fn fire_one(db: &Db, handler: &dyn TimerHandler, timer: &Timer, now: DateT
         Err(error) => error,
     };
     drop(tx);
-    tracing::error!(kind = timer.kind, key = timer.key, detail = error.detail(), "a timer failed; it will fire again");
+    tracing::error!(
+        kind = timer.kind,
+        key = timer.key,
+        detail = error.detail(),
+        "a timer failed; it will fire again"
+    );
     let mut tx = db.system_tx().await?;
     sqlx::query(
         "UPDATE timers SET attempts = attempts + 1, due_at = $4 + make_interval(secs => least(3600, 2 ^ least(attempts, 12)))

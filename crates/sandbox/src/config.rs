@@ -97,11 +97,7 @@ impl Default for ReceiptPlan {
     /// Sent, delivered and read, once each and in order, 20 ms apart.
     fn default() -> Self {
         Self {
-            statuses: vec![
-                ReceiptStatus::Sent,
-                ReceiptStatus::Delivered,
-                ReceiptStatus::Read,
-            ],
+            statuses: vec![ReceiptStatus::Sent, ReceiptStatus::Delivered, ReceiptStatus::Read],
             delay: Duration::from_millis(20),
             copies: 1,
             order: ReceiptOrder::InOrder,

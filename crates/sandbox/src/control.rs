@@ -96,10 +96,7 @@ async fn add_media(
         .and_then(|value| value.to_str().ok())
         .unwrap_or("application/octet-stream");
     let id = world.store.add_media(bytes, mime_type);
-    let sha256 = world
-        .store
-        .find_media(id.as_str())
-        .map(|media| media.sha256);
+    let sha256 = world.store.find_media(id.as_str()).map(|media| media.sha256);
     let answer = json!({
         "id": id,
         "sha256": sha256.map(hex::encode),
@@ -126,10 +123,7 @@ async fn set_window(State(world): State<Arc<World>>, Json(window): Json<Window>)
     StatusCode::NO_CONTENT
 }
 
-async fn set_callbacks(
-    State(world): State<Arc<World>>,
-    Json(callbacks): Json<Callbacks>,
-) -> StatusCode {
+async fn set_callbacks(State(world): State<Arc<World>>, Json(callbacks): Json<Callbacks>) -> StatusCode {
     world.set_callbacks(callbacks);
     StatusCode::NO_CONTENT
 }

@@ -64,8 +64,8 @@ fn try_send(
 ) -> Result<Answer, GraphError> {
     let account = authorised(world, headers)?;
     check_object(version, phone_number_id, account)?;
-    let raw: Value = serde_json::from_slice(body)
-        .map_err(|_| GraphError::invalid_parameter("the body is not JSON"))?;
+    let raw: Value =
+        serde_json::from_slice(body).map_err(|_| GraphError::invalid_parameter("the body is not JSON"))?;
     let send = match Order::parse(&raw)? {
         Order::MarkRead(ReadMark { message_id }) => {
             world.store.mark_read(&message_id);
@@ -127,10 +127,7 @@ fn accept(
                 url: url.clone(),
                 content_type: "application/json",
                 user_agent: "facebookexternalua",
-                headers: vec![(
-                    "x-hub-signature-256",
-                    sign::meta(&account.app_secret, &body),
-                )],
+                headers: vec![("x-hub-signature-256", sign::meta(&account.app_secret, &body))],
                 body: body.into(),
             })
         });
@@ -147,12 +144,7 @@ fn accept(
     })
 }
 
-fn status_webhook(
-    account: &WhatsAppAccount,
-    send: &Outbound,
-    wamid: &str,
-    receipt: Receipt,
-) -> Value {
+fn status_webhook(account: &WhatsAppAccount, send: &Outbound, wamid: &str, receipt: Receipt) -> Value {
     let mut status = json!({
         "id": wamid,
         "status": status_name(receipt.report),
@@ -166,11 +158,7 @@ fn status_webhook(
     if let Some(data) = &send.callback_data {
         status["biz_opaque_callback_data"] = json!(data);
     }
-    let category = if send.is_template {
-        "utility"
-    } else {
-        "service"
-    };
+    let category = if send.is_template { "utility" } else { "service" };
     match receipt.report {
         Report::Reached(ReceiptStatus::Sent | ReceiptStatus::Delivered) => {
             status["conversation"] = json!({
@@ -274,10 +262,7 @@ async fn fetch_media(
 }
 
 /// Checks the bearer token and returns the account it belongs to.
-fn authorised<'a>(
-    world: &'a World,
-    headers: &HeaderMap,
-) -> Result<&'a WhatsAppAccount, GraphError> {
+fn authorised<'a>(world: &'a World, headers: &HeaderMap) -> Result<&'a WhatsAppAccount, GraphError> {
     let token = headers
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
@@ -290,11 +275,7 @@ fn authorised<'a>(
         .ok_or_else(|| GraphError::new(190, "the access token is missing or wrong"))
 }
 
-fn check_object(
-    version: &str,
-    phone_number_id: &str,
-    account: &WhatsAppAccount,
-) -> Result<(), GraphError> {
+fn check_object(version: &str, phone_number_id: &str, account: &WhatsAppAccount) -> Result<(), GraphError> {
     check_version(version)?;
     if phone_number_id == account.phone_number_id {
         Ok(())

@@ -46,8 +46,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::{
-    Accounts, Callbacks, Config, Fault, FaultRule, Provider, ReceiptOrder, ReceiptPlan,
-    ReceiptStatus, Retry, TwilioAccount, WhatsAppAccount,
+    Accounts, Callbacks, Config, Fault, FaultRule, Provider, ReceiptOrder, ReceiptPlan, ReceiptStatus, Retry,
+    TwilioAccount, WhatsAppAccount,
 };
 pub use store::{Mail, MediaId, Raw, Sent};
 
@@ -91,10 +91,7 @@ impl World {
     }
 
     fn set_callbacks(&self, new: Callbacks) {
-        let mut current = self
-            .callbacks
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.callbacks.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(url) = new.whatsapp {
             current.whatsapp = Some(url).filter(|url| !url.is_empty());
         }
@@ -210,11 +207,7 @@ impl Sandbox {
     }
 
     /// Returns the first send, past or to come, that satisfies the predicate; `None` when time is up.
-    pub async fn wait_for_sent(
-        &self,
-        wanted: impl Fn(&Sent) -> bool,
-        timeout: Duration,
-    ) -> Option<Sent> {
+    pub async fn wait_for_sent(&self, wanted: impl Fn(&Sent) -> bool, timeout: Duration) -> Option<Sent> {
         let found = self.world.store.wait_for(0, wanted);
         let sent = tokio::time::timeout(timeout, found).await.ok()?;
         Some(Sent::clone(&sent))

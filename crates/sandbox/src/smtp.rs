@@ -186,11 +186,7 @@ impl Session {
         match self.world.store.take_fault(Provider::Smtp, &to) {
             Some(Fault::Refuse { code }) => {
                 self.world.store.count_refusal();
-                let code = if (400..600).contains(&code) {
-                    code
-                } else {
-                    550
-                };
+                let code = if (400..600).contains(&code) { code } else { 550 };
                 format!("{code} {}.1.1 refused on demand\r\n", code / 100)
             }
             fault => {
@@ -214,10 +210,7 @@ impl Session {
         if !is_complete {
             return Next::Read;
         }
-        let (_, mail) = self
-            .data
-            .take()
-            .unwrap_or((DataReceiver::new(), Vec::new()));
+        let (_, mail) = self.data.take().unwrap_or((DataReceiver::new(), Vec::new()));
         self.end_of_mail(mail.get(LINE_END.len()..).unwrap_or_default(), replies)
     }
 
@@ -292,10 +285,7 @@ fn accepted(envelope: Envelope, bytes: &[u8], queue_id: &str) -> Accepted {
         to: envelope.to.into_iter().next().unwrap_or_default(),
         from,
         body_text,
-        provider_message_id: mail
-            .message_id
-            .clone()
-            .unwrap_or_else(|| queue_id.to_owned()),
+        provider_message_id: mail.message_id.clone().unwrap_or_else(|| queue_id.to_owned()),
         raw: Raw::Mail(Box::new(mail)),
     }
 }

@@ -185,8 +185,7 @@ impl Store {
             }
             number
         };
-        self.newest
-            .send_modify(|newest| *newest = number.max(*newest));
+        self.newest.send_modify(|newest| *newest = number.max(*newest));
     }
 
     /// Lists the sends with a number above `after`.
@@ -278,10 +277,7 @@ impl Store {
         let rule = inner.faults.iter_mut().find(|rule| {
             rule.times > 0
                 && rule.provider.is_none_or(|wanted| wanted == provider)
-                && rule
-                    .to
-                    .as_deref()
-                    .is_none_or(|wanted| address_key(wanted) == to)
+                && rule.to.as_deref().is_none_or(|wanted| address_key(wanted) == to)
         })?;
         rule.times -= 1;
         let fault = rule.fault.clone();

@@ -176,17 +176,14 @@ impl Message {
             ));
         }
         let service = field("MessagingServiceSid");
-        let from = field("From").or(service).ok_or_else(|| {
-            TwilioError::bad_request(21_603, "A 'From' phone number is required.")
-        })?;
+        let from = field("From")
+            .or(service)
+            .ok_or_else(|| TwilioError::bad_request(21_603, "A 'From' phone number is required."))?;
         let body = field("Body");
         let media_count = fields.iter().filter(|(name, _)| name == "MediaUrl").count();
         let is_template = field("ContentSid").is_some();
         if body.is_none() && media_count == 0 && !is_template {
-            return Err(TwilioError::bad_request(
-                21_602,
-                "Message body is required.",
-            ));
+            return Err(TwilioError::bad_request(21_602, "Message body is required."));
         }
         if body.is_some_and(|body| body.chars().count() > MAX_BODY) {
             return Err(TwilioError::bad_request(

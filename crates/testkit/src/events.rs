@@ -31,8 +31,16 @@ impl TestApp {
         let mut found = Vec::new();
         for message in self.read(Stream::Events, &subject).await {
             let words: Vec<&str> = message.subject.as_str().rsplit('.').collect();
-            let header = |name: &str| message.headers.as_ref().and_then(|h| h.get(name)).map(|v| v.as_str().to_owned());
-            let id = header(trama_platform::bus::ID_HEADER).or_else(|| header("Nats-Msg-Id")).unwrap_or_default();
+            let header = |name: &str| {
+                message
+                    .headers
+                    .as_ref()
+                    .and_then(|h| h.get(name))
+                    .map(|v| v.as_str().to_owned())
+            };
+            let id = header(trama_platform::bus::ID_HEADER)
+                .or_else(|| header("Nats-Msg-Id"))
+                .unwrap_or_default();
             found.push(Published {
                 id: id.parse().unwrap_or_default(),
                 tenant: words[1].to_owned(),
@@ -53,7 +61,11 @@ impl TestApp {
             if let Some(found) = self.events::<E>().await.into_iter().find(|p| fits(&p.event)) {
                 return found.event;
             }
-            assert!(tokio::time::Instant::now() < deadline, "waited 15 s for {}: {what}", E::NAME);
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "waited 15 s for {}: {what}",
+                E::NAME
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -63,12 +75,22 @@ impl TestApp {
     /// # Panics
     /// When it cannot be read.
     pub async fn count(&self, stream: Stream) -> u64 {
-        let mut stream = self.running.bus.stream(stream).await.expect("the stream is there");
+        let mut stream = self
+            .running
+            .bus
+            .stream(stream)
+            .await
+            .expect("the stream is there");
         stream.info().await.expect("the stream answers").state.messages
     }
 
     async fn read(&self, stream: Stream, subject: &str) -> Vec<async_nats::jetstream::Message> {
-        let stream = self.running.bus.stream(stream).await.expect("the stream is there");
+        let stream = self
+            .running
+            .bus
+            .stream(stream)
+            .await
+            .expect("the stream is there");
         let config = pull::Config {
             deliver_policy: DeliverPolicy::All,
             ack_policy: AckPolicy::None,
@@ -81,8 +103,12 @@ impl TestApp {
         if waiting == 0 {
             return Vec::new();
         }
-        let mut messages =
-            consumer.fetch().max_messages(waiting as usize).messages().await.expect("the reader reads");
+        let mut messages = consumer
+            .fetch()
+            .max_messages(waiting as usize)
+            .messages()
+            .await
+            .expect("the reader reads");
         let mut found = Vec::new();
         while let Some(message) = futures_next(&mut messages).await {
             found.push(message);

@@ -103,8 +103,15 @@ impl TestApp {
     /// # Panics
     /// When it cannot be signed.
     pub fn token(&self, tenant: &str, subject: &str, scopes: &str) -> String {
-        let token = DevToken { tenant, subject, scopes, valid_seconds: 30 * 24 * 3600 };
-        self.issuer.token(&self.clock, &token).expect("the development issuer signs")
+        let token = DevToken {
+            tenant,
+            subject,
+            scopes,
+            valid_seconds: 30 * 24 * 3600,
+        };
+        self.issuer
+            .token(&self.clock, &token)
+            .expect("the development issuer signs")
     }
 
     /// A request with a credential that holds every scope.
@@ -128,7 +135,13 @@ impl TestApp {
     /// # Panics
     /// When the app does not run it.
     pub fn db(&self, service: &str) -> &Db {
-        &self.running.databases.iter().find(|(name, _)| *name == service).expect("a service of this app").1
+        &self
+            .running
+            .databases
+            .iter()
+            .find(|(name, _)| *name == service)
+            .expect("a service of this app")
+            .1
     }
 
     /// Publishes an event as another service would, with a fresh id. Returns the id.
@@ -145,8 +158,17 @@ impl TestApp {
     pub async fn publish_as<E: Event>(&self, id: Uuid, tenant: &str, key: &str, event: &E) {
         let tenant = self::tenant(tenant);
         let subject = self.running.bus.subject(Stream::Events, E::NAME, &tenant, key);
-        let message = Outgoing { id, subject, payload: event.encode_to_vec().into(), trace: None };
-        self.running.bus.publish_one(message).await.expect("the event is stored");
+        let message = Outgoing {
+            id,
+            subject,
+            payload: event.encode_to_vec().into(),
+            trace: None,
+        };
+        self.running
+            .bus
+            .publish_one(message)
+            .await
+            .expect("the event is stored");
     }
 
     /// Publishes raw bytes to a subject, headers and all, to play a broken sender or a late redelivery
@@ -159,14 +181,25 @@ impl TestApp {
         headers.insert("Nats-Msg-Id", stream_id);
         headers.insert(trama_platform::bus::ID_HEADER, id.to_string());
         let jetstream = async_nats::jetstream::new(self.running.bus.client().clone());
-        let ack = jetstream.publish_with_headers(subject.to_owned(), headers, payload.into()).await;
+        let ack = jetstream
+            .publish_with_headers(subject.to_owned(), headers, payload.into())
+            .await;
         ack.expect("sent").await.expect("stored");
     }
 
     /// Delivers an event a second time, past the stream's own de-duplication, as a late redelivery would be.
     pub async fn deliver_again<E: Event>(&self, id: Uuid, tenant: &str, key: &str, event: &E) {
-        let subject = self.running.bus.subject(Stream::Events, E::NAME, &self::tenant(tenant), key);
-        self.publish_raw(&subject, &self.clock.new_id().to_string(), id, event.encode_to_vec()).await;
+        let subject = self
+            .running
+            .bus
+            .subject(Stream::Events, E::NAME, &self::tenant(tenant), key);
+        self.publish_raw(
+            &subject,
+            &self.clock.new_id().to_string(),
+            id,
+            event.encode_to_vec(),
+        )
+        .await;
     }
 
     /// Waits until every message is worked in, every outbox is empty and no timer is due.
@@ -177,7 +210,10 @@ impl TestApp {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         let mut quiet = 0;
         while quiet < 2 {
-            assert!(tokio::time::Instant::now() < deadline, "the app did not settle in 30 s");
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "the app did not settle in 30 s"
+            );
             let fired = self.running.fire_timers().await.expect("timers fire");
             if !fired && self.running.is_quiet().await.expect("the bus answers") {
                 quiet += 1;
@@ -205,7 +241,10 @@ impl TestApp {
     {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(15);
         while !condition().await {
-            assert!(tokio::time::Instant::now() < deadline, "waited 15 s in vain: {what}");
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "waited 15 s in vain: {what}"
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -216,7 +255,8 @@ impl TestApp {
     /// When a task does not end.
     pub async fn stop(self) {
         let jetstream = async_nats::jetstream::new(self.running.bus.client().clone());
-        let names = [Stream::Ingress, Stream::Events, Stream::DeadLetters].map(|s| self.running.bus.stream_name(s));
+        let names =
+            [Stream::Ingress, Stream::Events, Stream::DeadLetters].map(|s| self.running.bus.stream_name(s));
         assert!(self.running.stop().await, "a task did not end");
         for name in names {
             let _ = jetstream.delete_stream(name).await;
@@ -240,7 +280,8 @@ impl Builder {
     /// A secret that resources may name.
     #[must_use]
     pub fn secret(mut self, tenant: &str, name: &str, key: &str, value: &str) -> Self {
-        self.secrets.push((tenant.into(), name.into(), key.into(), value.into()));
+        self.secrets
+            .push((tenant.into(), name.into(), key.into(), value.into()));
         self
     }
 
@@ -272,14 +313,25 @@ impl Builder {
     async fn try_start(self) -> anyhow::Result<TestApp> {
         trama_platform::install_crypto();
         let hint = "is not set: run `make test`, or `scripts/dev with --dir .dev/test --fast -- cargo test`";
-        let admin_url = std::env::var("TRAMA_DATABASE_URL").with_context(|| format!("TRAMA_DATABASE_URL {hint}"))?;
+        let admin_url =
+            std::env::var("TRAMA_DATABASE_URL").with_context(|| format!("TRAMA_DATABASE_URL {hint}"))?;
         let nats_url = std::env::var("TRAMA_NATS_URL").with_context(|| format!("TRAMA_NATS_URL {hint}"))?;
-        let name = format!("t{}_{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
-        let clock = if self.system_clock { Clock::system() } else { Clock::manual(start_of_time()) };
+        let name = format!(
+            "t{}_{}",
+            std::process::id(),
+            COUNTER.fetch_add(1, Ordering::Relaxed)
+        );
+        let clock = if self.system_clock {
+            Clock::system()
+        } else {
+            Clock::manual(start_of_time())
+        };
         let unique = clock.new_id().simple().to_string();
         let database = format!("{name}_{}", &unique[20..]);
         let mut admin = PgConnection::connect(&admin_url).await.context("PostgreSQL")?;
-        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {database}"))).execute(&mut admin).await?;
+        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {database}")))
+            .execute(&mut admin)
+            .await?;
 
         let folder = std::env::temp_dir().join(format!("trama-test-{database}"));
         let (issuer, trusted) = DevIssuer::open(&folder.join("keys"))?;
@@ -289,7 +341,9 @@ impl Builder {
             std::fs::write(dir.join(key), value)?;
         }
         let mut config = Config::default();
-        let Some((server, _)) = admin_url.rsplit_once('/') else { bail!("TRAMA_DATABASE_URL has no database name") };
+        let Some((server, _)) = admin_url.rsplit_once('/') else {
+            bail!("TRAMA_DATABASE_URL has no database name")
+        };
         config.database_url = format!("{server}/{database}");
         config.nats_url = nats_url;
         config.bus.prefix = database.clone();
@@ -298,16 +352,34 @@ impl Builder {
         config.auth.issuers.push(trusted);
         config.resources.secrets_dir = Some(folder.join("secrets"));
         config.objects.dir = folder.join("objects");
-        config.outbound.allow_addresses.push(std::net::IpAddr::from([127, 0, 0, 1]));
+        config
+            .outbound
+            .allow_addresses
+            .push(std::net::IpAddr::from([127, 0, 0, 1]));
         (self.configure)(&mut config);
 
         let options = Options {
             migrate: true,
             clock: Some(clock.clone()),
-            resources: Some(trama_platform::resources::ResourceStore::fixed(resources(&self.yaml))),
+            resources: Some(trama_platform::resources::ResourceStore::fixed(resources(
+                &self.yaml,
+            ))),
         };
-        let running = trama_platform::start(&self.services, config.clone(), options).await.map_err(|e| anyhow::anyhow!(e.detail()))?;
-        let grpc = Channel::from_shared(format!("http://{}", running.addresses.grpc))?.connect().await?;
-        Ok(TestApp { running, clock, config, issuer, grpc, database, admin_url, folder })
+        let running = trama_platform::start(&self.services, config.clone(), options)
+            .await
+            .map_err(|e| anyhow::anyhow!(e.detail()))?;
+        let grpc = Channel::from_shared(format!("http://{}", running.addresses.grpc))?
+            .connect()
+            .await?;
+        Ok(TestApp {
+            running,
+            clock,
+            config,
+            issuer,
+            grpc,
+            database,
+            admin_url,
+            folder,
+        })
     }
 }

@@ -12,7 +12,10 @@ pub fn resources(yaml: &str) -> Resources {
     for (number, document) in serde_norway::Deserializer::from_str(yaml).enumerate() {
         let content = serde_json::Value::deserialize(document).expect("the test's YAML is YAML");
         if !content.is_null() {
-            documents.push(Document { origin: format!("test#{}", number + 1), content });
+            documents.push(Document {
+                origin: format!("test#{}", number + 1),
+                content,
+            });
         }
     }
     let (resources, problems) = Resources::build(&documents, &Resources::default());

@@ -14,7 +14,10 @@ use crate::commands::detail;
 pub fn trust(config: &mut Config, dir: &Path) -> anyhow::Result<DevIssuer> {
     let (issuer, trusted) = DevIssuer::open(&dir.join("keys")).map_err(detail)?;
     config.auth.issuers.push(trusted);
-    config.resources.secrets_dir.get_or_insert_with(|| dir.join("secrets"));
+    config
+        .resources
+        .secrets_dir
+        .get_or_insert_with(|| dir.join("secrets"));
     Ok(issuer)
 }
 
@@ -26,7 +29,9 @@ pub struct DevSecrets {
 impl DevSecrets {
     /// In a folder, for a tenant.
     pub fn of(dev_dir: &Path, tenant: &str) -> Self {
-        Self { dir: dev_dir.join("secrets").join(tenant) }
+        Self {
+            dir: dev_dir.join("secrets").join(tenant),
+        }
     }
 
     /// A secret; made of 24 random bytes the first time.
@@ -41,7 +46,11 @@ impl DevSecrets {
         ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random)
             .map_err(|_| anyhow::anyhow!("this machine has no randomness to give"))?;
         let value = hex::encode(random);
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
         file.write_all(value.as_bytes())?;
         Ok(value)
     }

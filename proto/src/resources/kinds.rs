@@ -496,32 +496,61 @@ fn is_http_url(text: &str) -> bool {
 }
 
 fn is_e164(text: &str) -> bool {
-    text.strip_prefix('+').is_some_and(|d| (6..=15).contains(&d.len()) && d.bytes().all(|b| b.is_ascii_digit()))
+    text.strip_prefix('+')
+        .is_some_and(|d| (6..=15).contains(&d.len()) && d.bytes().all(|b| b.is_ascii_digit()))
 }
 
 impl Validate for ChannelSpec {
     fn validate(&self) -> Result<(), String> {
         match &self.provider {
             Provider::Email(p) => {
-                check(!p.addresses.is_empty(), "spec.provider.email.addresses must name a mailbox")?;
-                check(p.addresses.iter().all(|a| a.contains('@')), "spec.provider.email.addresses: no @ in one of them")?;
-                check(p.relay.rsplit_once(':').is_some_and(|(h, p)| !h.is_empty() && p.parse::<u16>().is_ok()),
-                    "spec.provider.email.relay must be host:port")?;
-                check(p.relay_user.is_some() == p.relay_password.is_some(),
-                    "spec.provider.email: relayUser and relayPassword go together")
+                check(
+                    !p.addresses.is_empty(),
+                    "spec.provider.email.addresses must name a mailbox",
+                )?;
+                check(
+                    p.addresses.iter().all(|a| a.contains('@')),
+                    "spec.provider.email.addresses: no @ in one of them",
+                )?;
+                check(
+                    p.relay
+                        .rsplit_once(':')
+                        .is_some_and(|(h, p)| !h.is_empty() && p.parse::<u16>().is_ok()),
+                    "spec.provider.email.relay must be host:port",
+                )?;
+                check(
+                    p.relay_user.is_some() == p.relay_password.is_some(),
+                    "spec.provider.email: relayUser and relayPassword go together",
+                )
             }
             Provider::WhatsappCloud(p) => {
-                check(!p.phone_number_id.is_empty(), "spec.provider.whatsappCloud.phoneNumberId is empty")?;
-                check(is_http_url(&p.api_base_url), "spec.provider.whatsappCloud.apiBaseUrl must be an http(s) URL")
+                check(
+                    !p.phone_number_id.is_empty(),
+                    "spec.provider.whatsappCloud.phoneNumberId is empty",
+                )?;
+                check(
+                    is_http_url(&p.api_base_url),
+                    "spec.provider.whatsappCloud.apiBaseUrl must be an http(s) URL",
+                )
             }
             Provider::TwilioVoice(p) | Provider::TwilioSms(p) => {
-                check(is_e164(&p.number), "spec.provider.twilio…number must be E.164, such as +390212345678")?;
-                check(is_http_url(&p.api_base_url), "spec.provider.twilio…apiBaseUrl must be an http(s) URL")?;
-                check(is_http_url(&p.public_base_url), "spec.provider.twilio…publicBaseUrl must be an http(s) URL")
+                check(
+                    is_e164(&p.number),
+                    "spec.provider.twilio…number must be E.164, such as +390212345678",
+                )?;
+                check(
+                    is_http_url(&p.api_base_url),
+                    "spec.provider.twilio…apiBaseUrl must be an http(s) URL",
+                )?;
+                check(
+                    is_http_url(&p.public_base_url),
+                    "spec.provider.twilio…publicBaseUrl must be an http(s) URL",
+                )
             }
-            Provider::WebChat(p) => {
-                check(!p.allowed_origins.is_empty(), "spec.provider.webChat.allowedOrigins must name an origin, or `*`")
-            }
+            Provider::WebChat(p) => check(
+                !p.allowed_origins.is_empty(),
+                "spec.provider.webChat.allowedOrigins must name an origin, or `*`",
+            ),
             Provider::Api {} => Ok(()),
         }
     }
@@ -543,44 +572,87 @@ impl ChannelSpec {
 
 impl Validate for QueueSpec {
     fn validate(&self) -> Result<(), String> {
-        check(self.service_level.target_seconds > 0, "spec.serviceLevel.targetSeconds must be positive")?;
-        check((0.0..=1.0).contains(&self.service_level.goal), "spec.serviceLevel.goal must be from 0 to 1")?;
-        check(self.service_level.by_channel.values().all(|s| *s > 0), "spec.serviceLevel.byChannel must be positive")?;
-        check(self.offer_timeout_seconds > 0, "spec.offerTimeoutSeconds must be positive")
+        check(
+            self.service_level.target_seconds > 0,
+            "spec.serviceLevel.targetSeconds must be positive",
+        )?;
+        check(
+            (0.0..=1.0).contains(&self.service_level.goal),
+            "spec.serviceLevel.goal must be from 0 to 1",
+        )?;
+        check(
+            self.service_level.by_channel.values().all(|s| *s > 0),
+            "spec.serviceLevel.byChannel must be positive",
+        )?;
+        check(
+            self.offer_timeout_seconds > 0,
+            "spec.offerTimeoutSeconds must be positive",
+        )
     }
 }
 
 impl Validate for RoutingPolicySpec {
     fn validate(&self) -> Result<(), String> {
-        check(self.rules.iter().all(|r| (0.0..=1.0).contains(&r.min_urgency)), "spec.rules: minUrgency must be from 0 to 1")
+        check(
+            self.rules.iter().all(|r| (0.0..=1.0).contains(&r.min_urgency)),
+            "spec.rules: minUrgency must be from 0 to 1",
+        )
     }
 }
 
 impl Validate for EntitlementSpec {
     fn validate(&self) -> Result<(), String> {
-        check(self.target_factor > 0.0 && self.target_factor.is_finite(), "spec.targetFactor must be positive")?;
-        check(self.members.iter().all(|m| m.contains(':')), "spec.members are handles such as crm:1001 or email:*@acme.example")
+        check(
+            self.target_factor > 0.0 && self.target_factor.is_finite(),
+            "spec.targetFactor must be positive",
+        )?;
+        check(
+            self.members.iter().all(|m| m.contains(':')),
+            "spec.members are handles such as crm:1001 or email:*@acme.example",
+        )
     }
 }
 
 impl Validate for IntentSpec {
     fn validate(&self) -> Result<(), String> {
-        check(self.examples.values().any(|e| !e.is_empty()), "spec.examples must hold at least one sentence")?;
-        check((0.0..=1.0).contains(&self.urgency), "spec.urgency must be from 0 to 1")
+        check(
+            self.examples.values().any(|e| !e.is_empty()),
+            "spec.examples must hold at least one sentence",
+        )?;
+        check(
+            (0.0..=1.0).contains(&self.urgency),
+            "spec.urgency must be from 0 to 1",
+        )
     }
 }
 
 impl Validate for SurveySpec {
     fn validate(&self) -> Result<(), String> {
-        check((1..=3).contains(&self.questions.len()), "spec.questions: one to three")?;
-        check((0.0..=1.0).contains(&self.sample_rate), "spec.sampleRate must be from 0 to 1")?;
+        check(
+            (1..=3).contains(&self.questions.len()),
+            "spec.questions: one to three",
+        )?;
+        check(
+            (0.0..=1.0).contains(&self.sample_rate),
+            "spec.sampleRate must be from 0 to 1",
+        )?;
         let ids: std::collections::BTreeSet<_> = self.questions.iter().map(|q| &q.id).collect();
-        check(ids.len() == self.questions.len(), "spec.questions: an id stands twice")?;
+        check(
+            ids.len() == self.questions.len(),
+            "spec.questions: an id stands twice",
+        )?;
         for question in &self.questions {
-            check(!question.text.is_empty(), "spec.questions: a question without text")?;
+            check(
+                !question.text.is_empty(),
+                "spec.questions: a question without text",
+            )?;
             let (low, high) = question.measures.scale();
-            check(question.follow_up_at_most.is_none_or(|f| (low..=high).contains(&f)),
-                "spec.questions: followUpAtMost is outside the scale")?;
+            check(
+                question
+                    .follow_up_at_most
+                    .is_none_or(|f| (low..=high).contains(&f)),
+                "spec.questions: followUpAtMost is outside the scale",
+            )?;
         }
         Ok(())
     }
@@ -595,14 +667,23 @@ impl Validate for MessageTemplateSpec {
 impl Validate for PersonaSpec {
     fn validate(&self) -> Result<(), String> {
         check(!self.languages.is_empty(), "spec.languages must hold a language")?;
-        check(self.languages.values().all(|t| t.max_sentence_words > 4), "spec.languages: maxSentenceWords must be above 4")
+        check(
+            self.languages.values().all(|t| t.max_sentence_words > 4),
+            "spec.languages: maxSentenceWords must be above 4",
+        )
     }
 }
 
 impl Validate for MatchingPolicySpec {
     fn validate(&self) -> Result<(), String> {
-        check(!self.default_country_code.is_empty() && self.default_country_code.bytes().all(|b| b.is_ascii_digit()),
-            "spec.defaultCountryCode must be digits, such as 39")?;
-        check(self.verification_attempts > 0, "spec.verificationAttempts must be positive")
+        check(
+            !self.default_country_code.is_empty()
+                && self.default_country_code.bytes().all(|b| b.is_ascii_digit()),
+            "spec.defaultCountryCode must be digits, such as 39",
+        )?;
+        check(
+            self.verification_attempts > 0,
+            "spec.verificationAttempts must be positive",
+        )
     }
 }

@@ -104,12 +104,24 @@ impl Resources {
                 continue;
             }
             if !valid_name(&envelope.metadata.name) {
-                problems.push(problem(document, &label, "metadata.name must be 1 to 63 of a-z, 0-9, - and _".into()));
+                problems.push(problem(
+                    document,
+                    &label,
+                    "metadata.name must be 1 to 63 of a-z, 0-9, - and _".into(),
+                ));
                 continue;
             }
-            let key = (envelope.metadata.namespace.clone(), envelope.kind.clone(), envelope.metadata.name.clone());
+            let key = (
+                envelope.metadata.namespace.clone(),
+                envelope.kind.clone(),
+                envelope.metadata.name.clone(),
+            );
             if !seen.insert(key) {
-                problems.push(problem(document, &label, "stands twice: rename or remove one".into()));
+                problems.push(problem(
+                    document,
+                    &label,
+                    "stands twice: rename or remove one".into(),
+                ));
                 continue;
             }
             if let Err(message) = next.insert(&envelope, previous) {
@@ -168,19 +180,32 @@ impl TenantResources {
     fn dangling(&self) -> Vec<(String, String)> {
         let mut found = Vec::new();
         for (name, policy) in &self.routing_policies {
-            let used = policy.rules.iter().map(|r| &r.queue).chain([&policy.default_queue]);
+            let used = policy
+                .rules
+                .iter()
+                .map(|r| &r.queue)
+                .chain([&policy.default_queue]);
             for queue in used.filter(|q| !self.queues.contains_key(*q)) {
-                found.push((format!("RoutingPolicy/{name}"), format!("queue `{queue}` does not exist")));
+                found.push((
+                    format!("RoutingPolicy/{name}"),
+                    format!("queue `{queue}` does not exist"),
+                ));
             }
             for rule in &policy.rules {
                 for intent in rule.intents.iter().filter(|i| !self.intents.contains_key(*i)) {
-                    found.push((format!("RoutingPolicy/{name}"), format!("intent `{intent}` does not exist")));
+                    found.push((
+                        format!("RoutingPolicy/{name}"),
+                        format!("intent `{intent}` does not exist"),
+                    ));
                 }
             }
         }
         let defaults = self.entitlements.values().filter(|e| e.default).count();
         if defaults > 1 {
-            found.push(("Entitlement".into(), format!("{defaults} are marked default; one may be")));
+            found.push((
+                "Entitlement".into(),
+                format!("{defaults} are marked default; one may be"),
+            ));
         }
         found
     }
@@ -211,17 +236,29 @@ fn put<T: DeserializeOwned + Validate>(
 }
 
 fn label(content: &Value) -> String {
-    let text = |pointer| content.pointer(pointer).and_then(Value::as_str).unwrap_or("?").to_owned();
+    let text = |pointer| {
+        content
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or("?")
+            .to_owned()
+    };
     format!("{}/{}", text("/kind"), text("/metadata/name"))
 }
 
 fn problem(document: &Document, label: &str, message: String) -> Problem {
-    Problem { origin: document.origin.clone(), resource: label.to_owned(), message }
+    Problem {
+        origin: document.origin.clone(),
+        resource: label.to_owned(),
+        message,
+    }
 }
 
 fn valid_name(name: &str) -> bool {
     (1..=63).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
 }
 
 #[cfg(test)]

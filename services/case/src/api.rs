@@ -20,6 +20,11 @@ fn text<'a>(field: &'static str, value: &'a str, longest: usize) -> Result<&'a s
 }
 
 /// An id that must be there.
-fn id<T: std::str::FromStr<Err = trama_proto::ids::InvalidId>>(field: &'static str, value: &str) -> Result<T, Error> {
-    value.parse().map_err(|e: trama_proto::ids::InvalidId| Error::invalid(field, e.to_string()))
+fn id<T: std::str::FromStr<Err = trama_proto::ids::InvalidId>>(
+    field: &'static str,
+    value: &str,
+) -> Result<T, Error> {
+    value
+        .parse()
+        .map_err(|e: trama_proto::ids::InvalidId| Error::invalid(field, e.to_string()))
 }

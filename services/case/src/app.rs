@@ -30,6 +30,10 @@ impl App {
     pub fn new(db: Db, resources: ResourceStore) -> Self {
         let models = Arc::new(Models::default());
         models.warm(&resources.snapshot());
-        Self { db, resources, models }
+        Self {
+            db,
+            resources,
+            models,
+        }
     }
 }

@@ -10,8 +10,8 @@ use trama_platform::{
 use trama_proto::{
     case::v1::CaseRequested,
     common::v1::{CustomerContext, Interaction},
-    ids::{CaseId, CustomerId, InteractionId, InvitationId, MergeId, MessageId, OfferId},
     identity_resolution::v1::{CustomerChanged, CustomerMerged, CustomerSplit, InteractionIdentified},
+    ids::{CaseId, CustomerId, InteractionId, InvitationId, MergeId, MessageId, OfferId},
     notification::v1::{MessageDelivered, MessageFailed, MessageOutcome, MessageRead, MessageSent},
     routing::v1::{OfferAccepted, OfferMade, WorkCompleted},
     survey::v1::{SurveyQuestionAsked, SurveyResponded},
@@ -170,7 +170,11 @@ fn missing(field: &'static str) -> impl Fn() -> Error {
 }
 
 fn optional<T: std::str::FromStr<Err = trama_proto::ids::InvalidId>>(id: &str) -> Result<Option<T>, Error> {
-    if id.is_empty() { Ok(None) } else { Ok(Some(id.parse()?)) }
+    if id.is_empty() {
+        Ok(None)
+    } else {
+        Ok(Some(id.parse()?))
+    }
 }
 
 fn outcome_of(
@@ -235,7 +239,11 @@ pub fn read(envelope: &Envelope, now: DateTime<Utc>) -> Result<Option<Fact>, Err
             restored: restored.customer_id.parse()?,
             survivor_context: Box::new(survivor),
             restored_context: Box::new(restored),
-            interactions: event.restored_interaction_ids.iter().map(|id| id.parse()).collect::<Result<_, _>>()?,
+            interactions: event
+                .restored_interaction_ids
+                .iter()
+                .map(|id| id.parse())
+                .collect::<Result<_, _>>()?,
             at: time(event.split_at.as_ref()),
         }
     } else if envelope.is::<CustomerChanged>() {
@@ -287,28 +295,66 @@ pub fn read(envelope: &Envelope, now: DateTime<Utc>) -> Result<Option<Fact>, Err
         let event: SurveyResponded = envelope.decode()?;
         Fact::Responded {
             invitation: event.invitation_id.parse()?,
-            customer: event.customer.as_ref().ok_or_else(missing("customer"))?.customer_id.parse()?,
+            customer: event
+                .customer
+                .as_ref()
+                .ok_or_else(missing("customer"))?
+                .customer_id
+                .parse()?,
             case: event.case_id.parse()?,
             at: time(event.responded_at.as_ref()),
             event: Box::new(event),
         }
     } else if envelope.is::<MessageSent>() {
         let event: MessageSent = envelope.decode()?;
-        outcome_of(envelope, event.outcome, OutboundStatus::Sent, event.text, event.article_version, now)?
+        outcome_of(
+            envelope,
+            event.outcome,
+            OutboundStatus::Sent,
+            event.text,
+            event.article_version,
+            now,
+        )?
     } else if envelope.is::<MessageDelivered>() {
         let event: MessageDelivered = envelope.decode()?;
-        outcome_of(envelope, event.outcome, OutboundStatus::Delivered, String::new(), String::new(), now)?
+        outcome_of(
+            envelope,
+            event.outcome,
+            OutboundStatus::Delivered,
+            String::new(),
+            String::new(),
+            now,
+        )?
     } else if envelope.is::<MessageRead>() {
         let event: MessageRead = envelope.decode()?;
-        outcome_of(envelope, event.outcome, OutboundStatus::Read, String::new(), String::new(), now)?
+        outcome_of(
+            envelope,
+            event.outcome,
+            OutboundStatus::Read,
+            String::new(),
+            String::new(),
+            now,
+        )?
     } else if envelope.is::<MessageFailed>() {
         let event: MessageFailed = envelope.decode()?;
-        outcome_of(envelope, event.outcome, OutboundStatus::Failed, String::new(), String::new(), now)?
+        outcome_of(
+            envelope,
+            event.outcome,
+            OutboundStatus::Failed,
+            String::new(),
+            String::new(),
+            now,
+        )?
     } else if envelope.is::<CaseRequested>() {
         let event: CaseRequested = envelope.decode()?;
         Fact::Requested {
             case: event.case_id.parse()?,
-            customer: event.customer.as_ref().ok_or_else(missing("customer"))?.customer_id.parse()?,
+            customer: event
+                .customer
+                .as_ref()
+                .ok_or_else(missing("customer"))?
+                .customer_id
+                .parse()?,
             related: optional(&event.related_case_id)?,
             at: time(event.requested_at.as_ref()).min(now),
             event: Box::new(event),

@@ -30,7 +30,10 @@ pub fn no_case(id: CaseId) -> Error {
 
 /// The case changed since the caller read it.
 pub fn case_changed(id: CaseId) -> Error {
-    Error::new(Kind::Conflict, format!("case {id} changed since; read it again and decide again"))
+    Error::new(
+        Kind::Conflict,
+        format!("case {id} changed since; read it again and decide again"),
+    )
 }
 
 /// A row that breaks its own rules.

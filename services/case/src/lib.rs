@@ -53,9 +53,15 @@ impl Service for CaseService {
     async fn build(&self, context: Context) -> Result<Parts, Error> {
         let app = Arc::new(app::App::new(context.db, context.resources));
         let mut parts = Parts::default();
-        parts.grpc.add_service(CaseServiceServer::new(api::Cases(Arc::clone(&app))));
-        parts.grpc.add_service(KnowledgeServiceServer::new(api::Knowledge(Arc::clone(&app))));
-        parts.stages.push(Stage::of_events("case", Arc::new(consumer::Consumer(app))));
+        parts
+            .grpc
+            .add_service(CaseServiceServer::new(api::Cases(Arc::clone(&app))));
+        parts
+            .grpc
+            .add_service(KnowledgeServiceServer::new(api::Knowledge(Arc::clone(&app))));
+        parts
+            .stages
+            .push(Stage::of_events("case", Arc::new(consumer::Consumer(app))));
         Ok(parts)
     }
 }

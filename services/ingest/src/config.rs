@@ -84,17 +84,34 @@ impl IngestConfig {
         ];
         for (field, value) in positive {
             if value == 0 {
-                return Err(Error::invalid(format!("services.ingest.{field}"), "must be positive"));
+                return Err(Error::invalid(
+                    format!("services.ingest.{field}"),
+                    "must be positive",
+                ));
             }
         }
         if self.chat_ping_seconds == 0 || self.chat_idle_seconds <= self.chat_ping_seconds {
-            return Err(Error::invalid("services.ingest.chat_idle_seconds", "must be larger than chat_ping_seconds, which is positive"));
+            return Err(Error::invalid(
+                "services.ingest.chat_idle_seconds",
+                "must be larger than chat_ping_seconds, which is positive",
+            ));
         }
-        if self.smtp_hostname.is_empty() || !self.smtp_hostname.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c)) {
-            return Err(Error::invalid("services.ingest.smtp_hostname", "must be a host name"));
+        if self.smtp_hostname.is_empty()
+            || !self
+                .smtp_hostname
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-.".contains(c))
+        {
+            return Err(Error::invalid(
+                "services.ingest.smtp_hostname",
+                "must be a host name",
+            ));
         }
         if self.media_attempts < 1 {
-            return Err(Error::invalid("services.ingest.media_attempts", "must be positive"));
+            return Err(Error::invalid(
+                "services.ingest.media_attempts",
+                "must be positive",
+            ));
         }
         Ok(())
     }
@@ -107,8 +124,14 @@ mod tests {
     #[test]
     fn the_defaults_hold_and_nonsense_is_named() {
         assert!(IngestConfig::default().validate().is_ok());
-        let bad = IngestConfig { media_concurrency: 0, ..IngestConfig::default() };
-        assert!(bad.validate().is_err_and(|e| e.to_string().contains("media_concurrency")));
+        let bad = IngestConfig {
+            media_concurrency: 0,
+            ..IngestConfig::default()
+        };
+        assert!(
+            bad.validate()
+                .is_err_and(|e| e.to_string().contains("media_concurrency"))
+        );
         assert!(serde_json::from_str::<IngestConfig>(r#"{"smtp_port": 25}"#).is_err());
     }
 }

@@ -52,7 +52,8 @@ impl Handler for Normaliser {
         for one in prepared {
             tx.follow(one.envelope);
             let tenant = &one.envelope.tenant;
-            metrics::counter!("trama_ingest_interactions_total").increment(one.found.interactions.len() as u64);
+            metrics::counter!("trama_ingest_interactions_total")
+                .increment(one.found.interactions.len() as u64);
             metrics::counter!("trama_ingest_receipts_total").increment(one.found.receipts.len() as u64);
             metrics::counter!("trama_ingest_ignored_total").increment(u64::from(one.found.ignored));
             for draft in one.found.interactions {
@@ -67,8 +68,18 @@ impl Handler for Normaliser {
             }
             if !one.found.problems.is_empty() {
                 metrics::counter!("trama_ingest_quarantined_total").increment(1);
-                tracing::warn!(channel = one.delivery.channel, delivery = one.delivery.delivery_id, problems = one.found.problems.len(), "a delivery goes to quarantine");
-                unreadable.push(to_quarantine(tenant, &one.delivery, &one.found.problems, one.received_at));
+                tracing::warn!(
+                    channel = one.delivery.channel,
+                    delivery = one.delivery.delivery_id,
+                    problems = one.found.problems.len(),
+                    "a delivery goes to quarantine"
+                );
+                unreadable.push(to_quarantine(
+                    tenant,
+                    &one.delivery,
+                    &one.found.problems,
+                    one.received_at,
+                ));
             }
         }
         if !unreadable.is_empty() {
@@ -79,32 +90,55 @@ impl Handler for Normaliser {
 }
 
 impl Normaliser {
-    async fn prepare<'a>(&self, resources: &Resources, envelope: &'a Envelope, now: DateTime<Utc>) -> Result<Prepared<'a>, Error> {
+    async fn prepare<'a>(
+        &self,
+        resources: &Resources,
+        envelope: &'a Envelope,
+        now: DateTime<Utc>,
+    ) -> Result<Prepared<'a>, Error> {
         let delivery: Delivery = envelope.decode()?;
         let delivery = journal::complete(&self.objects, &envelope.tenant, delivery).await?;
         let received_at = from_wire(delivery.received_at.as_ref()).unwrap_or(now);
         let tenant = resources.tenant(&envelope.tenant);
         let mut found = match tenant.and_then(|t| t.channels.get(&delivery.channel).zip(Some(t))) {
-            None => Normalised { problems: vec!["the channel does not exist any more".into()], ..Normalised::default() },
-            Some((spec, _)) if i32::from(spec.kind()) != delivery.channel_kind => {
-                Normalised { problems: vec!["the channel is of another kind now".into()], ..Normalised::default() }
-            }
+            None => Normalised {
+                problems: vec!["the channel does not exist any more".into()],
+                ..Normalised::default()
+            },
+            Some((spec, _)) if i32::from(spec.kind()) != delivery.channel_kind => Normalised {
+                problems: vec!["the channel is of another kind now".into()],
+                ..Normalised::default()
+            },
             Some((spec, all)) => {
-                let source =
-                    Source { tenant: &envelope.tenant, channel: &delivery.channel, spec, resources: all, received_at };
+                let source = Source {
+                    tenant: &envelope.tenant,
+                    channel: &delivery.channel,
+                    spec,
+                    resources: all,
+                    received_at,
+                };
                 channels::normalise(&source, &delivery)
             }
         };
         for draft in &mut found.interactions {
             self.store_inline(&envelope.tenant, draft).await?;
         }
-        Ok(Prepared { envelope, delivery, found, received_at })
+        Ok(Prepared {
+            envelope,
+            delivery,
+            found,
+            received_at,
+        })
     }
 
     /// Puts the files that came along into the object store; their keys are the same on every repeat.
     async fn store_inline(&self, tenant: &TenantId, draft: &mut Draft) -> Result<(), Error> {
         for (position, file) in std::mem::take(&mut draft.inline).into_iter().enumerate() {
-            let InlineFile { filename, content_type, bytes } = file;
+            let InlineFile {
+                filename,
+                content_type,
+                bytes,
+            } = file;
             let object_key = channels::object_key(tenant, &draft.interaction.interaction_id, position);
             let attachment = Attachment {
                 filename,
@@ -126,11 +160,26 @@ impl Normaliser {
 /// # Errors
 /// When it has no party: a broken promise of a normaliser.
 pub fn publish_interaction(tx: &mut Tx, tenant: &TenantId, interaction: Interaction) -> Result<(), Error> {
-    let party = interaction.party.as_ref().ok_or_else(|| Error::internal("an interaction without party"))?;
+    let party = interaction
+        .party
+        .as_ref()
+        .ok_or_else(|| Error::internal("an interaction without party"))?;
     let key = format!("{}:{}", party.kind, party.value);
     let revision = interaction.revision.to_be_bytes();
-    let id = derive(&[b"interaction_received", tenant.as_str().as_bytes(), interaction.interaction_id.as_bytes(), &revision]);
-    tx.publish_as(id, tenant, &key, &InteractionReceived { interaction: Some(interaction) });
+    let id = derive(&[
+        b"interaction_received",
+        tenant.as_str().as_bytes(),
+        interaction.interaction_id.as_bytes(),
+        &revision,
+    ]);
+    tx.publish_as(
+        id,
+        tenant,
+        &key,
+        &InteractionReceived {
+            interaction: Some(interaction),
+        },
+    );
     Ok(())
 }
 
@@ -145,7 +194,12 @@ fn publish_receipt(tx: &mut Tx, tenant: &TenantId, receipt: &ReceiptReceived) {
     tx.publish_as(id, tenant, &receipt.provider_message_id, receipt);
 }
 
-fn to_quarantine(tenant: &TenantId, delivery: &Delivery, problems: &[String], received_at: DateTime<Utc>) -> quarantine::New {
+fn to_quarantine(
+    tenant: &TenantId,
+    delivery: &Delivery,
+    problems: &[String],
+    received_at: DateTime<Utc>,
+) -> quarantine::New {
     let size_bytes = i64::try_from(delivery.body.len()).unwrap_or(i64::MAX);
     let mut kept = delivery.clone();
     if kept.attributes.contains_key(attribute::BODY_OBJECT) {
@@ -158,7 +212,11 @@ fn to_quarantine(tenant: &TenantId, delivery: &Delivery, problems: &[String], re
     }
     quarantine::New {
         tenant: tenant.to_string(),
-        delivery_id: delivery.delivery_id.parse().unwrap_or_else(|_| DeliveryId::derived(&[&delivery.body])).uuid(),
+        delivery_id: delivery
+            .delivery_id
+            .parse()
+            .unwrap_or_else(|_| DeliveryId::derived(&[&delivery.body]))
+            .uuid(),
         channel: delivery.channel.clone(),
         reason: reason.replace('\0', ""),
         delivery: kept.encode_to_vec(),

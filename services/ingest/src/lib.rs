@@ -27,7 +27,9 @@ use std::{
 use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
 use trama_platform::{Context, Error, Kind, Parts, Service, bus::Stream, stage::Stage};
-use trama_proto::ingest::v1::{chat_service_server::ChatServiceServer, ingest_service_server::IngestServiceServer};
+use trama_proto::ingest::v1::{
+    chat_service_server::ChatServiceServer, ingest_service_server::IngestServiceServer,
+};
 
 use crate::{
     api::{ChatApi, IngestApi},
@@ -72,14 +74,19 @@ impl Service for Ingest {
     }
 
     async fn build(&self, context: Context) -> Result<Parts, Error> {
-        let config: IngestConfig =
-            context.config.section("ingest").map_err(|e| Error::new(Kind::Precondition, e.to_string()))?;
+        let config: IngestConfig = context
+            .config
+            .section("ingest")
+            .map_err(|e| Error::new(Kind::Precondition, e.to_string()))?;
         config.validate()?;
         let config = Arc::new(config);
         let listener = TcpListener::bind(config.smtp_listen).await.map_err(|e| {
             Error::new(
                 Kind::Precondition,
-                format!("services.ingest.smtp_listen {}: {e}; is something else running there?", config.smtp_listen),
+                format!(
+                    "services.ingest.smtp_listen {}: {e}; is something else running there?",
+                    config.smtp_listen
+                ),
             )
         })?;
         let address = listener.local_addr().map_err(Error::internal)?;
@@ -87,7 +94,11 @@ impl Service for Ingest {
         // Built twice, the first address stays: the second service object has its own.
         let _ = self.smtp_address.set(address);
 
-        let journal = Journal::new(context.bus.clone(), context.objects.clone(), context.clock.clone());
+        let journal = Journal::new(
+            context.bus.clone(),
+            context.objects.clone(),
+            context.clock.clone(),
+        );
         let chat = Chat {
             db: context.db.clone(),
             bus: context.bus.clone(),
@@ -106,17 +117,27 @@ impl Service for Ingest {
         let mut parts = Parts::default();
         parts.grpc.add_service(IngestServiceServer::new(IngestApi {
             journal: journal.clone(),
-            quarantine: Quarantine { db: context.db.clone(), journal, clock: context.clock.clone() },
+            quarantine: Quarantine {
+                db: context.db.clone(),
+                journal,
+                clock: context.clock.clone(),
+            },
             objects: context.objects.clone(),
             resources: context.resources.clone(),
         }));
-        parts.grpc.add_service(ChatServiceServer::new(ChatApi { chat, resources: context.resources.clone() }));
+        parts.grpc.add_service(ChatServiceServer::new(ChatApi {
+            chat,
+            resources: context.resources.clone(),
+        }));
         parts.http = doors::webhook::routes(doors.clone()).merge(doors::chat::routes(doors.clone()));
         parts.stages.push(Stage {
             name: "ingest",
             stream: Stream::Ingress,
             events: vec!["*".to_owned()],
-            handler: Arc::new(Normaliser { resources: context.resources.clone(), objects: context.objects.clone() }),
+            handler: Arc::new(Normaliser {
+                resources: context.resources.clone(),
+                objects: context.objects.clone(),
+            }),
         });
         let (due, waiting) = media::queue(&config);
         parts.timers = Some(Arc::new(due));
@@ -129,8 +150,12 @@ impl Service for Ingest {
             config,
         };
         let stopping = context.lifecycle.stopping();
-        parts.tasks.push(("media", Box::pin(fetcher.run(waiting, stopping))));
-        parts.tasks.push(("smtp", Box::pin(doors::smtp::serve(doors, listener))));
+        parts
+            .tasks
+            .push(("media", Box::pin(fetcher.run(waiting, stopping))));
+        parts
+            .tasks
+            .push(("smtp", Box::pin(doors::smtp::serve(doors, listener))));
         Ok(parts)
     }
 }

@@ -7,8 +7,9 @@ use trama_proto::{
     identity_resolution::v1::Purpose,
     ids::{CaseId, CustomerId, MessageId, TenantId},
     notification::v1::{
-        CheckTextRequest, CheckTextResponse, DeliveryAttempt, GetMessageRequest, GetMessageResponse, Message, MessageRequested,
-        MessageStatus, SendMessageRequest, SendMessageResponse, ToneFinding, notification_service_server::NotificationService,
+        CheckTextRequest, CheckTextResponse, DeliveryAttempt, GetMessageRequest, GetMessageResponse, Message,
+        MessageRequested, MessageStatus, SendMessageRequest, SendMessageResponse, ToneFinding,
+        notification_service_server::NotificationService,
     },
     time::to_wire,
 };
@@ -32,7 +33,10 @@ pub struct Api {
 impl Api {
     /// Over the service's database.
     pub fn new(context: &Context) -> Self {
-        Self { db: context.db.clone(), resources: context.resources.clone() }
+        Self {
+            db: context.db.clone(),
+            resources: context.resources.clone(),
+        }
     }
 }
 
@@ -40,7 +44,8 @@ fn parse<T: std::str::FromStr>(field: &str, text: &str) -> Result<T, Error>
 where
     T::Err: std::fmt::Display,
 {
-    text.parse().map_err(|e: T::Err| Error::invalid(field, e.to_string()))
+    text.parse()
+        .map_err(|e: T::Err| Error::invalid(field, e.to_string()))
 }
 
 fn check_text(text: &str) -> Result<(), Error> {
@@ -55,16 +60,26 @@ fn check_text(text: &str) -> Result<(), Error> {
 
 #[tonic::async_trait]
 impl NotificationService for Api {
-    async fn get_message(&self, request: Request<GetMessageRequest>) -> Result<Response<GetMessageResponse>, Status> {
+    async fn get_message(
+        &self,
+        request: Request<GetMessageRequest>,
+    ) -> Result<Response<GetMessageResponse>, Status> {
         let tenant = principal(&request)?.tenant.clone();
         let id: MessageId = parse("message_id", &request.get_ref().message_id)?;
         let mut tx = self.db.tx(&tenant).await?;
-        let row = store::find(tx.conn(), &tenant, id).await?.ok_or_else(|| no_such_message(id))?;
+        let row = store::find(tx.conn(), &tenant, id)
+            .await?
+            .ok_or_else(|| no_such_message(id))?;
         let attempts = store::attempts_of(tx.conn(), &tenant, id).await?;
-        Ok(Response::new(GetMessageResponse { message: Some(message(&row, attempts)) }))
+        Ok(Response::new(GetMessageResponse {
+            message: Some(message(&row, attempts)),
+        }))
     }
 
-    async fn send_message(&self, request: Request<SendMessageRequest>) -> Result<Response<SendMessageResponse>, Status> {
+    async fn send_message(
+        &self,
+        request: Request<SendMessageRequest>,
+    ) -> Result<Response<SendMessageResponse>, Status> {
         let caller = principal(&request)?;
         let (tenant, author) = (caller.tenant.clone(), caller.subject.clone());
         let mut tx = self.db.tx(&tenant).await?;
@@ -73,7 +88,10 @@ impl NotificationService for Api {
         Ok(Response::new(response))
     }
 
-    async fn check_text(&self, request: Request<CheckTextRequest>) -> Result<Response<CheckTextResponse>, Status> {
+    async fn check_text(
+        &self,
+        request: Request<CheckTextRequest>,
+    ) -> Result<Response<CheckTextResponse>, Status> {
         let tenant = principal(&request)?.tenant.clone();
         let request = request.into_inner();
         check_text(&request.text)?;
@@ -90,32 +108,60 @@ impl NotificationService for Api {
         let findings = spoken
             .findings
             .into_iter()
-            .map(|f| ToneFinding { rule: f.rule.to_owned(), found: f.found, suggestion: f.suggestion, blocking: f.blocking })
+            .map(|f| ToneFinding {
+                rule: f.rule.to_owned(),
+                found: f.found,
+                suggestion: f.suggestion,
+                blocking: f.blocking,
+            })
             .collect();
-        Ok(Response::new(CheckTextResponse { text: spoken.text, findings }))
+        Ok(Response::new(CheckTextResponse {
+            text: spoken.text,
+            findings,
+        }))
     }
 }
 
 /// A proactive message: it takes the same way as every other one.
-async fn ask(tx: &mut Tx, tenant: &TenantId, author: &str, request: &SendMessageRequest) -> Result<SendMessageResponse, Error> {
+async fn ask(
+    tx: &mut Tx,
+    tenant: &TenantId,
+    author: &str,
+    request: &SendMessageRequest,
+) -> Result<SendMessageResponse, Error> {
     let customer: CustomerId = parse("customer_id", &request.customer_id)?;
     if !request.case_id.is_empty() {
         parse::<CaseId>("case_id", &request.case_id)?;
     }
     check_text(&request.text)?;
     if request.request_id.is_empty() {
-        return Err(Error::invalid("request_id", "is required: the message id is derived from it"));
+        return Err(Error::invalid(
+            "request_id",
+            "is required: the message id is derived from it",
+        ));
     }
-    if let Some(response) = tx.replay(tenant, "SendMessage", &request.request_id, request).await? {
+    if let Some(response) = tx
+        .replay(tenant, "SendMessage", &request.request_id, request)
+        .await?
+    {
         return Ok(response);
     }
-    let id = MessageId::derived(&[b"SendMessage", tenant.as_str().as_bytes(), request.request_id.as_bytes()]);
+    let id = MessageId::derived(&[
+        b"SendMessage",
+        tenant.as_str().as_bytes(),
+        request.request_id.as_bytes(),
+    ]);
     let event = MessageRequested {
         message_id: id.to_string(),
         customer_id: customer.to_string(),
         case_id: request.case_id.clone(),
         need: request.need.clone(),
-        purpose: if request.marketing { Purpose::Marketing } else { Purpose::Service }.into(),
+        purpose: if request.marketing {
+            Purpose::Marketing
+        } else {
+            Purpose::Service
+        }
+        .into(),
         author: author.to_owned(),
         text: request.text.clone(),
         channel_kind: ChannelKind::Unspecified.into(),
@@ -124,8 +170,11 @@ async fn ask(tx: &mut Tx, tenant: &TenantId, author: &str, request: &SendMessage
         ..MessageRequested::default()
     };
     tx.publish(tenant, &event.customer_id, &event);
-    let response = SendMessageResponse { message_id: id.to_string() };
-    tx.remember(tenant, "SendMessage", &request.request_id, request, &response).await?;
+    let response = SendMessageResponse {
+        message_id: id.to_string(),
+    };
+    tx.remember(tenant, "SendMessage", &request.request_id, request, &response)
+        .await?;
     Ok(response)
 }
 
@@ -154,7 +203,11 @@ fn message(row: &MessageRow, attempts: Vec<AttemptRow>) -> Message {
                 number: a.number,
                 channel: a.channel,
                 at: Some(to_wire(a.started_at)),
-                error: if a.state == "sending" { "in progress".to_owned() } else { a.error },
+                error: if a.state == "sending" {
+                    "in progress".to_owned()
+                } else {
+                    a.error
+                },
             })
             .collect(),
         reason: row.reason.clone(),

@@ -50,13 +50,17 @@ impl Config {
     /// Names the key.
     pub fn validate(&self) -> Result<(), Error> {
         if self.concurrency == 0 || self.max_attempts < 1 || self.poll_ms == 0 {
-            return Err(bad_setting("concurrency, max_attempts and poll_ms must be at least 1"));
+            return Err(bad_setting(
+                "concurrency, max_attempts and poll_ms must be at least 1",
+            ));
         }
         if self.backoff_ms < 1 || self.backoff_max_ms < self.backoff_ms {
             return Err(bad_setting("backoff_max_ms must not be below backoff_ms"));
         }
         if self.lease_seconds < 1 || self.unknown_after_seconds < 0 || self.early_receipt_days < 1 {
-            return Err(bad_setting("lease_seconds and early_receipt_days must be positive"));
+            return Err(bad_setting(
+                "lease_seconds and early_receipt_days must be positive",
+            ));
         }
         Ok(())
     }

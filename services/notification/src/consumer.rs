@@ -44,9 +44,15 @@ impl Handler for Consumer {
                     trace: envelope.trace.clone(),
                 });
             } else if envelope.is::<ReceiptReceived>() {
-                receipts.push(Received { envelope, receipt: envelope.decode()? });
+                receipts.push(Received {
+                    envelope,
+                    receipt: envelope.decode()?,
+                });
             } else {
-                return Err(Error::invalid("event", format!("{} is not one we listen to", envelope.name)));
+                return Err(Error::invalid(
+                    "event",
+                    format!("{} is not one we listen to", envelope.name),
+                ));
             }
         }
         if !asked.is_empty() {
@@ -62,15 +68,27 @@ impl Handler for Consumer {
 }
 
 async fn merge(tx: &mut Tx, tenant: &TenantId, event: &CustomerMerged) -> Result<(), Error> {
-    let survivor = event.survivor.as_ref().map(|c| c.customer_id.as_str()).unwrap_or_default();
-    let (merge, survivor, merged): (MergeId, CustomerId, CustomerId) =
-        (event.merge_id.parse()?, survivor.parse()?, event.merged_customer_id.parse()?);
+    let survivor = event
+        .survivor
+        .as_ref()
+        .map(|c| c.customer_id.as_str())
+        .unwrap_or_default();
+    let (merge, survivor, merged): (MergeId, CustomerId, CustomerId) = (
+        event.merge_id.parse()?,
+        survivor.parse()?,
+        event.merged_customer_id.parse()?,
+    );
     store::save_merge(tx.conn(), tenant, merge, survivor, merged).await
 }
 
 async fn split(tx: &mut Tx, tenant: &TenantId, event: &CustomerSplit) -> Result<(), Error> {
-    let id = |c: &Option<trama_proto::common::v1::CustomerContext>| c.as_ref().map(|c| c.customer_id.clone()).unwrap_or_default();
-    let (merge, survivor, restored): (MergeId, CustomerId, CustomerId) =
-        (event.merge_id.parse()?, id(&event.survivor).parse()?, id(&event.restored).parse()?);
+    let id = |c: &Option<trama_proto::common::v1::CustomerContext>| {
+        c.as_ref().map(|c| c.customer_id.clone()).unwrap_or_default()
+    };
+    let (merge, survivor, restored): (MergeId, CustomerId, CustomerId) = (
+        event.merge_id.parse()?,
+        id(&event.survivor).parse()?,
+        id(&event.restored).parse()?,
+    );
     store::save_split(tx.conn(), tenant, merge, survivor, restored).await
 }

@@ -65,16 +65,27 @@ impl Service for Notification {
     }
 
     async fn build(&self, context: Context) -> Result<Parts, Error> {
-        let config: config::Config =
-            context.config.section(self.name()).map_err(|e| Error::new(Kind::Precondition, e.to_string()))?;
+        let config: config::Config = context
+            .config
+            .section(self.name())
+            .map_err(|e| Error::new(Kind::Precondition, e.to_string()))?;
         config.validate()?;
         let mut parts = Parts::default();
-        parts.grpc.add_service(NotificationServiceServer::new(api::Api::new(&context)));
+        parts
+            .grpc
+            .add_service(NotificationServiceServer::new(api::Api::new(&context)));
         let wake = Arc::new(Notify::new());
-        parts.stages.push(Stage::of_events("notification", Arc::new(consumer::Consumer { wake: Arc::clone(&wake) })));
+        parts.stages.push(Stage::of_events(
+            "notification",
+            Arc::new(consumer::Consumer {
+                wake: Arc::clone(&wake),
+            }),
+        ));
         let sender = app::Sender::new(&context, config, wake);
         let stopping = context.lifecycle.stopping();
-        parts.tasks.push(("sender", Box::pin(async move { sender.run(stopping).await })));
+        parts
+            .tasks
+            .push(("sender", Box::pin(async move { sender.run(stopping).await })));
         Ok(parts)
     }
 }

@@ -51,7 +51,12 @@ pub struct Spoken {
 impl Spoken {
     /// Why the text may not leave, if so.
     pub fn objection(&self) -> Option<String> {
-        let blocking: Vec<&str> = self.findings.iter().filter(|f| f.blocking).map(|f| f.rule).collect();
+        let blocking: Vec<&str> = self
+            .findings
+            .iter()
+            .filter(|f| f.blocking)
+            .map(|f| f.rule)
+            .collect();
         (!blocking.is_empty()).then(|| format!("persona: {}", blocking.join(", ")))
     }
 }
@@ -59,14 +64,22 @@ impl Spoken {
 /// The persona in force: the default one, else the first by name.
 pub fn in_force(resources: Option<&TenantResources>) -> Option<&PersonaSpec> {
     let personas = &resources?.personas;
-    personas.values().find(|p| p.default).or_else(|| personas.values().next()).map(AsRef::as_ref)
+    personas
+        .values()
+        .find(|p| p.default)
+        .or_else(|| personas.values().next())
+        .map(AsRef::as_ref)
 }
 
 /// Says a draft in the persona's tone, shaped for its channel.
 pub fn speak(persona: Option<&PersonaSpec>, draft: &Draft<'_>) -> Spoken {
     let tone = tone_for(persona, draft.language);
     let own_name = persona.map_or("", |p| p.assistant_name.as_str());
-    let author = if draft.author_name.is_empty() { own_name } else { draft.author_name };
+    let author = if draft.author_name.is_empty() {
+        own_name
+    } else {
+        draft.author_name
+    };
     let body = words::replace_avoided(draft.text.trim(), &tone.prefer);
     let mut findings = check(&body, draft.language, &tone);
     let values = BTreeMap::from([("name", draft.customer_name), ("author", author)]);
@@ -74,13 +87,29 @@ pub fn speak(persona: Option<&PersonaSpec>, draft: &Draft<'_>) -> Spoken {
         Ok(text) => words::tidy(&text),
         Err(problem) => {
             // A greeting that cannot be rendered must not hold up an answer.
-            findings.push(Finding { rule: "persona_template", found: problem, suggestion: String::new(), blocking: false });
+            findings.push(Finding {
+                rule: "persona_template",
+                found: problem,
+                suggestion: String::new(),
+                blocking: false,
+            });
             String::new()
         }
     };
-    let greeting = if draft.greet { line(&tone.greeting) } else { String::new() };
-    let closing = if draft.kind == ChannelKind::Email { line(&tone.closing) } else { String::new() };
-    let parts: Vec<&str> = [greeting.as_str(), &body, &closing].into_iter().filter(|p| !p.is_empty()).collect();
+    let greeting = if draft.greet {
+        line(&tone.greeting)
+    } else {
+        String::new()
+    };
+    let closing = if draft.kind == ChannelKind::Email {
+        line(&tone.closing)
+    } else {
+        String::new()
+    };
+    let parts: Vec<&str> = [greeting.as_str(), &body, &closing]
+        .into_iter()
+        .filter(|p| !p.is_empty())
+        .collect();
     let text = match draft.kind {
         ChannelKind::Email => parts.join("\n\n"),
         ChannelKind::Sms => shorten(&parts.join(" "), SMS_LIMIT),
@@ -91,14 +120,20 @@ pub fn speak(persona: Option<&PersonaSpec>, draft: &Draft<'_>) -> Spoken {
         | ChannelKind::Internal
         | ChannelKind::Unspecified => parts.join("\n"),
     };
-    Spoken { text, author_name: author.to_owned(), findings }
+    Spoken {
+        text,
+        author_name: author.to_owned(),
+        findings,
+    }
 }
 
 /// The tone in a language: the persona's own, else a plain one, so that greeting and body speak the same language.
 fn tone_for(persona: Option<&PersonaSpec>, language: &str) -> Tone {
     let short = language.split('-').next().unwrap_or(language);
     let own = persona.map(|p| &p.languages);
-    own.and_then(|l| l.get(language).or_else(|| l.get(short))).cloned().unwrap_or_else(|| plain(short, own))
+    own.and_then(|l| l.get(language).or_else(|| l.get(short)))
+        .cloned()
+        .unwrap_or_else(|| plain(short, own))
 }
 
 fn plain(language: &str, own: Option<&BTreeMap<String, Tone>>) -> Tone {
@@ -109,7 +144,11 @@ fn plain(language: &str, own: Option<&BTreeMap<String, Tone>>) -> Tone {
         _ => ("", "{{ author }}"),
     };
     // What may not be said may not be said in any language.
-    let forbidden = own.into_iter().flat_map(|l| l.values()).flat_map(|t| t.forbidden.iter().cloned()).collect();
+    let forbidden = own
+        .into_iter()
+        .flat_map(|l| l.values())
+        .flat_map(|t| t.forbidden.iter().cloned())
+        .collect();
     Tone {
         register: Register::Formal,
         greeting: greeting.into(),
@@ -148,23 +187,40 @@ mod tests {
     }
 
     fn draft(text: &str, kind: ChannelKind) -> Draft<'_> {
-        Draft { text, language: "it", kind, greet: true, customer_name: "Anna", author_name: "" }
+        Draft {
+            text,
+            language: "it",
+            kind,
+            greet: true,
+            customer_name: "Anna",
+            author_name: "",
+        }
     }
 
     #[test]
     fn each_channel_has_its_shape() {
         let persona = persona();
         let say = |kind| speak(Some(&persona), &draft("La problematica è risolta.", kind)).text;
-        assert_eq!(say(ChannelKind::Email), "Ciao Anna!\n\nLa difficoltà è risolta.\n\nA presto,\nLuce");
+        assert_eq!(
+            say(ChannelKind::Email),
+            "Ciao Anna!\n\nLa difficoltà è risolta.\n\nA presto,\nLuce"
+        );
         assert_eq!(say(ChannelKind::Whatsapp), "Ciao Anna!\nLa difficoltà è risolta.");
         assert_eq!(say(ChannelKind::Sms), "Ciao Anna! La difficoltà è risolta.");
     }
 
     #[test]
     fn a_name_that_is_not_known_leaves_no_gap() {
-        let anonymous = Draft { customer_name: "", ..draft("Fatto.", ChannelKind::WebChat) };
+        let anonymous = Draft {
+            customer_name: "",
+            ..draft("Fatto.", ChannelKind::WebChat)
+        };
         assert_eq!(speak(Some(&persona()), &anonymous).text, "Ciao!\nFatto.");
-        let english = Draft { language: "en-GB", customer_name: "", ..draft("Done.", ChannelKind::WebChat) };
+        let english = Draft {
+            language: "en-GB",
+            customer_name: "",
+            ..draft("Done.", ChannelKind::WebChat)
+        };
         assert_eq!(speak(Some(&persona()), &english).text, "Hello,\nDone.");
     }
 
@@ -173,16 +229,29 @@ mod tests {
         let persona = persona();
         let spoken = speak(Some(&persona), &draft("Non è COLPA nostra.", ChannelKind::Email));
         assert_eq!(spoken.objection().as_deref(), Some("persona: forbidden_phrase"));
-        let french = Draft { language: "fr", ..draft("non è colpa nostra", ChannelKind::Email) };
+        let french = Draft {
+            language: "fr",
+            ..draft("non è colpa nostra", ChannelKind::Email)
+        };
         assert!(speak(Some(&persona), &french).objection().is_some());
-        assert!(speak(None, &draft("Tutto bene.", ChannelKind::Email)).objection().is_none());
+        assert!(
+            speak(None, &draft("Tutto bene.", ChannelKind::Email))
+                .objection()
+                .is_none()
+        );
     }
 
     #[test]
     fn texts_stay_within_what_the_channel_takes() {
         let long = "parola ".repeat(2_000);
         assert!(speak(None, &draft(&long, ChannelKind::Sms)).text.chars().count() <= SMS_LIMIT);
-        assert!(speak(None, &draft(&long, ChannelKind::Whatsapp)).text.chars().count() <= WHATSAPP_LIMIT);
+        assert!(
+            speak(None, &draft(&long, ChannelKind::Whatsapp))
+                .text
+                .chars()
+                .count()
+                <= WHATSAPP_LIMIT
+        );
     }
 
     proptest! {

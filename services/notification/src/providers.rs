@@ -80,7 +80,10 @@ pub struct SendError {
 
 impl SendError {
     fn new(kind: SendErrorKind, words: impl Into<String>) -> Self {
-        Self { kind, words: words.into().chars().take(200).collect() }
+        Self {
+            kind,
+            words: words.into().chars().take(200).collect(),
+        }
     }
 
     fn retry(words: impl Into<String>) -> Self {
@@ -147,7 +150,11 @@ impl Providers {
 
     fn provider<'a>(&'a self, channel: &'a ChannelSpec) -> Result<Provider<'a>, SendError> {
         match &channel.provider {
-            ProviderSpec::Email(spec) => Ok(Provider::Email(email::Email { spec, secrets: &self.secrets, relays: &self.relays })),
+            ProviderSpec::Email(spec) => Ok(Provider::Email(email::Email {
+                spec,
+                secrets: &self.secrets,
+                relays: &self.relays,
+            })),
             ProviderSpec::WhatsappCloud(spec) => Ok(Provider::WhatsappCloud(whatsapp_cloud::WhatsappCloud {
                 spec,
                 secrets: &self.secrets,
@@ -158,7 +165,9 @@ impl Providers {
                 secrets: &self.secrets,
                 outbound: &self.outbound,
             })),
-            ProviderSpec::WebChat(_) => Ok(Provider::WebChat(web_chat::WebChat { clients: &self.clients })),
+            ProviderSpec::WebChat(_) => Ok(Provider::WebChat(web_chat::WebChat {
+                clients: &self.clients,
+            })),
             ProviderSpec::TwilioVoice(_) | ProviderSpec::Api {} => {
                 Err(SendError::next_channel("this kind of channel cannot send a text"))
             }
@@ -179,6 +188,14 @@ impl Provider<'_> {
 
 /// What the `Retry-After` header asks for, in seconds.
 fn retry_after(headers: &reqwest::header::HeaderMap) -> Option<TimeDelta> {
-    let seconds: i64 = headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    (0..=86_400).contains(&seconds).then(|| TimeDelta::seconds(seconds))
+    let seconds: i64 = headers
+        .get(reqwest::header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    (0..=86_400)
+        .contains(&seconds)
+        .then(|| TimeDelta::seconds(seconds))
 }

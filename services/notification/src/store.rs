@@ -6,7 +6,10 @@ mod receipts;
 
 pub use customers::{resolve, save_merge, save_split};
 pub use messages::{
-    AttemptRow, Beginning, Claimed, MessageRow, NewMessage, attempts_of, begin, claim, close_attempt, find, finish, insert,
-    last_attempts, record_sent, requeue, touch,
+    AttemptRow, Beginning, Claimed, MessageRow, NewMessage, attempts_of, begin, claim, close_attempt, find,
+    finish, insert, last_attempts, record_sent, requeue, touch,
 };
-pub use receipts::{EarlyReceipt, early_of_messages, forget_early, keep_early, lock_provider_ids, rows_of, save_standings, take_early};
+pub use receipts::{
+    EarlyReceipt, early_of_messages, forget_early, keep_early, lock_provider_ids, rows_of, save_standings,
+    take_early,
+};

@@ -25,7 +25,9 @@ pub fn fill<V: AsRef<str>>(template: &str, values: &BTreeMap<&str, V>) -> Result
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     let values = Value::from_pairs(values.iter().map(|(name, value)| (*name, value.as_ref())));
     // Its Display may quote the source, which is ours; values are not in it.
-    environment.render_str(template, values).map_err(|e| format!("{}: {}", e.kind(), e.detail().unwrap_or_default()))
+    environment
+        .render_str(template, values)
+        .map_err(|e| format!("{}: {}", e.kind(), e.detail().unwrap_or_default()))
 }
 
 /// Finds a template by name and fills it. `one-time-code` exists even when no resource defines it.
@@ -56,7 +58,9 @@ pub fn find_and_fill(
 }
 
 fn built_in(name: &str) -> Option<(Localized, Localized)> {
-    let both = |it: &str, en: &str| Localized::from([("it".to_owned(), it.to_owned()), ("en".to_owned(), en.to_owned())]);
+    let both = |it: &str, en: &str| {
+        Localized::from([("it".to_owned(), it.to_owned()), ("en".to_owned(), en.to_owned())])
+    };
     (name == "one-time-code").then(|| {
         (
             both(
@@ -79,7 +83,15 @@ mod tests {
         assert!(find_and_fill(None, "unheard-of", "it", &none).is_err());
         let values = BTreeMap::from([("code", "482913")]);
         let filled = find_and_fill(None, "one-time-code", "de-CH", &values).expect("filled");
-        assert!(filled.text.contains("482913") && filled.text.starts_with("The code"), "{filled:?}");
-        assert!(find_and_fill(None, "one-time-code", "it-IT", &values).expect("filled").text.starts_with("Il codice"));
+        assert!(
+            filled.text.contains("482913") && filled.text.starts_with("The code"),
+            "{filled:?}"
+        );
+        assert!(
+            find_and_fill(None, "one-time-code", "it-IT", &values)
+                .expect("filled")
+                .text
+                .starts_with("Il codice")
+        );
     }
 }

@@ -8,9 +8,9 @@ use trama_platform::{Context, Db, Error, Kind, Tx, page, principal};
 use trama_proto::{
     ids::{CustomerId, InvitationId, TenantId},
     survey::v1::{
-        GetScoresRequest, GetScoresResponse, Invitation as InvitationMessage, InvitationStatus, ListInvitationsRequest,
-        ListInvitationsResponse, QuestionKind, Score, SubmitResponseRequest, SubmitResponseResponse,
-        survey_service_server::SurveyService,
+        GetScoresRequest, GetScoresResponse, Invitation as InvitationMessage, InvitationStatus,
+        ListInvitationsRequest, ListInvitationsResponse, QuestionKind, Score, SubmitResponseRequest,
+        SubmitResponseResponse, survey_service_server::SurveyService,
     },
     time::{from_wire, to_wire},
 };
@@ -33,7 +33,10 @@ pub struct Api {
 impl Api {
     /// Over the service's database.
     pub fn new(context: &Context, config: Config) -> Self {
-        Self { db: context.db.clone(), config }
+        Self {
+            db: context.db.clone(),
+            config,
+        }
     }
 }
 
@@ -41,12 +44,16 @@ fn parse<T: std::str::FromStr>(field: &str, text: &str) -> Result<T, Error>
 where
     T::Err: std::fmt::Display,
 {
-    text.parse().map_err(|e: T::Err| Error::invalid(field, e.to_string()))
+    text.parse()
+        .map_err(|e: T::Err| Error::invalid(field, e.to_string()))
 }
 
 #[tonic::async_trait]
 impl SurveyService for Api {
-    async fn get_scores(&self, request: Request<GetScoresRequest>) -> Result<Response<GetScoresResponse>, Status> {
+    async fn get_scores(
+        &self,
+        request: Request<GetScoresRequest>,
+    ) -> Result<Response<GetScoresResponse>, Status> {
         let tenant = principal(&request)?.tenant.clone();
         let request = request.into_inner();
         let since = match &request.since {
@@ -57,7 +64,9 @@ impl SurveyService for Api {
         let mut tx = self.db.tx(&tenant).await?;
         let asked = store::asked_counts(tx.conn(), &tenant, survey, since).await?;
         let answers = store::answer_counts(tx.conn(), &tenant, survey, since).await?;
-        Ok(Response::new(GetScoresResponse { scores: scores(&asked, &answers) }))
+        Ok(Response::new(GetScoresResponse {
+            scores: scores(&asked, &answers),
+        }))
     }
 
     async fn list_invitations(
@@ -82,7 +91,10 @@ impl SurveyService for Api {
             None => String::new(),
         };
         let invitations = with_scores(&mut tx, &tenant, found).await?;
-        Ok(Response::new(ListInvitationsResponse { invitations, next_page_token }))
+        Ok(Response::new(ListInvitationsResponse {
+            invitations,
+            next_page_token,
+        }))
     }
 
     async fn submit_response(
@@ -100,7 +112,10 @@ impl SurveyService for Api {
 /// The customer that an id stands for now.
 async fn current(tx: &mut Tx, tenant: &TenantId, id: CustomerId) -> Result<CustomerId, Error> {
     let found = store::resolve(tx.conn(), &[(tenant, id)]).await?;
-    Ok(found.get(&(tenant.as_str().to_owned(), id.uuid())).copied().unwrap_or(id))
+    Ok(found
+        .get(&(tenant.as_str().to_owned(), id.uuid()))
+        .copied()
+        .unwrap_or(id))
 }
 
 async fn submit(
@@ -113,10 +128,15 @@ async fn submit(
     if request.question_id.is_empty() {
         return Err(Error::invalid("question_id", "must not be empty"));
     }
-    if let Some(response) = tx.replay(tenant, "SubmitResponse", &request.request_id, request).await? {
+    if let Some(response) = tx
+        .replay(tenant, "SubmitResponse", &request.request_id, request)
+        .await?
+    {
         return Ok(response);
     }
-    let invitation = store::find(tx.conn(), tenant, id).await?.ok_or_else(|| no_such_invitation(id))?;
+    let invitation = store::find(tx.conn(), tenant, id)
+        .await?
+        .ok_or_else(|| no_such_invitation(id))?;
     let given = Given {
         tenant: tenant.clone(),
         invitation_id: id,
@@ -129,22 +149,34 @@ async fn submit(
     };
     let outcome = app::one(tx, invitation, &given, config).map_err(|refused| {
         let error: Error = refused.into();
-        if error.kind() == Kind::Invalid { Error::invalid("score", error.to_string()) } else { error }
+        if error.kind() == Kind::Invalid {
+            Error::invalid("score", error.to_string())
+        } else {
+            error
+        }
     })?;
     let invitation = outcome.save(tx).await?;
     let invitation = with_scores(tx, tenant, vec![invitation]).await?.pop();
     let response = SubmitResponseResponse { invitation };
-    tx.remember(tenant, "SubmitResponse", &request.request_id, request, &response).await?;
+    tx.remember(tenant, "SubmitResponse", &request.request_id, request, &response)
+        .await?;
     Ok(response)
 }
 
-async fn with_scores(tx: &mut Tx, tenant: &TenantId, found: Vec<Invitation>) -> Result<Vec<InvitationMessage>, Error> {
+async fn with_scores(
+    tx: &mut Tx,
+    tenant: &TenantId,
+    found: Vec<Invitation>,
+) -> Result<Vec<InvitationMessage>, Error> {
     let ids: Vec<Uuid> = found.iter().map(|i| i.id.uuid()).collect();
     let mut scores: HashMap<Uuid, HashMap<String, i32>> = HashMap::new();
     for (id, question, score) in store::scores_of(tx.conn(), tenant, &ids).await? {
         scores.entry(id).or_default().insert(question, score);
     }
-    Ok(found.into_iter().map(|i| message(&i, scores.remove(&i.id.uuid()).unwrap_or_default())).collect())
+    Ok(found
+        .into_iter()
+        .map(|i| message(&i, scores.remove(&i.id.uuid()).unwrap_or_default()))
+        .collect())
 }
 
 fn message(invitation: &Invitation, scores: HashMap<String, i32>) -> InvitationMessage {
@@ -170,7 +202,10 @@ fn message(invitation: &Invitation, scores: HashMap<String, i32>) -> InvitationM
 fn scores(asked: &[(i32, i64)], answers: &[(i32, i32, i64)]) -> Vec<Score> {
     let mut tallies: BTreeMap<i32, Tally> = BTreeMap::new();
     for (kind, answer, times) in answers {
-        tallies.entry(*kind).or_default().add(*answer, u64::try_from(*times).unwrap_or(0));
+        tallies
+            .entry(*kind)
+            .or_default()
+            .add(*answer, u64::try_from(*times).unwrap_or(0));
     }
     let none = Tally::default();
     asked

@@ -13,7 +13,9 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { lapse_grace_seconds: 300 }
+        Self {
+            lapse_grace_seconds: 300,
+        }
     }
 }
 

@@ -41,13 +41,19 @@ impl Handler for Consumer {
             } else if envelope.is::<CustomerSplit>() {
                 split(tx, &envelope.tenant, envelope.decode()?).await?;
             } else if envelope.is::<CaseResolved>() {
-                resolved.push(Resolved { envelope, event: envelope.decode()? });
+                resolved.push(Resolved {
+                    envelope,
+                    event: envelope.decode()?,
+                });
             } else if envelope.is::<SurveyAnswerReceived>() {
                 given.push((envelope, answer(tx, &envelope.tenant, envelope.decode()?)?));
             } else if envelope.is::<MessageFailed>() {
                 failed.extend(failure(&envelope.tenant, envelope.decode()?)?);
             } else {
-                return Err(Error::invalid("event", format!("{} is not one we listen to", envelope.name)));
+                return Err(Error::invalid(
+                    "event",
+                    format!("{} is not one we listen to", envelope.name),
+                ));
             }
         }
         if !resolved.is_empty() {
@@ -97,8 +103,14 @@ fn answer(tx: &Tx, tenant: &TenantId, event: SurveyAnswerReceived) -> Result<Giv
 }
 
 fn failure(tenant: &TenantId, event: MessageFailed) -> Result<Option<Undelivered>, Error> {
-    let Some(outcome) = event.outcome.filter(|o| o.purpose() == Purpose::Survey) else { return Ok(None) };
-    Ok(Some(Undelivered { tenant: tenant.clone(), message_id: outcome.message_id.parse()?, reason: outcome.reason }))
+    let Some(outcome) = event.outcome.filter(|o| o.purpose() == Purpose::Survey) else {
+        return Ok(None);
+    };
+    Ok(Some(Undelivered {
+        tenant: tenant.clone(),
+        message_id: outcome.message_id.parse()?,
+        reason: outcome.reason,
+    }))
 }
 
 async fn merge(tx: &mut Tx, tenant: &TenantId, event: CustomerMerged) -> Result<(), Error> {

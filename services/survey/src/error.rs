@@ -20,7 +20,9 @@ impl From<Rejected> for Error {
         let kind = match rejected {
             Rejected::OutsideScale { .. } | Rejected::NoSuchQuestion => Kind::Invalid,
             Rejected::AlreadyAnswered => Kind::AlreadyExists,
-            Rejected::NotAsked | Rejected::Over | Rejected::TooLate | Rejected::NotScheduled => Kind::Precondition,
+            Rejected::NotAsked | Rejected::Over | Rejected::TooLate | Rejected::NotScheduled => {
+                Kind::Precondition
+            }
         };
         Error::new(kind, rejected.to_string())
     }

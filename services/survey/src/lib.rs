@@ -45,12 +45,21 @@ impl Service for Survey {
     }
 
     async fn build(&self, context: Context) -> Result<Parts, Error> {
-        let config: config::Config =
-            context.config.section(self.name()).map_err(|e| Error::new(Kind::Precondition, e.to_string()))?;
+        let config: config::Config = context
+            .config
+            .section(self.name())
+            .map_err(|e| Error::new(Kind::Precondition, e.to_string()))?;
         let mut parts = Parts::default();
-        parts.grpc.add_service(SurveyServiceServer::new(api::Api::new(&context, config)));
-        let consumer = Arc::new(consumer::Consumer { resources: context.resources.clone(), config });
-        parts.stages.push(Stage::of_events("survey", Arc::clone(&consumer) as _));
+        parts
+            .grpc
+            .add_service(SurveyServiceServer::new(api::Api::new(&context, config)));
+        let consumer = Arc::new(consumer::Consumer {
+            resources: context.resources.clone(),
+            config,
+        });
+        parts
+            .stages
+            .push(Stage::of_events("survey", Arc::clone(&consumer) as _));
         parts.timers = Some(consumer);
         Ok(parts)
     }

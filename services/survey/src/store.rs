@@ -5,5 +5,8 @@ mod invitations;
 mod scores;
 
 pub use customers::{resolve, save_merge, save_split};
-pub use invitations::{Asked, Response, add, by_messages, find, histories, list, lock, others_open, save, save_asked, save_responses, scores_of, unask};
-pub use scores::{asked_counts, answer_counts};
+pub use invitations::{
+    Asked, Response, add, by_messages, find, histories, list, lock, others_open, save, save_asked,
+    save_responses, scores_of, unask,
+};
+pub use scores::{answer_counts, asked_counts};

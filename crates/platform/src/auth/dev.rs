@@ -46,7 +46,8 @@ impl DevIssuer {
     /// # Errors
     /// When the folder cannot be written.
     pub fn open(dir: &Path) -> Result<(Self, IssuerConfig), Error> {
-        let unwritable = |e: std::io::Error| Error::new(Kind::Precondition, format!("{}: {e}", dir.display()));
+        let unwritable =
+            |e: std::io::Error| Error::new(Kind::Precondition, format!("{}: {e}", dir.display()));
         std::fs::create_dir_all(dir).map_err(unwritable)?;
         let private = dir.join("dev-issuer.pk8");
         let public = dir.join("dev-issuer.jwks.json");
@@ -66,7 +67,7 @@ impl DevIssuer {
         }
         let bytes = std::fs::read(&private).map_err(unwritable)?;
         let set: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(&public).map_err(unwritable)?).map_err(|e| Error::internal(e))?;
+            serde_json::from_slice(&std::fs::read(&public).map_err(unwritable)?).map_err(Error::internal)?;
         let kid = set["keys"][0]["kid"].as_str().unwrap_or_default().to_owned();
         let config = IssuerConfig {
             issuer: ISSUER.into(),
@@ -74,7 +75,13 @@ impl DevIssuer {
             jwks: public.display().to_string(),
             tenant_claim: "tenant".into(),
         };
-        Ok((Self { key: EncodingKey::from_ed_der(&bytes), kid }, config))
+        Ok((
+            Self {
+                key: EncodingKey::from_ed_der(&bytes),
+                kid,
+            },
+            config,
+        ))
     }
 
     /// Signs a token.
@@ -94,13 +101,18 @@ impl DevIssuer {
             iat: now,
             exp: now + token.valid_seconds,
         };
-        jsonwebtoken::encode(&header, &claims, &self.key).map_err(|e| Error::internal(e))
+        jsonwebtoken::encode(&header, &claims, &self.key).map_err(Error::internal)
     }
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(bytes)
 }
 

@@ -26,7 +26,10 @@ pub struct AuthLayer {
 impl AuthLayer {
     /// With the scopes of the contract.
     pub fn new(authenticator: Authenticator) -> Self {
-        Self { authenticator, scopes: Arc::new(trama_proto::method_scopes()) }
+        Self {
+            authenticator,
+            scopes: Arc::new(trama_proto::method_scopes()),
+        }
     }
 
     fn check<B>(&self, request: &mut http::Request<B>) -> Result<(), Error> {
@@ -36,7 +39,10 @@ impl AuthLayer {
         }
         let principal = self.authenticator.authenticate(request.headers())?;
         let Some(scope) = self.scopes.get(path) else {
-            return Err(Error::new(Kind::Denied, "this method declares no scope and cannot be called"));
+            return Err(Error::new(
+                Kind::Denied,
+                "this method declares no scope and cannot be called",
+            ));
         };
         if !principal.may(scope) {
             return Err(Error::new(Kind::Denied, format!("scope `{scope}` is needed")));
@@ -50,7 +56,10 @@ impl<S> Layer<S> for AuthLayer {
     type Service = AuthService<S>;
 
     fn layer(&self, inner: S) -> AuthService<S> {
-        AuthService { inner, layer: self.clone() }
+        AuthService {
+            inner,
+            layer: self.clone(),
+        }
     }
 }
 

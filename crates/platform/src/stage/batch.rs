@@ -3,6 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use async_nats::jetstream::{AckKind, Message};
+use tokio_util::sync::CancellationToken;
 use trama_proto::ids::TenantId;
 use uuid::Uuid;
 
@@ -21,9 +22,12 @@ pub(super) struct Done {
 }
 
 impl Loop {
-    pub(super) async fn work(&self, messages: Vec<Message>) -> Done {
+    pub(super) async fn work(&self, messages: Vec<Message>, stopping: &CancellationToken) -> Done {
         let started = std::time::Instant::now();
-        let mut done = Done { outgoing: Vec::new(), finished: Vec::new() };
+        let mut done = Done {
+            outgoing: Vec::new(),
+            finished: Vec::new(),
+        };
         let mut good = Vec::with_capacity(messages.len());
         for message in messages {
             match envelope(&message) {
@@ -37,12 +41,14 @@ impl Loop {
             // One span per message, open until its batch is committed; it links into the trace it came with.
             let mut spans = Vec::new();
             for envelope in &mut envelopes {
-                if let Some((span, trace)) = message_span(self.stage.name, &envelope.name, envelope.trace.as_deref()) {
+                if let Some((span, trace)) =
+                    message_span(self.stage.name, &envelope.name, envelope.trace.as_deref())
+                {
                     envelope.trace = trace;
                     spans.push(span);
                 }
             }
-            match self.together(&envelopes, &messages).await {
+            match self.together(&envelopes, &messages, stopping).await {
                 Ok(outgoing) => {
                     done.outgoing = outgoing;
                     done.finished.extend(messages);
@@ -53,27 +59,45 @@ impl Loop {
                     }
                 }
                 Err(error) => {
-                    tracing::debug!(stage = self.stage.name, detail = error.detail(), "a batch failed; going one by one");
-                    self.one_by_one(envelopes, messages, &mut done).await;
+                    tracing::debug!(
+                        stage = self.stage.name,
+                        detail = error.detail(),
+                        "a batch failed; going one by one"
+                    );
+                    self.one_by_one(envelopes, messages, stopping, &mut done).await;
                 }
             }
         }
         metrics::counter!("trama_stage_messages_total", "stage" => self.stage.name).increment(size as u64);
-        metrics::histogram!("trama_stage_batch_seconds", "stage" => self.stage.name).record(started.elapsed().as_secs_f64());
+        metrics::histogram!("trama_stage_batch_seconds", "stage" => self.stage.name)
+            .record(started.elapsed().as_secs_f64());
         done
     }
 
     /// One transaction for all. While a dependency is away the messages are held, not given back.
-    async fn together(&self, envelopes: &[Envelope], messages: &[Message]) -> Result<Vec<Outgoing>, Error> {
+    async fn together(
+        &self,
+        envelopes: &[Envelope],
+        messages: &[Message],
+        stopping: &CancellationToken,
+    ) -> Result<Vec<Outgoing>, Error> {
         let mut pause = Duration::from_millis(self.config.backoff_ms);
         loop {
             match self.transact(envelopes).await {
                 Err(error) if error.kind().verdict() == Verdict::WaitAndRetry => {
-                    tracing::warn!(stage = self.stage.name, detail = error.detail(), "a dependency is away; holding the batch");
+                    tracing::warn!(
+                        stage = self.stage.name,
+                        detail = error.detail(),
+                        "a dependency is away; holding the batch"
+                    );
                     for message in messages {
                         let _ = message.ack_with(AckKind::Progress).await;
                     }
-                    tokio::time::sleep(pause).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        // Whoever starts next gets them again.
+                        () = stopping.cancelled() => return Err(error),
+                    }
                     pause = (pause * 2).min(Duration::from_secs(10));
                 }
                 other => return other,
@@ -97,10 +121,14 @@ impl Loop {
             self.stage.handler.handle(&mut tx, envelopes).await?;
         } else {
             let mut seen = HashSet::new();
-            let fresh: Vec<Envelope> =
-                envelopes.iter().filter(|e| new.contains(&e.id) && seen.insert(e.id)).cloned().collect();
+            let fresh: Vec<Envelope> = envelopes
+                .iter()
+                .filter(|e| new.contains(&e.id) && seen.insert(e.id))
+                .cloned()
+                .collect();
             let dropped = envelopes.len() - fresh.len();
-            metrics::counter!("trama_stage_duplicates_total", "stage" => self.stage.name).increment(dropped as u64);
+            metrics::counter!("trama_stage_duplicates_total", "stage" => self.stage.name)
+                .increment(dropped as u64);
             if !fresh.is_empty() {
                 self.stage.handler.handle(&mut tx, &fresh).await?;
             }
@@ -108,10 +136,19 @@ impl Loop {
         tx.commit_only().await
     }
 
-    async fn one_by_one(&self, envelopes: Vec<Envelope>, messages: Vec<Message>, done: &mut Done) {
+    async fn one_by_one(
+        &self,
+        envelopes: Vec<Envelope>,
+        messages: Vec<Message>,
+        stopping: &CancellationToken,
+        done: &mut Done,
+    ) {
         for (envelope, message) in envelopes.into_iter().zip(messages) {
             let single = std::slice::from_ref(&envelope);
-            match self.together(single, std::slice::from_ref(&message)).await {
+            match self
+                .together(single, std::slice::from_ref(&message), stopping)
+                .await
+            {
                 Ok(outgoing) => {
                     done.outgoing.extend(outgoing);
                     done.finished.push(message);
@@ -122,6 +159,11 @@ impl Loop {
     }
 
     async fn refused(&self, envelope: &Envelope, message: Message, error: &Error, done: &mut Done) {
+        if error.kind().verdict() == Verdict::WaitAndRetry {
+            // Stopped while its dependency was away: not its fault, and not an attempt.
+            put_back(&message, Duration::ZERO).await;
+            return;
+        }
         let attempts = message.info().map_or(1, |i| i.delivered);
         let hopeless = error.kind().verdict() == Verdict::DeadLetter || attempts >= self.config.max_attempts;
         if hopeless {
@@ -133,15 +175,26 @@ impl Loop {
         } else {
             metrics::counter!("trama_stage_retries_total", "stage" => self.stage.name).increment(1);
             let exponent = u32::try_from(attempts.clamp(1, 10) - 1).unwrap_or(0);
-            put_back(&message, Duration::from_millis(self.config.backoff_ms) * 2_u32.pow(exponent)).await;
+            put_back(
+                &message,
+                Duration::from_millis(self.config.backoff_ms) * 2_u32.pow(exponent),
+            )
+            .await;
         }
     }
 
     async fn set_aside(&self, message: Message, error: &Error, done: &mut Done) {
-        match DeadLetters::new(self.bus.clone()).add(self.stage.name, &message, error).await {
+        match DeadLetters::new(self.bus.clone())
+            .add(self.stage.name, &message, error)
+            .await
+        {
             Ok(()) => done.finished.push(message),
             Err(failure) => {
-                tracing::warn!(stage = self.stage.name, detail = failure.detail(), "cannot reach the dead letters; trying again");
+                tracing::warn!(
+                    stage = self.stage.name,
+                    detail = failure.detail(),
+                    "cannot reach the dead letters; trying again"
+                );
                 put_back(&message, Duration::from_secs(1)).await;
             }
         }
@@ -160,7 +213,11 @@ pub(super) fn envelope(message: &Message) -> Result<Envelope, Error> {
     let headers = message.headers.as_ref();
     let header = |name: &str| headers.and_then(|h| h.get(name)).map(|v| v.as_str());
     let id = header(ID_HEADER)
-        .or_else(|| headers.and_then(|h| h.get(async_nats::header::NATS_MESSAGE_ID)).map(|v| v.as_str()))
+        .or_else(|| {
+            headers
+                .and_then(|h| h.get(async_nats::header::NATS_MESSAGE_ID))
+                .map(|v| v.as_str())
+        })
         .and_then(|id| Uuid::try_parse(id).ok())
         .ok_or_else(|| Error::invalid("Nats-Msg-Id", "must be a UUID"))?;
     Ok(Envelope {

@@ -61,7 +61,12 @@ impl DeadLetters {
         Self { bus }
     }
 
-    pub(super) async fn add(&self, stage: &'static str, message: &Message, error: &Error) -> Result<(), Error> {
+    pub(super) async fn add(
+        &self,
+        stage: &'static str,
+        message: &Message,
+        error: &Error,
+    ) -> Result<(), Error> {
         let (id, tenant, trace) = match envelope(message) {
             Ok(e) => (e.id.to_string(), e.tenant.to_string(), e.trace),
             Err(_) => (String::new(), "unknown".to_owned(), None),
@@ -82,7 +87,10 @@ impl DeadLetters {
         }
         let subject = format!("{}.dead.{stage}.{tenant}", self.bus.prefix());
         let context = async_nats::jetstream::new(self.bus.client().clone());
-        let ack = context.send_publish(subject, publish).await.map_err(|e| Error::unavailable("JetStream", e))?;
+        let ack = context
+            .send_publish(subject, publish)
+            .await
+            .map_err(|e| Error::unavailable("JetStream", e))?;
         ack.await.map_err(|e| Error::unavailable("JetStream", e))?;
         metrics::counter!("trama_stage_dead_letters_total", "stage" => stage).increment(1);
         Ok(())
@@ -94,7 +102,12 @@ impl DeadLetters {
     /// When JetStream cannot be reached.
     pub async fn list(&self) -> Result<Vec<DeadLetter>, Error> {
         let mut stream = self.bus.stream(Stream::DeadLetters).await?;
-        let waiting = stream.info().await.map_err(|e| Error::unavailable("JetStream", e))?.state.messages;
+        let waiting = stream
+            .info()
+            .await
+            .map_err(|e| Error::unavailable("JetStream", e))?
+            .state
+            .messages;
         if waiting == 0 {
             return Ok(Vec::new());
         }
@@ -104,7 +117,10 @@ impl DeadLetters {
             inactive_threshold: Duration::from_secs(30),
             ..pull::Config::default()
         };
-        let consumer = stream.create_consumer(config).await.map_err(|e| Error::unavailable("JetStream", e))?;
+        let consumer = stream
+            .create_consumer(config)
+            .await
+            .map_err(|e| Error::unavailable("JetStream", e))?;
         let mut messages = consumer
             .fetch()
             .max_messages(usize::try_from(waiting).unwrap_or(usize::MAX).min(10_000))
@@ -113,7 +129,7 @@ impl DeadLetters {
             .map_err(|e| Error::unavailable("JetStream", e))?;
         let mut letters = Vec::new();
         while let Some(message) = messages.next().await {
-            let message = message.map_err(|e| Error::internal(e))?;
+            let message = message.map_err(Error::internal)?;
             letters.push(letter(&message)?);
         }
         Ok(letters)
@@ -125,7 +141,10 @@ impl DeadLetters {
     /// When there is none with this number.
     pub async fn get(&self, sequence: u64) -> Result<DeadLetter, Error> {
         let letters = self.list().await?;
-        letters.into_iter().find(|l| l.sequence == sequence).ok_or_else(|| Error::not_found("dead letter", sequence))
+        letters
+            .into_iter()
+            .find(|l| l.sequence == sequence)
+            .ok_or_else(|| Error::not_found("dead letter", sequence))
     }
 
     /// Publishes a letter again where it came from, and removes it. Stages that had worked it in drop it.
@@ -165,14 +184,23 @@ impl DeadLetters {
 
     async fn remove(&self, sequence: u64) -> Result<(), Error> {
         let stream = self.bus.stream(Stream::DeadLetters).await?;
-        stream.delete_message(sequence).await.map(|_| ()).map_err(|e| Error::unavailable("JetStream", e))
+        stream
+            .delete_message(sequence)
+            .await
+            .map(|_| ())
+            .map_err(|e| Error::unavailable("JetStream", e))
     }
 }
 
 fn letter(message: &Message) -> Result<DeadLetter, Error> {
-    let info = message.info().map_err(|e| Error::internal(e))?;
+    let info = message.info().map_err(Error::internal)?;
     let header = |name: &str| {
-        message.headers.as_ref().and_then(|h| h.get(name)).map(|v| v.as_str().to_owned()).unwrap_or_default()
+        message
+            .headers
+            .as_ref()
+            .and_then(|h| h.get(name))
+            .map(|v| v.as_str().to_owned())
+            .unwrap_or_default()
     };
     let trace = Some(header(TRACE_HEADER)).filter(|t| !t.is_empty());
     let id = header(ID_HEADER);
@@ -180,10 +208,15 @@ fn letter(message: &Message) -> Result<DeadLetter, Error> {
         sequence: info.stream_sequence,
         stage: header(STAGE),
         subject: header(SUBJECT),
-        id: if Uuid::try_parse(&id).is_ok() { id } else { String::new() },
+        id: if Uuid::try_parse(&id).is_ok() {
+            id
+        } else {
+            String::new()
+        },
         error: header(ERROR),
         attempts: header(ATTEMPTS).parse().unwrap_or(0),
-        at: DateTime::from_timestamp(info.published.unix_timestamp(), info.published.nanosecond()).unwrap_or_default(),
+        at: DateTime::from_timestamp(info.published.unix_timestamp(), info.published.nanosecond())
+            .unwrap_or_default(),
         size_bytes: message.payload.len(),
         payload: message.payload.clone(),
         trace,

@@ -46,23 +46,32 @@ where
         // Only paths of the contract become labels: what strangers send must not.
         let method = METHODS.with_path(request.uri().path());
         let span = tracing::info_span!("rpc", otel.name = method, otel.kind = "server");
-        follow(&span, request.headers().get(TRACE_HEADER).and_then(|t| t.to_str().ok()));
+        follow(
+            &span,
+            request.headers().get(TRACE_HEADER).and_then(|t| t.to_str().ok()),
+        );
         let began = Instant::now();
         let call = self.0.call(request).instrument(span);
         Box::pin(async move {
             let response = call.await?;
             // A refusal has its status in the headers; a success in the trailers, which are not here yet.
-            let code = response.headers().get("grpc-status").and_then(|c| c.to_str().ok()).map_or("0", known_code);
+            let code = response
+                .headers()
+                .get("grpc-status")
+                .and_then(|c| c.to_str().ok())
+                .map_or("0", known_code);
             metrics::counter!("trama_rpc_calls_total", "method" => method, "code" => code).increment(1);
-            metrics::histogram!("trama_rpc_seconds", "method" => method).record(began.elapsed().as_secs_f64());
+            metrics::histogram!("trama_rpc_seconds", "method" => method)
+                .record(began.elapsed().as_secs_f64());
             Ok(response)
         })
     }
 }
 
 fn known_code(code: &str) -> &'static str {
-    const CODES: [&str; 17] =
-        ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16"];
+    const CODES: [&str; 17] = [
+        "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16",
+    ];
     CODES.iter().find(|known| **known == code).copied().unwrap_or("2")
 }
 
@@ -70,7 +79,10 @@ struct Methods(std::sync::LazyLock<std::collections::HashSet<&'static str>>);
 
 /// Paths of the contract, leaked once so that they can be labels.
 static METHODS: Methods = Methods(std::sync::LazyLock::new(|| {
-    trama_proto::method_scopes().into_keys().map(|path| &*path.leak()).collect()
+    trama_proto::method_scopes()
+        .into_keys()
+        .map(|path| &*path.leak())
+        .collect()
 }));
 
 impl Methods {
@@ -92,7 +104,10 @@ pub(crate) async fn see_http(
     let began = Instant::now();
     let response = next.run(request).instrument(span).await;
     let status = response.status().as_u16() / 100;
-    let class = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"].get(usize::from(status)).copied().unwrap_or("other");
+    let class = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"]
+        .get(usize::from(status))
+        .copied()
+        .unwrap_or("other");
     metrics::counter!("trama_http_requests_total", "route" => route.clone(), "status" => class).increment(1);
     metrics::histogram!("trama_http_seconds", "route" => route).record(began.elapsed().as_secs_f64());
     response

@@ -93,10 +93,7 @@ impl Outbound {
 
     /// The recipient as WhatsApp names an account: digits only.
     pub fn wa_id(&self) -> String {
-        self.recipient
-            .chars()
-            .filter(char::is_ascii_digit)
-            .collect()
+        self.recipient.chars().filter(char::is_ascii_digit).collect()
     }
 }
 

@@ -49,11 +49,7 @@ async fn faults_windows_and_media_are_planted_from_outside() -> anyhow::Result<(
     assert_eq!(refused["error"]["code"], 131_026);
 
     let window = json!({"to": "+393201112233", "closed": true});
-    client()?
-        .post(control("window"))
-        .json(&window)
-        .send()
-        .await?;
+    client()?.post(control("window")).json(&window).send().await?;
     let (_, refused) = send_whatsapp(&sandbox, &message).await?;
     assert_eq!(refused["error"]["code"], 131_047);
 
@@ -65,16 +61,8 @@ async fn faults_windows_and_media_are_planted_from_outside() -> anyhow::Result<(
     let id = media["id"].as_str().unwrap_or_default();
     assert!(!id.is_empty() && twilio_url.ends_with(id));
 
-    let health: Value = client()?
-        .get(control("health"))
-        .send()
-        .await?
-        .json()
-        .await?;
+    let health: Value = client()?.get(control("health")).send().await?.json().await?;
     assert_eq!(health["status"], "ok");
-    assert_eq!(
-        (&health["sent"], &health["refused"]),
-        (&json!(0), &json!(2))
-    );
+    assert_eq!((&health["sent"], &health["refused"]), (&json!(0), &json!(2)));
     Ok(())
 }

@@ -4,8 +4,7 @@ use serde_json::{Value, json};
 use trama_sandbox::{Fault, FaultRule, Provider, Raw};
 
 use crate::harness::{
-    ACCESS_TOKEN, PATIENCE, PHONE_NUMBER_ID, client, graph_url, quiet_sandbox, send_whatsapp,
-    text_message,
+    ACCESS_TOKEN, PATIENCE, PHONE_NUMBER_ID, client, graph_url, quiet_sandbox, send_whatsapp, text_message,
 };
 
 const CUSTOMER: &str = "+393201112233";
@@ -70,11 +69,7 @@ async fn a_wrong_shape_gets_100() -> anyhow::Result<()> {
         let mut message = valid.clone();
         message[field] = value;
         let (status, body) = send_whatsapp(&sandbox, &message).await?;
-        assert_eq!(
-            (status, &body["error"]["code"]),
-            (400, &json!(100)),
-            "{field}"
-        );
+        assert_eq!((status, &body["error"]["code"]), (400, &json!(100)), "{field}");
     }
     assert!(sandbox.sent().is_empty());
     Ok(())
@@ -210,12 +205,7 @@ async fn media_takes_two_steps_and_the_token_in_both() -> anyhow::Result<()> {
     let sandbox = quiet_sandbox().await?;
     let id = sandbox.add_media(&b"\x89PNG picture"[..], "image/png");
     let first_step = client()?.get(graph_url(&sandbox, id.as_str()));
-    let described: Value = first_step
-        .bearer_auth(ACCESS_TOKEN)
-        .send()
-        .await?
-        .json()
-        .await?;
+    let described: Value = first_step.bearer_auth(ACCESS_TOKEN).send().await?.json().await?;
     assert_eq!(described["mime_type"], "image/png");
     assert_eq!(described["file_size"], 12);
     assert_eq!(described["sha256"].as_str().map(str::len), Some(64));
@@ -240,10 +230,7 @@ async fn an_upload_can_be_sent_and_an_unknown_id_cannot() -> anyhow::Result<()> 
         .text("type", "application/pdf")
         .part("file", file);
     let url = graph_url(&sandbox, &format!("{PHONE_NUMBER_ID}/media"));
-    let request = client()?
-        .post(url)
-        .bearer_auth(ACCESS_TOKEN)
-        .multipart(form);
+    let request = client()?.post(url).bearer_auth(ACCESS_TOKEN).multipart(form);
     let uploaded: Value = request.send().await?.json().await?;
 
     let document = |id: &Value| {
@@ -254,10 +241,7 @@ async fn an_upload_can_be_sent_and_an_unknown_id_cannot() -> anyhow::Result<()> 
             "document": {"id": id, "filename": "a.pdf", "caption": "your invoice"},
         })
     };
-    assert_eq!(
-        send_whatsapp(&sandbox, &document(&uploaded["id"])).await?.0,
-        200
-    );
+    assert_eq!(send_whatsapp(&sandbox, &document(&uploaded["id"])).await?.0, 200);
     let (_, refused) = send_whatsapp(&sandbox, &document(&json!("1"))).await?;
     assert_eq!(refused["error"]["code"], 131_009);
     let sent = sandbox.sent();

@@ -45,9 +45,7 @@ pub(crate) struct Received {
 impl Received {
     pub fn header(&self, name: &str) -> anyhow::Result<&str> {
         let value = self.headers.get(name);
-        Ok(value
-            .with_context(|| format!("no header {name}"))?
-            .to_str()?)
+        Ok(value.with_context(|| format!("no header {name}"))?.to_str()?)
     }
 
     pub fn json(&self) -> anyhow::Result<Value> {
@@ -55,9 +53,7 @@ impl Received {
     }
 
     pub fn form(&self) -> Vec<(String, String)> {
-        url::form_urlencoded::parse(&self.body)
-            .into_owned()
-            .collect()
+        url::form_urlencoded::parse(&self.body).into_owned().collect()
     }
 }
 
@@ -141,6 +137,7 @@ pub(crate) async fn quiet_sandbox() -> anyhow::Result<Sandbox> {
     sandbox("", ReceiptPlan::default()).await
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test's own client")]
 pub(crate) fn client() -> anyhow::Result<reqwest::Client> {
     Ok(reqwest::Client::builder().no_proxy().build()?)
 }
@@ -160,10 +157,7 @@ pub(crate) fn text_message(to: &str, body: &str) -> Value {
 }
 
 /// Posts a message to Graph and returns status and body.
-pub(crate) async fn send_whatsapp(
-    sandbox: &Sandbox,
-    message: &Value,
-) -> anyhow::Result<(u16, Value)> {
+pub(crate) async fn send_whatsapp(sandbox: &Sandbox, message: &Value) -> anyhow::Result<(u16, Value)> {
     let url = graph_url(sandbox, &format!("{PHONE_NUMBER_ID}/messages"));
     let request = client()?.post(url).bearer_auth(ACCESS_TOKEN).json(message);
     let response = request.send().await?;
@@ -171,10 +165,7 @@ pub(crate) async fn send_whatsapp(
 }
 
 /// Posts a form to Twilio's Messages and returns status and body.
-pub(crate) async fn send_twilio(
-    sandbox: &Sandbox,
-    fields: &[(&str, &str)],
-) -> anyhow::Result<(u16, Value)> {
+pub(crate) async fn send_twilio(sandbox: &Sandbox, fields: &[(&str, &str)]) -> anyhow::Result<(u16, Value)> {
     let url = format!(
         "{}/2010-04-01/Accounts/{ACCOUNT_SID}/Messages.json",
         sandbox.base_url()

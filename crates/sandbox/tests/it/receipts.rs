@@ -111,10 +111,7 @@ async fn a_planted_failure_is_the_only_receipt() -> anyhow::Result<()> {
     send_whatsapp(&sandbox, &text_message("+393201112233", "ancora")).await?;
 
     let calls = receiver.wait_for(4).await?;
-    assert_eq!(
-        meta_statuses(&calls)?,
-        ["failed", "sent", "delivered", "read"]
-    );
+    assert_eq!(meta_statuses(&calls)?, ["failed", "sent", "delivered", "read"]);
     let body = calls[0].json()?;
     let status = &body["entry"][0]["changes"][0]["value"]["statuses"][0];
     assert_eq!(status["errors"][0]["code"], 131_026);
@@ -122,8 +119,7 @@ async fn a_planted_failure_is_the_only_receipt() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_twilio_send_is_followed_by_signed_callbacks_without_read_for_sms() -> anyhow::Result<()>
-{
+async fn a_twilio_send_is_followed_by_signed_callbacks_without_read_for_sms() -> anyhow::Result<()> {
     let receiver = Receiver::start(&[503]).await?;
     let sandbox = sandbox("", quick_plan()).await?;
     let callback = format!("{}#rc=5&rp=all", receiver.url);

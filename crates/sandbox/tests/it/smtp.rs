@@ -34,9 +34,7 @@ fn message() -> anyhow::Result<Message> {
         .references("<question-0@example.com> <question-1@example.com>".to_owned())
         .multipart(
             MultiPart::mixed()
-                .singlepart(SinglePart::plain(
-                    ".dotted line\r\n..twice\r\ncittà".to_owned(),
-                ))
+                .singlepart(SinglePart::plain(".dotted line\r\n..twice\r\ncittà".to_owned()))
                 .singlepart(
                     Attachment::new("a.pdf".to_owned())
                         .body(b"%PDF".to_vec(), ContentType::parse("application/pdf")?),
@@ -125,8 +123,7 @@ async fn commands_may_come_in_one_packet_or_in_crumbs() -> anyhow::Result<()> {
     assert_eq!(
         codes,
         [
-            "220", "250", "250", "503", "500", "250", "250", "552", "250", "250", "250", "354",
-            "250", "221"
+            "220", "250", "250", "503", "500", "250", "250", "552", "250", "250", "250", "354", "250", "221"
         ]
     );
     let sent = sandbox.sent();

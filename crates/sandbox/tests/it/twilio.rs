@@ -38,10 +38,7 @@ async fn errors_come_in_twilios_body() -> anyhow::Result<()> {
     for (fields, code) in broken {
         let (status, body) = send_twilio(&sandbox, fields).await?;
         assert_eq!(status, 400);
-        assert_eq!(
-            (&body["code"], &body["status"]),
-            (&json!(code), &json!(400))
-        );
+        assert_eq!((&body["code"], &body["status"]), (&json!(code), &json!(400)));
     }
     sandbox.fail_next(FaultRule {
         provider: Some(Provider::Twilio),
@@ -73,6 +70,7 @@ async fn a_wrong_password_gets_20003() -> anyhow::Result<()> {
     Ok(())
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test's own client")]
 #[tokio::test]
 async fn media_is_behind_a_redirect() -> anyhow::Result<()> {
     let sandbox = quiet_sandbox().await?;
@@ -84,9 +82,7 @@ async fn media_is_behind_a_redirect() -> anyhow::Result<()> {
         .build()?;
     let refused = unredirected.get(&url).send().await?;
     assert_eq!(refused.status().as_u16(), 401);
-    let request = unredirected
-        .get(&url)
-        .basic_auth(ACCOUNT_SID, Some(AUTH_TOKEN));
+    let request = unredirected.get(&url).basic_auth(ACCOUNT_SID, Some(AUTH_TOKEN));
     let redirect = request.send().await?;
     assert_eq!(redirect.status().as_u16(), 307);
     let location = redirect.headers()["location"].to_str()?;

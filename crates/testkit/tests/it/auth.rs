@@ -14,7 +14,11 @@ async fn call(app: &TestApp, token: Option<&str>) -> Code {
         Some(token) => app.request_with(token, message),
         None => tonic::Request::new(message),
     };
-    client.get_case(request).await.expect_err("this app has no such service").code()
+    client
+        .get_case(request)
+        .await
+        .expect_err("this app has no such service")
+        .code()
 }
 
 #[tokio::test]
@@ -23,10 +27,19 @@ async fn only_a_good_credential_with_the_scope_gets_past_the_door() {
     assert_eq!(call(&app, None).await, Code::Unauthenticated);
     assert_eq!(call(&app, Some("nonsense")).await, Code::Unauthenticated);
     assert_eq!(call(&app, Some("trama_x_y")).await, Code::Unauthenticated);
-    assert_eq!(call(&app, Some(&app.token("acme", "carla", "customer.read"))).await, Code::PermissionDenied);
-    assert_eq!(call(&app, Some(&app.token("Not A Tenant", "carla", "case.read"))).await, Code::InvalidArgument);
+    assert_eq!(
+        call(&app, Some(&app.token("acme", "carla", "customer.read"))).await,
+        Code::PermissionDenied
+    );
+    assert_eq!(
+        call(&app, Some(&app.token("Not A Tenant", "carla", "case.read"))).await,
+        Code::InvalidArgument
+    );
     // Past the door: this app simply has no such service.
-    assert_eq!(call(&app, Some(&app.token("acme", "carla", "case.read"))).await, Code::Unimplemented);
+    assert_eq!(
+        call(&app, Some(&app.token("acme", "carla", "case.read"))).await,
+        Code::Unimplemented
+    );
     app.stop().await;
 }
 
@@ -47,16 +60,28 @@ async fn rows_of_another_tenant_do_not_exist() {
     let count = |tenant: &'static str| {
         let db = app.db("counter").clone();
         async move {
-            let mut tx = db.tx(&trama_testkit::tenant(tenant)).await.expect("a transaction");
-            let n: i64 = sqlx::query_scalar("SELECT count(*) FROM counts").fetch_one(tx.conn()).await.expect("a count");
+            let mut tx = db
+                .tx(&trama_testkit::tenant(tenant))
+                .await
+                .expect("a transaction");
+            let n: i64 = sqlx::query_scalar("SELECT count(*) FROM counts")
+                .fetch_one(tx.conn())
+                .await
+                .expect("a count");
             n
         }
     };
     assert_eq!(count("acme").await, 1);
     assert_eq!(count("rival").await, 0);
     // Nor can a row be written for another.
-    let mut tx = app.db("counter").tx(&trama_testkit::tenant("rival")).await.expect("a transaction");
-    let written = sqlx::query("INSERT INTO counts VALUES ('acme', 'b', 1)").execute(tx.conn()).await;
+    let mut tx = app
+        .db("counter")
+        .tx(&trama_testkit::tenant("rival"))
+        .await
+        .expect("a transaction");
+    let written = sqlx::query("INSERT INTO counts VALUES ('acme', 'b', 1)")
+        .execute(tx.conn())
+        .await;
     assert!(written.is_err());
     app.stop().await;
 }
@@ -64,16 +89,22 @@ async fn rows_of_another_tenant_do_not_exist() {
 #[tokio::test]
 async fn reflection_and_health_answer_without_a_credential() {
     use tonic_reflection::pb::v1::{
-        ServerReflectionRequest, server_reflection_client::ServerReflectionClient, server_reflection_request::MessageRequest,
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest,
     };
     let app = TestApp::start(&[Arc::new(Counter)]).await;
     let mut client = ServerReflectionClient::new(app.grpc());
     let ask = ServerReflectionRequest {
         host: String::new(),
-        message_request: Some(MessageRequest::FileContainingSymbol("trama.case.v1.CaseService".into())),
+        message_request: Some(MessageRequest::FileContainingSymbol(
+            "trama.case.v1.CaseService".into(),
+        )),
     };
-    let mut answers =
-        client.server_reflection_info(futures::stream::iter([ask])).await.expect("reflection").into_inner();
+    let mut answers = client
+        .server_reflection_info(futures::stream::iter([ask]))
+        .await
+        .expect("reflection")
+        .into_inner();
     let answer = answers.message().await.expect("an answer").expect("one");
     assert!(format!("{:?}", answer.message_response).contains("FileDescriptorResponse"));
     app.stop().await;
@@ -82,8 +113,16 @@ async fn reflection_and_health_answer_without_a_credential() {
 #[test]
 fn every_kind_has_a_code_and_a_status() {
     for kind in [
-        Kind::Invalid, Kind::NotFound, Kind::Conflict, Kind::AlreadyExists, Kind::Precondition, Kind::Unauthenticated,
-        Kind::Denied, Kind::Exhausted, Kind::Unavailable, Kind::Internal,
+        Kind::Invalid,
+        Kind::NotFound,
+        Kind::Conflict,
+        Kind::AlreadyExists,
+        Kind::Precondition,
+        Kind::Unauthenticated,
+        Kind::Denied,
+        Kind::Exhausted,
+        Kind::Unavailable,
+        Kind::Internal,
     ] {
         assert!(kind.http().is_client_error() || kind.http().is_server_error());
         assert_ne!(kind.grpc(), Code::Ok);

@@ -39,7 +39,11 @@ impl Service for Counter {
             events: vec![WorkRequested::NAME.to_owned()],
             handler: Arc::new(Count),
         };
-        Ok(Parts { stages: vec![stage], timers: Some(Arc::new(Count)), ..Parts::default() })
+        Ok(Parts {
+            stages: vec![stage],
+            timers: Some(Arc::new(Count)),
+            ..Parts::default()
+        })
     }
 }
 
@@ -66,7 +70,11 @@ impl Handler for Count {
             .execute(tx.conn())
             .await?;
             tx.follow(envelope);
-            let answer = WorkWithdrawn { case_id: event.case_id.clone(), revision: event.revision, reason: 0 };
+            let answer = WorkWithdrawn {
+                case_id: event.case_id.clone(),
+                revision: event.revision,
+                reason: 0,
+            };
             tx.publish(&envelope.tenant, &event.case_id, &answer);
             if event.revision > 0 {
                 tx.arm(TimerSpec {
@@ -107,5 +115,8 @@ pub async fn count(db: &Db, key: &str) -> i32 {
 }
 
 pub fn work(case: &str) -> WorkRequested {
-    WorkRequested { case_id: case.to_owned(), ..WorkRequested::default() }
+    WorkRequested {
+        case_id: case.to_owned(),
+        ..WorkRequested::default()
+    }
 }

@@ -21,20 +21,32 @@ async fn a_second_delivery_changes_nothing() {
 
 #[tokio::test]
 async fn a_poison_message_sinks_only_itself() {
-    let app = TestApp::builder(&[Arc::new(Counter)]).configure(|c| c.stage.backoff_ms = 1).start().await;
+    let app = TestApp::builder(&[Arc::new(Counter)])
+        .configure(|c| c.stage.backoff_ms = 1)
+        .start()
+        .await;
     for n in 0..40 {
-        app.publish("acme", "one key, one partition", &work(&format!("k{n}"))).await;
+        app.publish("acme", "one key, one partition", &work(&format!("k{n}")))
+            .await;
         if n == 20 {
-            app.publish("acme", "one key, one partition", &work("poison")).await;
-            app.publish("acme", "one key, one partition", &work("invalid")).await;
+            app.publish("acme", "one key, one partition", &work("poison"))
+                .await;
+            app.publish("acme", "one key, one partition", &work("invalid"))
+                .await;
         }
     }
     app.settle().await;
     for n in 0..40 {
         assert_eq!(count(app.db("counter"), &format!("k{n}")).await, 1, "k{n}");
     }
-    let letters = DeadLetters::new(app.running.bus.clone()).list().await.expect("letters");
-    let mut seen: Vec<_> = letters.iter().map(|l| (l.error.contains("never works"), l.attempts)).collect();
+    let letters = DeadLetters::new(app.running.bus.clone())
+        .list()
+        .await
+        .expect("letters");
+    let mut seen: Vec<_> = letters
+        .iter()
+        .map(|l| (l.error.contains("never works"), l.attempts))
+        .collect();
     seen.sort_unstable();
     // What is invalid for ever goes at once, what merely fails is tried five times.
     assert_eq!(seen, [(false, 1), (true, 5)]);
@@ -44,14 +56,23 @@ async fn a_poison_message_sinks_only_itself() {
 #[tokio::test]
 async fn bytes_that_are_no_message_are_set_aside_and_can_be_redriven() {
     let app = TestApp::start(&[Arc::new(Counter)]).await;
-    let subject = app.running.bus.subject(Stream::Events, "work_requested", &trama_testkit::tenant("acme"), "k");
+    let subject = app.running.bus.subject(
+        Stream::Events,
+        "work_requested",
+        &trama_testkit::tenant("acme"),
+        "k",
+    );
     let id = app.clock.new_id();
-    app.publish_raw(&subject, &id.to_string(), id, vec![0xff; 9]).await;
+    app.publish_raw(&subject, &id.to_string(), id, vec![0xff; 9])
+        .await;
     app.settle().await;
     let letters = DeadLetters::new(app.running.bus.clone());
     let found = letters.list().await.expect("letters");
     assert_eq!(found.len(), 1);
-    assert_eq!((found[0].stage.as_str(), found[0].id.as_str()), ("counter", id.to_string().as_str()));
+    assert_eq!(
+        (found[0].stage.as_str(), found[0].id.as_str()),
+        ("counter", id.to_string().as_str())
+    );
     letters.redrive(found[0].sequence).await.expect("redriven");
     app.settle().await;
     let again = letters.list().await.expect("letters");
@@ -79,7 +100,8 @@ async fn a_redriven_message_is_worked_in_once_by_whoever_missed_it() {
 async fn a_thousand_messages_of_many_keys_are_each_counted_once() {
     let app = TestApp::start(&[Arc::new(Counter)]).await;
     for n in 0..1000 {
-        app.publish("acme", &format!("k{n}"), &work(&format!("k{}", n % 50))).await;
+        app.publish("acme", &format!("k{n}"), &work(&format!("k{}", n % 50)))
+            .await;
     }
     app.settle().await;
     for n in 0..50 {
@@ -91,20 +113,27 @@ async fn a_thousand_messages_of_many_keys_are_each_counted_once() {
 
 #[tokio::test]
 async fn two_replicas_share_the_partitions_and_count_once() {
-    let one = TestApp::builder(&[Arc::new(Counter)]).configure(|c| c.bus.partitions = 4).start().await;
+    let one = TestApp::builder(&[Arc::new(Counter)])
+        .configure(|c| c.bus.partitions = 4)
+        .start()
+        .await;
     let options = trama_platform::Options {
         migrate: false,
         clock: Some(one.clock.clone()),
         resources: Some(trama_platform::resources::ResourceStore::fixed(Default::default())),
     };
-    let two = trama_platform::start(&[Arc::new(Counter)], one.config.clone(), options).await.expect("a second replica");
+    let two = trama_platform::start(&[Arc::new(Counter)], one.config.clone(), options)
+        .await
+        .expect("a second replica");
     for n in 0..300 {
-        one.publish("acme", &format!("k{n}"), &work(&format!("k{n}"))).await;
+        one.publish("acme", &format!("k{n}"), &work(&format!("k{n}")))
+            .await;
     }
     one.settle().await;
     assert!(two.stop().await);
     for n in 300..400 {
-        one.publish("acme", &format!("k{n}"), &work(&format!("k{n}"))).await;
+        one.publish("acme", &format!("k{n}"), &work(&format!("k{n}")))
+            .await;
     }
     one.settle().await;
     for n in 0..400 {

@@ -8,7 +8,15 @@ use crate::counter::{Counter, count, work};
 #[tokio::test]
 async fn a_timer_fires_when_the_clock_reaches_it_and_once() {
     let app = TestApp::start(&[Arc::new(Counter)]).await;
-    app.publish("acme", "a", &WorkRequested { revision: 60, ..work("a") }).await;
+    app.publish(
+        "acme",
+        "a",
+        &WorkRequested {
+            revision: 60,
+            ..work("a")
+        },
+    )
+    .await;
     app.settle().await;
     app.advance(Duration::from_secs(59)).await;
     assert_eq!(count(app.db("counter"), "a").await, 1);
@@ -22,9 +30,25 @@ async fn a_timer_fires_when_the_clock_reaches_it_and_once() {
 #[tokio::test]
 async fn arming_again_replaces() {
     let app = TestApp::start(&[Arc::new(Counter)]).await;
-    app.publish("acme", "a", &WorkRequested { revision: 60, ..work("a") }).await;
+    app.publish(
+        "acme",
+        "a",
+        &WorkRequested {
+            revision: 60,
+            ..work("a")
+        },
+    )
+    .await;
     app.settle().await;
-    app.publish("acme", "a", &WorkRequested { revision: 600, ..work("a") }).await;
+    app.publish(
+        "acme",
+        "a",
+        &WorkRequested {
+            revision: 600,
+            ..work("a")
+        },
+    )
+    .await;
     app.settle().await;
     app.advance(Duration::from_secs(61)).await;
     assert_eq!(count(app.db("counter"), "a").await, 2);

@@ -73,7 +73,11 @@ impl DlqCommand {
                 }
                 println!("{table}\n{} dead letters", found.len());
             }
-            Self::Show { sequence, configured, json } => {
+            Self::Show {
+                sequence,
+                configured,
+                json,
+            } => {
                 let letter = letters(&configured).await?.get(sequence).await.map_err(detail)?;
                 let mut shown = serde_json::to_value(&letter)?;
                 shown["payload_hex"] = hex::encode(&letter.payload).into();
@@ -83,11 +87,21 @@ impl DlqCommand {
                     println!("{}", serde_json::to_string_pretty(&shown)?);
                 }
             }
-            Self::Redrive { sequence, all, configured } => {
+            Self::Redrive {
+                sequence,
+                all,
+                configured,
+            } => {
                 let letters = letters(&configured).await?;
                 let numbers = match sequence {
                     Some(sequence) if !all => vec![sequence],
-                    _ => letters.list().await.map_err(detail)?.iter().map(|l| l.sequence).collect(),
+                    _ => letters
+                        .list()
+                        .await
+                        .map_err(detail)?
+                        .iter()
+                        .map(|l| l.sequence)
+                        .collect(),
                 };
                 for number in &numbers {
                     let letter = letters.redrive(*number).await.map_err(detail)?;
@@ -96,7 +110,11 @@ impl DlqCommand {
                 println!("{} redriven", numbers.len());
             }
             Self::Drop { sequence, configured } => {
-                letters(&configured).await?.drop_letter(sequence).await.map_err(detail)?;
+                letters(&configured)
+                    .await?
+                    .drop_letter(sequence)
+                    .await
+                    .map_err(detail)?;
                 println!("{sequence} dropped");
             }
         }
@@ -106,5 +124,9 @@ impl DlqCommand {
 
 async fn letters(configured: &Configured) -> anyhow::Result<DeadLetters> {
     let config = configured.load()?;
-    Ok(DeadLetters::new(Bus::connect(&config.nats_url, &config.bus).await.map_err(detail)?))
+    Ok(DeadLetters::new(
+        Bus::connect(&config.nats_url, &config.bus)
+            .await
+            .map_err(detail)?,
+    ))
 }

@@ -22,7 +22,11 @@ impl GenerateCommand {
     pub fn execute(self) -> anyhow::Result<ExitCode> {
         let Self::Docs { out } = self;
         std::fs::create_dir_all(&out)?;
-        for (name, text) in [("events.md", events()), ("scopes.md", scopes()), ("configuration.md", configuration())] {
+        for (name, text) in [
+            ("events.md", events()),
+            ("scopes.md", scopes()),
+            ("configuration.md", configuration()),
+        ] {
             std::fs::write(out.join(name), text)?;
             println!("{}", out.join(name).display());
         }
@@ -39,7 +43,11 @@ fn events() -> String {
          | event | message | published by | listened to by | key | meaning |\n|---|---|---|---|---|---|\n"
     );
     for e in EVENTS {
-        let listened = if e.listened_by.is_empty() { "integrators".to_owned() } else { e.listened_by.join(", ") };
+        let listened = if e.listened_by.is_empty() {
+            "integrators".to_owned()
+        } else {
+            e.listened_by.join(", ")
+        };
         let _ = writeln!(
             text,
             "| `{}` | `{}` | {} | {listened} | {} | {} |",

@@ -105,7 +105,10 @@ impl Up {
             return Ok(ExitCode::SUCCESS);
         }
         let telemetry = Telemetry::init(&config.telemetry, "all").map_err(detail)?;
-        let options = Options { migrate: !self.no_migrate, ..Options::default() };
+        let options = Options {
+            migrate: !self.no_migrate,
+            ..Options::default()
+        };
         let code = trama_platform::until_terminated(&services::all(), config, options).await;
         telemetry.shutdown();
         Ok(code)
@@ -114,11 +117,18 @@ impl Up {
 
 async fn migrate(configured: &Configured) -> anyhow::Result<ExitCode> {
     let config = configured.load()?;
-    let bus = trama_platform::bus::Bus::connect(&config.nats_url, &config.bus).await.map_err(detail)?;
+    let bus = trama_platform::bus::Bus::connect(&config.nats_url, &config.bus)
+        .await
+        .map_err(detail)?;
     for service in services::all() {
         let clock = trama_platform::Clock::system();
-        let db = trama_platform::Db::connect(&config, service.schema(), bus.clone(), clock).await.map_err(detail)?;
-        db.migrate(service.migrations()).await.map_err(detail).with_context(|| format!("schema {}", service.schema()))?;
+        let db = trama_platform::Db::connect(&config, service.schema(), bus.clone(), clock)
+            .await
+            .map_err(detail)?;
+        db.migrate(service.migrations())
+            .await
+            .map_err(detail)
+            .with_context(|| format!("schema {}", service.schema()))?;
         println!("{:<14} up to date", service.schema());
     }
     Ok(ExitCode::SUCCESS)

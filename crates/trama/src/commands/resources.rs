@@ -27,23 +27,40 @@ pub enum ResourcesCommand {
 impl ResourcesCommand {
     pub fn execute(self) -> anyhow::Result<ExitCode> {
         let Self::Check { dir, json, variables } = self;
-        let variables =
-            variables.iter().filter_map(|v| v.split_once('=')).map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+        let variables = variables
+            .iter()
+            .filter_map(|v| v.split_once('='))
+            .map(|(n, v)| (n.to_owned(), v.to_owned()))
+            .collect();
         let documents = Folder { dir, variables }.read().map_err(detail)?;
         let (resources, problems) = Resources::build(&documents, &Resources::default());
         if json {
             let list: Vec<_> = problems
                 .iter()
-                .map(|p| serde_json::json!({"origin": p.origin, "resource": p.resource, "problem": p.message}))
+                .map(
+                    |p| serde_json::json!({"origin": p.origin, "resource": p.resource, "problem": p.message}),
+                )
                 .collect();
-            println!("{}", serde_json::json!({"documents": documents.len(), "problems": list}));
+            println!(
+                "{}",
+                serde_json::json!({"documents": documents.len(), "problems": list})
+            );
         } else {
             for problem in &problems {
                 println!("{problem}");
             }
             let tenants: Vec<String> = resources.tenants().map(|(t, _)| t.to_string()).collect();
-            println!("{} documents, {} problems; tenants: {}", documents.len(), problems.len(), tenants.join(", "));
+            println!(
+                "{} documents, {} problems; tenants: {}",
+                documents.len(),
+                problems.len(),
+                tenants.join(", ")
+            );
         }
-        Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if problems.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     }
 }

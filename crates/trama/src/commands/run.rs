@@ -9,8 +9,12 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use sqlx::{Connection as _, PgConnection};
-use trama_platform::{Config, Options, Running, auth::DevIssuer, lifecycle::terminated, telemetry::Telemetry};
-use trama_sandbox::{Accounts, Callbacks, ReceiptOrder, ReceiptPlan, Sandbox, TwilioAccount, WhatsAppAccount};
+use trama_platform::{
+    Config, Options, Running, auth::DevIssuer, lifecycle::terminated, telemetry::Telemetry,
+};
+use trama_sandbox::{
+    Accounts, Callbacks, ReceiptOrder, ReceiptPlan, Sandbox, TwilioAccount, WhatsAppAccount,
+};
 
 use super::detail;
 use crate::{
@@ -83,14 +87,21 @@ pub struct MannerArgs {
 
 impl From<MannerArgs> for Manner {
     fn from(args: MannerArgs) -> Self {
-        Self { copies: args.copies.max(1), disorder: args.disorder }
+        Self {
+            copies: args.copies.max(1),
+            disorder: args.disorder,
+        }
     }
 }
 
 impl Run {
     pub async fn execute(self) -> anyhow::Result<ExitCode> {
-        let file = (self.story != "none")
-            .then(|| self.place.examples.join("stories").join(format!("{}.yaml", self.story)));
+        let file = (self.story != "none").then(|| {
+            self.place
+                .examples
+                .join("stories")
+                .join(format!("{}.yaml", self.story))
+        });
         start(file, self.once, &self.place, self.manner.into()).await
     }
 }
@@ -101,7 +112,12 @@ impl StoryCommand {
             Self::Play { file, place, manner } => start(Some(file), true, &place, manner.into()).await,
             Self::Check { file } => {
                 let script = story::Script::read(&file)?;
-                println!("{}: {} steps, {} checks", file.display(), script.steps.len(), script.checks());
+                println!(
+                    "{}: {} steps, {} checks",
+                    file.display(),
+                    script.steps.len(),
+                    script.checks()
+                );
                 Ok(ExitCode::SUCCESS)
             }
         }
@@ -111,28 +127,45 @@ impl StoryCommand {
 async fn start(file: Option<PathBuf>, once: bool, place: &Place, manner: Manner) -> anyhow::Result<ExitCode> {
     let script = file.as_deref().map(story::Script::read).transpose()?;
     let began = Instant::now();
-    let mut config = Config::load(None).context("start with `make run`, which brings PostgreSQL and NATS up")?;
+    let mut config =
+        Config::load(None).context("start with `make run`, which brings PostgreSQL and NATS up")?;
     if std::env::var_os("RUST_LOG").is_none() && config.telemetry.log_filter == "info" {
         config.telemetry.log_filter = "warn".into();
     }
-    config.bus.monitor_url = config.bus.monitor_url.or_else(|| std::env::var("TRAMA_NATS_MONITOR_URL").ok());
+    config.bus.monitor_url = config
+        .bus
+        .monitor_url
+        .or_else(|| std::env::var("TRAMA_NATS_MONITOR_URL").ok());
     let telemetry = Telemetry::init(&config.telemetry, "all").map_err(detail)?;
     // A story is told from its beginning: in a database and streams of its own, made anew each time.
-    let own = if script.is_some() { Some(Own::make(&mut config).await?) } else { None };
+    let own = if script.is_some() {
+        Some(Own::make(&mut config).await?)
+    } else {
+        None
+    };
 
     let secrets = DevSecrets::of(&place.dev_dir, TENANT);
     config.objects.dir = place.dev_dir.join("objects");
-    config.outbound.allow_addresses.push(std::net::IpAddr::from([127, 0, 0, 1]));
+    config
+        .outbound
+        .allow_addresses
+        .push(std::net::IpAddr::from([127, 0, 0, 1]));
     config.resources.dir = Some(place.examples.join("resources"));
     let issuer = dev::trust(&mut config, &place.dev_dir)?;
     config.listen.grpc = dev::free_address(8080)?;
     config.listen.http = dev::free_address(8081)?;
     config.listen.admin = dev::free_address(8082)?;
     if config.listen.cors_origins.is_empty() {
-        config.listen.cors_origins.push("https://shop.acme.example".into());
+        config
+            .listen
+            .cors_origins
+            .push("https://shop.acme.example".into());
     }
     let smtp = dev::free_address(2525)?;
-    config.services.insert("ingest".into(), serde_json::json!({"smtp_listen": smtp.to_string()}));
+    config.services.insert(
+        "ingest".into(),
+        serde_json::json!({"smtp_listen": smtp.to_string()}),
+    );
 
     let sandbox = sandbox(&secrets, config.listen.http, &manner, 0, 0).await?;
     let variables = &mut config.resources.variables;
@@ -140,13 +173,28 @@ async fn start(file: Option<PathBuf>, once: bool, place: &Place, manner: Manner)
     variables.insert("SANDBOX_SMTP".into(), sandbox.smtp_addr().to_string());
     variables.insert("PUBLIC_URL".into(), format!("http://{}", config.listen.http));
 
-    let options = Options { migrate: true, ..Options::default() };
-    let running = trama_platform::start(&services::all(), config.clone(), options).await.map_err(detail)?;
+    let options = Options {
+        migrate: true,
+        ..Options::default()
+    };
+    let running = trama_platform::start(&services::all(), config.clone(), options)
+        .await
+        .map_err(detail)?;
     story::print::doors(&running.addresses, smtp, &sandbox, began.elapsed());
 
     let mut held = true;
     if let (Some(script), Some(file)) = (&script, &file) {
-        held = play(script, file, &running, &issuer, &secrets, sandbox.clone_handle(), smtp, manner).await?;
+        held = play(
+            script,
+            file,
+            &running,
+            &issuer,
+            &secrets,
+            sandbox.clone_handle(),
+            smtp,
+            manner,
+        )
+        .await?;
     }
     if !once {
         println!("\nEverything stays up. Ctrl-C stops it.");
@@ -162,10 +210,17 @@ async fn start(file: Option<PathBuf>, once: bool, place: &Place, manner: Manner)
         own.remove().await;
     }
     telemetry.shutdown();
-    Ok(if held && clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if held && clean {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
-#[expect(clippy::too_many_arguments, reason = "the one place where everything a story needs comes together")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the one place where everything a story needs comes together"
+)]
 async fn play(
     script: &story::Script,
     file: &Path,
@@ -224,7 +279,11 @@ async fn sandbox(
         },
         receipts: ReceiptPlan {
             copies: manner.copies,
-            order: if manner.disorder { ReceiptOrder::Reversed } else { ReceiptOrder::InOrder },
+            order: if manner.disorder {
+                ReceiptOrder::Reversed
+            } else {
+                ReceiptOrder::InOrder
+            },
             ..ReceiptPlan::default()
         },
     };
@@ -273,12 +332,27 @@ impl Own {
         )
         .fetch_all(&mut admin)
         .await?;
-        let database = format!("trama_story_{}", &trama_platform::Clock::system().new_id().simple().to_string()[20..]);
-        let made = Self { admin_url, database, nats_url: config.nats_url.clone() };
+        let database = format!(
+            "trama_story_{}",
+            &trama_platform::Clock::system().new_id().simple().to_string()[20..]
+        );
+        let made = Self {
+            admin_url,
+            database,
+            nats_url: config.nats_url.clone(),
+        };
         for old in stale {
-            Self { database: old, admin_url: made.admin_url.clone(), nats_url: made.nats_url.clone() }.remove().await;
+            Self {
+                database: old,
+                admin_url: made.admin_url.clone(),
+                nats_url: made.nats_url.clone(),
+            }
+            .remove()
+            .await;
         }
-        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {}", made.database))).execute(&mut admin).await?;
+        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {}", made.database)))
+            .execute(&mut admin)
+            .await?;
         let mut url = url::Url::parse(&config.database_url)?;
         url.set_path(&made.database);
         config.database_url = url.into();
@@ -291,8 +365,15 @@ impl Own {
             let drop = sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.database));
             let _ = sqlx::query(drop).execute(&mut admin).await;
         }
-        let bus = trama_platform::config::BusConfig { prefix: self.database, ..Default::default() };
-        let _ = tokio::time::timeout(Duration::from_secs(3), trama_platform::bus::remove_streams(&self.nats_url, &bus)).await;
+        let bus = trama_platform::config::BusConfig {
+            prefix: self.database,
+            ..Default::default()
+        };
+        let _ = tokio::time::timeout(
+            Duration::from_secs(3),
+            trama_platform::bus::remove_streams(&self.nats_url, &bus),
+        )
+        .await;
     }
 }
 
@@ -317,8 +398,19 @@ pub struct SandboxArgs {
 impl SandboxArgs {
     pub async fn execute(self) -> anyhow::Result<ExitCode> {
         let secrets = DevSecrets::of(&self.place.dev_dir, TENANT);
-        let sandbox = sandbox(&secrets, self.callback, &self.manner.into(), self.port, self.smtp_port).await?;
-        println!("Graph and Twilio at {}, SMTP sink at {}; Ctrl-C stops.", sandbox.base_url(), sandbox.smtp_addr());
+        let sandbox = sandbox(
+            &secrets,
+            self.callback,
+            &self.manner.into(),
+            self.port,
+            self.smtp_port,
+        )
+        .await?;
+        println!(
+            "Graph and Twilio at {}, SMTP sink at {}; Ctrl-C stops.",
+            sandbox.base_url(),
+            sandbox.smtp_addr()
+        );
         terminated().await;
         sandbox.stop().await;
         Ok(ExitCode::SUCCESS)

@@ -37,7 +37,7 @@ impl Token {
     pub fn execute(self) -> anyhow::Result<ExitCode> {
         let clock = Clock::system();
         if self.api_key {
-            let mut random = [0_u8; 32];
+            let mut random = [0_u8; 36];
             ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random)
                 .map_err(|_| anyhow::anyhow!("this machine has no randomness to give"))?;
             let (id, secret) = (hex::encode(&random[..4]), hex::encode(&random[4..]));

@@ -10,15 +10,17 @@ use lettre::{
 };
 use serde_json::{Value, json};
 use trama_proto::{
-    case::v1::{ListCasesRequest, ReplyToCaseRequest, ResolveCaseRequest, case_service_client::CaseServiceClient},
+    case::v1::{
+        ListCasesRequest, ReplyToCaseRequest, ResolveCaseRequest, case_service_client::CaseServiceClient,
+    },
     common::v1::{ChannelKind, ChannelPreference, Handle},
     identity_resolution::v1::{
         CheckVerificationRequest, LinkHandleRequest, RequireVerificationRequest, SetChannelPreferenceRequest,
         identity_service_client::IdentityServiceClient,
     },
     routing::v1::{
-        AcceptOfferRequest, Agent, OpenDeskRequest, Presence, SetPresenceRequest, UpsertAgentRequest, WorkItemState,
-        desk_service_client::DeskServiceClient, routing_service_client::RoutingServiceClient,
+        AcceptOfferRequest, Agent, OpenDeskRequest, Presence, SetPresenceRequest, UpsertAgentRequest,
+        WorkItemState, desk_service_client::DeskServiceClient, routing_service_client::RoutingServiceClient,
     },
 };
 use trama_sandbox::{Provider, sign};
@@ -37,20 +39,47 @@ impl World {
     pub(super) async fn perform(&mut self, action: &Action) -> anyhow::Result<Vec<String>> {
         self.sent += 1;
         match action {
-            Action::Email { person, to, subject, text, attachment } => {
-                self.email(person, to, subject, text, attachment.as_deref()).await
-            }
+            Action::Email {
+                person,
+                to,
+                subject,
+                text,
+                attachment,
+            } => self.email(person, to, subject, text, attachment.as_deref()).await,
             Action::Call { person, states } => self.call(person, states).await,
-            Action::Whatsapp { person, text, voice_note } => {
-                self.whatsapp(person, text.as_deref(), voice_note.as_deref()).await
+            Action::Whatsapp {
+                person,
+                text,
+                voice_note,
+            } => {
+                self.whatsapp(person, text.as_deref(), voice_note.as_deref())
+                    .await
             }
-            Action::Chat { person, logged_in, text } => self.chat(person, *logged_in, text).await,
+            Action::Chat {
+                person,
+                logged_in,
+                text,
+            } => self.chat(person, *logged_in, text).await,
             Action::Connect { agent } => self.connect(agent).await,
             Action::Accept { agent } => self.accept(agent).await,
-            Action::Link { agent, person, reference } => self.link(agent, person, reference).await,
+            Action::Link {
+                agent,
+                person,
+                reference,
+            } => self.link(agent, person, reference).await,
             Action::Verify { agent, person, level } => self.verify(agent, person, *level).await,
-            Action::Prefer { agent, person, need, channel } => self.prefer(agent, person, need, (*channel).into()).await,
-            Action::Reply { agent, person, text, article } => self.reply(agent, person, text, article.as_deref()).await,
+            Action::Prefer {
+                agent,
+                person,
+                need,
+                channel,
+            } => self.prefer(agent, person, need, (*channel).into()).await,
+            Action::Reply {
+                agent,
+                person,
+                text,
+                article,
+            } => self.reply(agent, person, text, article.as_deref()).await,
             Action::Resolve { agent, person } => self.resolve(agent, person).await,
         }
     }
@@ -69,7 +98,11 @@ impl World {
         let mut parts = MultiPart::mixed().singlepart(SinglePart::plain(text.to_owned()));
         if let Some(file) = attachment {
             let bytes = std::fs::read(self.folder.join(file)).with_context(|| file.display().to_string())?;
-            let name = file.file_name().and_then(|n| n.to_str()).unwrap_or("file").to_owned();
+            let name = file
+                .file_name()
+                .and_then(|n| n.to_str())
+                .unwrap_or("file")
+                .to_owned();
             parts = parts.singlepart(Attachment::new(name).body(bytes, ContentType::parse("image/png")?));
         }
         let mail = lettre::Message::builder()
@@ -79,11 +112,17 @@ impl World {
             .message_id(Some(format!("<story-{}@example.com>", self.sent)))
             .multipart(parts)?;
         let door = self.doors.smtp;
-        let transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(door.ip().to_string()).port(door.port()).build();
+        let transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(door.ip().to_string())
+            .port(door.port())
+            .build();
         for _ in 0..self.manner.copies {
             transport.send(mail.clone()).await?;
         }
-        Ok(vec![format!("SMTP {door}: mail from {} ({})", who.name, describe(attachment))])
+        Ok(vec![format!(
+            "SMTP {door}: mail from {} ({})",
+            who.name,
+            describe(attachment)
+        )])
     }
 
     async fn call(&self, person: &str, states: &[String]) -> anyhow::Result<Vec<String>> {
@@ -119,18 +158,39 @@ impl World {
             let url = format!("http://{}{path}", self.doors.http);
             let signature = sign::twilio(&self.doors.twilio_token, &url, &form);
             for _ in 0..self.manner.copies {
-                let request = self.http.request(reqwest::Method::POST, &url).map_err(crate::commands::detail)?;
-                let response = request.header("X-Twilio-Signature", &signature).form(&form).send().await?;
-                ensure!(response.status().is_success(), "the webhook answered {}", response.status());
+                let request = self
+                    .http
+                    .request(reqwest::Method::POST, &url)
+                    .map_err(crate::commands::detail)?;
+                let response = request
+                    .header("X-Twilio-Signature", &signature)
+                    .form(&form)
+                    .send()
+                    .await?;
+                ensure!(
+                    response.status().is_success(),
+                    "the webhook answered {}",
+                    response.status()
+                );
             }
             lines.push(format!("POST {path}: call {state} (X-Twilio-Signature)"));
         }
         Ok(lines)
     }
 
-    async fn whatsapp(&self, person: &str, text: Option<&str>, voice_note: Option<&Path>) -> anyhow::Result<Vec<String>> {
+    async fn whatsapp(
+        &self,
+        person: &str,
+        text: Option<&str>,
+        voice_note: Option<&Path>,
+    ) -> anyhow::Result<Vec<String>> {
         let who = self.person(person)?;
-        let number = who.phone.as_ref().context("no telephone")?.trim_start_matches('+').to_owned();
+        let number = who
+            .phone
+            .as_ref()
+            .context("no telephone")?
+            .trim_start_matches('+')
+            .to_owned();
         let mut message = json!({
             "from": number,
             "id": format!("wamid.{}", base64::engine::general_purpose::STANDARD.encode(format!("story-{}", self.sent))),
@@ -164,12 +224,24 @@ impl World {
         let path = format!("/webhooks/{}/whatsapp", self.tenant);
         let url = format!("http://{}{path}", self.doors.http);
         for _ in 0..self.manner.copies {
-            let request = self.http.request(reqwest::Method::POST, &url).map_err(crate::commands::detail)?;
-            let request = request.header("X-Hub-Signature-256", &signature).header("Content-Type", "application/json");
+            let request = self
+                .http
+                .request(reqwest::Method::POST, &url)
+                .map_err(crate::commands::detail)?;
+            let request = request
+                .header("X-Hub-Signature-256", &signature)
+                .header("Content-Type", "application/json");
             let response = request.body(bytes.clone()).send().await?;
-            ensure!(response.status().is_success(), "the webhook answered {}", response.status());
+            ensure!(
+                response.status().is_success(),
+                "the webhook answered {}",
+                response.status()
+            );
         }
-        let what = text.map_or_else(|| "a voice note, fetched in two steps".to_owned(), |t| format!("“{t}”"));
+        let what = text.map_or_else(
+            || "a voice note, fetched in two steps".to_owned(),
+            |t| format!("“{t}”"),
+        );
         Ok(vec![format!("POST {path}: {what} (X-Hub-Signature-256)")])
     }
 
@@ -183,7 +255,11 @@ impl World {
                     "exp": trama_platform::Clock::system().now().timestamp() + 600,
                 });
                 let key = jsonwebtoken::EncodingKey::from_secret(self.doors.chat_secret.as_bytes());
-                Some(jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key)?)
+                Some(jsonwebtoken::encode(
+                    &jsonwebtoken::Header::default(),
+                    &claims,
+                    &key,
+                )?)
             } else {
                 None
             };
@@ -204,51 +280,108 @@ impl World {
             display_name: who.name.clone(),
             skills: who.skills.into_iter().collect(),
             languages: who.languages,
-            channel_kinds: who.channels.into_iter().map(|k| ChannelKind::from(k) as i32).collect(),
+            channel_kinds: who
+                .channels
+                .into_iter()
+                .map(|k| ChannelKind::from(k) as i32)
+                .collect(),
             capacity_units: who.units,
             ..Agent::default()
         };
-        let request = UpsertAgentRequest { agent: Some(description), request_id: format!("story-agent-{agent}") };
-        RoutingServiceClient::new(self.grpc()).upsert_agent(self.request("supervisor", request)?).await.map_err(said)?;
+        let request = UpsertAgentRequest {
+            agent: Some(description),
+            request_id: format!("story-agent-{agent}"),
+        };
+        RoutingServiceClient::new(self.grpc())
+            .upsert_agent(self.request("supervisor", request)?)
+            .await
+            .map_err(said)?;
         let mut desk = DeskServiceClient::new(self.grpc());
-        let stream = desk.open_desk(self.request(agent, OpenDeskRequest::default())?).await.map_err(said)?.into_inner();
+        let stream = desk
+            .open_desk(self.request(agent, OpenDeskRequest::default())?)
+            .await
+            .map_err(said)?
+            .into_inner();
         self.desks.insert(agent.to_owned(), Desk::open(stream));
-        let available = SetPresenceRequest { presence: Presence::Available as i32, ..Default::default() };
-        desk.set_presence(self.request(agent, available)?).await.map_err(said)?;
-        Ok(vec![format!("gRPC DeskService.OpenDesk: {} is available", who.name)])
+        let available = SetPresenceRequest {
+            presence: Presence::Available as i32,
+            ..Default::default()
+        };
+        desk.set_presence(self.request(agent, available)?)
+            .await
+            .map_err(said)?;
+        Ok(vec![format!(
+            "gRPC DeskService.OpenDesk: {} is available",
+            who.name
+        )])
     }
 
     async fn accept(&self, agent: &str) -> anyhow::Result<Vec<String>> {
         let desk = self.desks.get(agent).context("the agent is not at the desk")?;
         let offer = desk.offers().into_iter().find(|o| {
-            o.work_item.as_ref().is_some_and(|w| w.state() == WorkItemState::Offered)
+            o.work_item
+                .as_ref()
+                .is_some_and(|w| w.state() == WorkItemState::Offered)
         });
         let offer = offer.context("there is no open offer on the desk")?;
-        let request = AcceptOfferRequest { offer_id: offer.offer_id, request_id: format!("story-accept-{}", self.sent) };
+        let request = AcceptOfferRequest {
+            offer_id: offer.offer_id,
+            request_id: format!("story-accept-{}", self.sent),
+        };
         let mut client = DeskServiceClient::new(self.grpc());
-        let taken = client.accept_offer(self.request(agent, request)?).await.map_err(said)?.into_inner();
+        let taken = client
+            .accept_offer(self.request(agent, request)?)
+            .await
+            .map_err(said)?
+            .into_inner();
         let queue = taken.work_item.map(|w| w.queue).unwrap_or_default();
-        Ok(vec![format!("gRPC DeskService.AcceptOffer: {agent} takes it (queue {queue})")])
+        Ok(vec![format!(
+            "gRPC DeskService.AcceptOffer: {agent} takes it (queue {queue})"
+        )])
     }
 
     async fn link(&self, agent: &str, person: &str, reference: &str) -> anyhow::Result<Vec<String>> {
         let phone = self.person(person)?.phone.clone().context("no telephone")?;
-        let request = ListCasesRequest { reference: reference.to_owned(), ..Default::default() };
+        let request = ListCasesRequest {
+            reference: reference.to_owned(),
+            ..Default::default()
+        };
         let mut cases = CaseServiceClient::new(self.grpc());
-        let found = cases.list_cases(self.request(agent, request)?).await.map_err(said)?.into_inner().cases;
-        let case = found.first().with_context(|| format!("no case with {reference}"))?;
+        let found = cases
+            .list_cases(self.request(agent, request)?)
+            .await
+            .map_err(said)?
+            .into_inner()
+            .cases;
+        let case = found
+            .first()
+            .with_context(|| format!("no case with {reference}"))?;
         let request = LinkHandleRequest {
             customer_id: case.customer_id.clone(),
-            handle: Some(Handle { kind: "phone".into(), value: phone.clone(), trust: 0 }),
+            handle: Some(Handle {
+                kind: "phone".into(),
+                value: phone.clone(),
+                trust: 0,
+            }),
             reason: format!("told the {reference} of her case on the phone"),
             request_id: format!("story-link-{}", self.sent),
         };
         let mut identity = IdentityServiceClient::new(self.grpc());
-        let linked = identity.link_handle(self.request(agent, request)?).await.map_err(said)?.into_inner();
-        ensure!(!linked.merge_id.is_empty(), "the caller's number was nobody's: nothing was merged");
+        let linked = identity
+            .link_handle(self.request(agent, request)?)
+            .await
+            .map_err(said)?
+            .into_inner();
+        ensure!(
+            !linked.merge_id.is_empty(),
+            "the caller's number was nobody's: nothing was merged"
+        );
         Ok(vec![
             format!("gRPC CaseService.ListCases({reference}): one case"),
-            format!("gRPC IdentityService.LinkHandle({phone}): two customers are one; merge {} can be undone", short(&linked.merge_id)),
+            format!(
+                "gRPC IdentityService.LinkHandle({phone}): two customers are one; merge {} can be undone",
+                short(&linked.merge_id)
+            ),
         ])
     }
 
@@ -264,12 +397,19 @@ impl World {
             ..Default::default()
         };
         let asked = ask(format!("story-verify-{}", self.sent));
-        let challenge = identity.require_verification(self.request(agent, asked)?).await.map_err(said)?.into_inner();
+        let challenge = identity
+            .require_verification(self.request(agent, asked)?)
+            .await
+            .map_err(said)?
+            .into_inner();
         ensure!(!challenge.holds, "a proof held already");
         let address = self.person(person)?.email.clone().context("no email address")?;
         let mail = self
             .sandbox
-            .wait_for_sent(|s| s.provider == Provider::Smtp && s.to.contains(&address), PATIENCE)
+            .wait_for_sent(
+                |s| s.provider == Provider::Smtp && s.to.contains(&address),
+                PATIENCE,
+            )
             .await
             .context("the code did not arrive in the mailbox")?;
         let code: String = mail
@@ -279,27 +419,58 @@ impl World {
             .find(|digits| digits.len() == 6)
             .context("the mail holds no code of six digits")?
             .to_owned();
-        let check = CheckVerificationRequest { challenge_id: challenge.challenge_id, code };
-        let proof = identity.check_verification(self.request(agent, check)?).await.map_err(said)?.into_inner();
+        let check = CheckVerificationRequest {
+            challenge_id: challenge.challenge_id,
+            code,
+        };
+        let proof = identity
+            .check_verification(self.request(agent, check)?)
+            .await
+            .map_err(said)?
+            .into_inner();
         let level = proof.verification.map(|v| v.level).unwrap_or_default();
         Ok(vec![
-            format!("gRPC IdentityService.RequireVerification: a code goes to {}", challenge.masked_handle),
+            format!(
+                "gRPC IdentityService.RequireVerification: a code goes to {}",
+                challenge.masked_handle
+            ),
             format!("gRPC IdentityService.CheckVerification: the code she reads out is right, level {level}"),
         ])
     }
 
-    async fn prefer(&self, agent: &str, person: &str, need: &str, channel: ChannelKind) -> anyhow::Result<Vec<String>> {
+    async fn prefer(
+        &self,
+        agent: &str,
+        person: &str,
+        need: &str,
+        channel: ChannelKind,
+    ) -> anyhow::Result<Vec<String>> {
         let request = SetChannelPreferenceRequest {
             customer_id: self.customer(person).await?.customer_id,
-            preference: Some(ChannelPreference { need: need.to_owned(), channel_kind: channel as i32 }),
+            preference: Some(ChannelPreference {
+                need: need.to_owned(),
+                channel_kind: channel as i32,
+            }),
             request_id: format!("story-prefer-{}", self.sent),
         };
         let mut identity = IdentityServiceClient::new(self.grpc());
-        identity.set_channel_preference(self.request(agent, request)?).await.map_err(said)?;
-        Ok(vec![format!("gRPC IdentityService.SetChannelPreference: {need} by {}", super::print::kind(channel as i32))])
+        identity
+            .set_channel_preference(self.request(agent, request)?)
+            .await
+            .map_err(said)?;
+        Ok(vec![format!(
+            "gRPC IdentityService.SetChannelPreference: {need} by {}",
+            super::print::kind(channel as i32)
+        )])
     }
 
-    async fn reply(&mut self, agent: &str, person: &str, text: &str, article: Option<&str>) -> anyhow::Result<Vec<String>> {
+    async fn reply(
+        &mut self,
+        agent: &str,
+        person: &str,
+        text: &str,
+        article: Option<&str>,
+    ) -> anyhow::Result<Vec<String>> {
         let request = ReplyToCaseRequest {
             case_id: self.case(person).await?.case_id,
             text: text.to_owned(),
@@ -308,7 +479,11 @@ impl World {
             request_id: format!("story-reply-{}", self.sent),
         };
         let mut cases = CaseServiceClient::new(self.grpc());
-        let sent = cases.reply_to_case(self.request(agent, request)?).await.map_err(said)?.into_inner();
+        let sent = cases
+            .reply_to_case(self.request(agent, request)?)
+            .await
+            .map_err(said)?
+            .into_inner();
         self.replies.insert(person.to_owned(), sent.message_id);
         Ok(vec![format!("gRPC CaseService.ReplyToCase: “{text}”")])
     }
@@ -320,7 +495,10 @@ impl World {
             request_id: format!("story-resolve-{}", self.sent),
         };
         let mut cases = CaseServiceClient::new(self.grpc());
-        cases.resolve_case(self.request(agent, request)?).await.map_err(said)?;
+        cases
+            .resolve_case(self.request(agent, request)?)
+            .await
+            .map_err(said)?;
         Ok(vec!["gRPC CaseService.ResolveCase: the need is met".to_owned()])
     }
 }

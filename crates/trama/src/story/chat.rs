@@ -19,22 +19,34 @@ pub struct Chat {
 
 impl Chat {
     /// Opens a window; `token` is the site's word that the customer is logged in.
-    #[expect(clippy::disallowed_methods, reason = "the browser's side of the chat lives as long as the story")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the browser's side of the chat lives as long as the story"
+    )]
     pub async fn open(url: &str, origin: &str, token: Option<String>) -> anyhow::Result<Self> {
         let mut request = url.into_client_request()?;
-        request.headers_mut().insert("origin", HeaderValue::from_str(origin)?);
-        let (mut socket, _) = tokio_tungstenite::connect_async(request).await.context("opening the chat")?;
+        request
+            .headers_mut()
+            .insert("origin", HeaderValue::from_str(origin)?);
+        let (mut socket, _) = tokio_tungstenite::connect_async(request)
+            .await
+            .context("opening the chat")?;
         let mut hello = json!({"type": "hello", "last_seq": 0});
         if let Some(token) = token {
             hello["token"] = token.into();
         }
         socket.send(Message::text(hello.to_string())).await?;
         let visitor_id = loop {
-            let Some(frame) = socket.next().await else { anyhow::bail!("the chat closed at once") };
+            let Some(frame) = socket.next().await else {
+                anyhow::bail!("the chat closed at once")
+            };
             if let Message::Text(text) = frame? {
                 let frame: Value = serde_json::from_str(&text)?;
                 anyhow::ensure!(frame["type"] == "welcome", "the chat said {frame}");
-                break frame["visitor_id"].as_str().context("a welcome names the visitor")?.to_owned();
+                break frame["visitor_id"]
+                    .as_str()
+                    .context("a welcome names the visitor")?
+                    .to_owned();
             }
         };
         let shown = Arc::new(Mutex::new(Vec::new()));
@@ -74,13 +86,19 @@ impl Chat {
                 }
             }
         });
-        Ok(Self { visitor_id, shown, outgoing, acks })
+        Ok(Self {
+            visitor_id,
+            shown,
+            outgoing,
+            acks,
+        })
     }
 
     /// Writes a line, `copies` times, and waits until the platform has it on disk.
     pub async fn write(&mut self, id: &str, text: &str, copies: u32) -> anyhow::Result<()> {
         for _ in 0..copies {
-            self.outgoing.send(json!({"type": "message", "client_msg_id": id, "text": text}))?;
+            self.outgoing
+                .send(json!({"type": "message", "client_msg_id": id, "text": text}))?;
         }
         let wait = async {
             while let Some(acked) = self.acks.recv().await {
@@ -90,11 +108,16 @@ impl Chat {
             }
             anyhow::bail!("the chat closed")
         };
-        tokio::time::timeout(super::world::PATIENCE, wait).await.context("the chat did not take the line")?
+        tokio::time::timeout(super::world::PATIENCE, wait)
+            .await
+            .context("the chat did not take the line")?
     }
 
     /// What the window shows of ours.
     pub fn shown(&self) -> Vec<String> {
-        self.shown.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.shown
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
     }
 }

@@ -19,7 +19,10 @@ struct Seen {
 
 impl Desk {
     /// Reads the stream from now on.
-    #[expect(clippy::disallowed_methods, reason = "the agent's front end lives as long as the story")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the agent's front end lives as long as the story"
+    )]
     pub fn open(mut stream: Streaming<OpenDeskResponse>) -> Self {
         let seen: Arc<Mutex<Seen>> = Arc::default();
         let writing = Arc::clone(&seen);
@@ -29,7 +32,8 @@ impl Desk {
                 match response.event {
                     Some(Event::OfferMade(offer) | Event::WorkUpdated(offer)) => {
                         let item = offer.work_item.as_ref().map(|w| w.work_item_id.clone());
-                        seen.offers.retain(|o| o.work_item.as_ref().map(|w| w.work_item_id.clone()) != item);
+                        seen.offers
+                            .retain(|o| o.work_item.as_ref().map(|w| w.work_item_id.clone()) != item);
                         seen.offers.push(offer);
                     }
                     Some(Event::OfferGone(gone)) => seen.gone.push(gone.offer_id),
@@ -42,7 +46,15 @@ impl Desk {
 
     /// What is on the desk, newest first.
     pub fn offers(&self) -> Vec<Offer> {
-        let seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        seen.offers.iter().rev().filter(|o| !seen.gone.contains(&o.offer_id)).cloned().collect()
+        let seen = self
+            .seen
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        seen.offers
+            .iter()
+            .rev()
+            .filter(|o| !seen.gone.contains(&o.offer_id))
+            .cloned()
+            .collect()
     }
 }

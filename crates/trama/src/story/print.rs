@@ -19,7 +19,11 @@ use super::{
 };
 
 fn paint(code: &str, text: &str) -> String {
-    if std::io::stdout().is_terminal() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    if std::io::stdout().is_terminal() {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
 }
 
 /// A channel's kind, as YAML writes it.
@@ -44,12 +48,20 @@ pub fn status(value: i32) -> String {
 
 /// Where each door listens.
 pub fn doors(addresses: &Addresses, smtp: SocketAddr, sandbox: &Sandbox, took: Duration) {
-    println!("{} up in {:.1} s: six services, one process.", paint("1", "Trama"), took.as_secs_f64());
+    println!(
+        "{} up in {:.1} s: six services, one process.",
+        paint("1", "Trama"),
+        took.as_secs_f64()
+    );
     println!("  webhooks, chat     http://{}", addresses.http);
     println!("  mail (SMTP, LMTP)  {smtp}");
     println!("  gRPC, gRPC-Web     http://{}", addresses.grpc);
     println!("  health, metrics    http://{}", addresses.admin);
-    println!("  provider stand-in  {} · SMTP {}", sandbox.base_url(), sandbox.smtp_addr());
+    println!(
+        "  provider stand-in  {} · SMTP {}",
+        sandbox.base_url(),
+        sandbox.smtp_addr()
+    );
 }
 
 /// The story's title.
@@ -85,32 +97,64 @@ pub fn verdict(held: usize, failed: usize) {
     if failed == 0 {
         println!("\n{}", paint("32", &format!("{held} checks held.")));
     } else {
-        println!("\n{}", paint("31", &format!("{failed} check did not hold ({held} did).")));
+        println!(
+            "\n{}",
+            paint("31", &format!("{failed} check did not hold ({held} did)."))
+        );
     }
 }
 
 /// Journeys, cases, figures.
 pub async fn summary(world: &World, script: &Script) -> anyhow::Result<()> {
     for (name, person) in &script.people {
-        let Ok(customer) = world.customer(name).await else { continue };
-        let request = world.request("supervisor", GetJourneyRequest { customer_id: customer.customer_id })?;
-        let journey = CaseServiceClient::new(world.grpc()).get_journey(request).await.map_err(said)?.into_inner();
+        let Ok(customer) = world.customer(name).await else {
+            continue;
+        };
+        let request = world.request(
+            "supervisor",
+            GetJourneyRequest {
+                customer_id: customer.customer_id,
+            },
+        )?;
+        let journey = CaseServiceClient::new(world.grpc())
+            .get_journey(request)
+            .await
+            .map_err(said)?
+            .into_inner();
         println!("\n{}", paint("1", &format!("The journey of {}", person.name)));
         let mut table = table(["at", "channel", "who", "what", ""]);
         for step in &journey.steps {
-            let at = from_wire(step.at.as_ref()).map(|t| t.format("%T%.3f").to_string()).unwrap_or_default();
+            let at = from_wire(step.at.as_ref())
+                .map(|t| t.format("%T%.3f").to_string())
+                .unwrap_or_default();
             let words: String = step.summary.chars().take(64).collect();
-            table.add_row([at, kind(step.channel_kind), step.actor.clone(), step.what.clone(), words.replace('\n', " ")]);
+            table.add_row([
+                at,
+                kind(step.channel_kind),
+                step.actor.clone(),
+                step.what.clone(),
+                words.replace('\n', " "),
+            ]);
         }
         println!("{table}");
         for case in &journey.cases {
-            let kind_of = if case.kind() == CaseKind::Recovery { "follow-up" } else { "need" };
+            let kind_of = if case.kind() == CaseKind::Recovery {
+                "follow-up"
+            } else {
+                "need"
+            };
             let intent = case.understanding.clone().unwrap_or_default().intent;
             let e = case.effort.unwrap_or_default();
             println!(
                 "  {kind_of} {}: {} · {intent} · {} contacts, {} switches, {} transfers, {} repeats, {} re-verifications, {} s waited",
-                case.case_id.get(..8).unwrap_or_default(), status(case.status), e.contacts, e.channel_switches, e.transfers,
-                e.repeats, e.reverifications, e.waited_seconds
+                case.case_id.get(..8).unwrap_or_default(),
+                status(case.status),
+                e.contacts,
+                e.channel_switches,
+                e.transfers,
+                e.repeats,
+                e.reverifications,
+                e.waited_seconds
             );
         }
     }
@@ -119,9 +163,21 @@ pub async fn summary(world: &World, script: &Script) -> anyhow::Result<()> {
 
 async fn figures(world: &World) -> anyhow::Result<()> {
     let request = world.request("supervisor", GetKpisRequest::default())?;
-    let kpis = RoutingServiceClient::new(world.grpc()).get_kpis(request).await.map_err(said)?.into_inner().kpis;
+    let kpis = RoutingServiceClient::new(world.grpc())
+        .get_kpis(request)
+        .await
+        .map_err(said)?
+        .into_inner()
+        .kpis;
     println!("\n{}", paint("1", "Figures"));
-    let mut work = table(["channel", "answered", "ASA (s)", "service level", "waiting", "AHT (s)"]);
+    let mut work = table([
+        "channel",
+        "answered",
+        "ASA (s)",
+        "service level",
+        "waiting",
+        "AHT (s)",
+    ]);
     for k in &kpis {
         work.add_row([
             kind(k.channel_kind),
@@ -134,7 +190,12 @@ async fn figures(world: &World) -> anyhow::Result<()> {
     }
     println!("{work}");
     let request = world.request("supervisor", GetScoresRequest::default())?;
-    let scores = SurveyServiceClient::new(world.grpc()).get_scores(request).await.map_err(said)?.into_inner().scores;
+    let scores = SurveyServiceClient::new(world.grpc())
+        .get_scores(request)
+        .await
+        .map_err(said)?
+        .into_inner()
+        .scores;
     let mut asked = table(["survey", "value", "95 % interval", "answers", "asked"]);
     for s in &scores {
         let (name, scale, unit) = match s.kind() {
@@ -146,7 +207,11 @@ async fn figures(world: &World) -> anyhow::Result<()> {
         asked.add_row([
             name.to_owned(),
             format!("{:.0}{unit}", s.value * scale),
-            format!("{:.0} … {:.0}{unit}", s.interval_low * scale, s.interval_high * scale),
+            format!(
+                "{:.0} … {:.0}{unit}",
+                s.interval_low * scale,
+                s.interval_high * scale
+            ),
             s.responses.to_string(),
             s.asked.to_string(),
         ]);

@@ -67,11 +67,21 @@ pub struct Step {
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// A customer writes an email.
-    Email { person: String, to: String, subject: String, text: String, attachment: Option<PathBuf> },
+    Email {
+        person: String,
+        to: String,
+        subject: String,
+        text: String,
+        attachment: Option<PathBuf>,
+    },
     /// A customer's call goes through these states.
     Call { person: String, states: Vec<String> },
     /// A customer writes in WhatsApp.
-    Whatsapp { person: String, text: Option<String>, voice_note: Option<PathBuf> },
+    Whatsapp {
+        person: String,
+        text: Option<String>,
+        voice_note: Option<PathBuf>,
+    },
     /// A customer writes in the chat.
     Chat {
         person: String,
@@ -84,13 +94,31 @@ pub enum Action {
     /// An agent takes the last offer.
     Accept { agent: String },
     /// An agent finds a customer by a reference and links the caller's number.
-    Link { agent: String, person: String, reference: String },
+    Link {
+        agent: String,
+        person: String,
+        reference: String,
+    },
     /// An agent verifies a customer.
-    Verify { agent: String, person: String, level: i32 },
+    Verify {
+        agent: String,
+        person: String,
+        level: i32,
+    },
     /// An agent records a channel preference.
-    Prefer { agent: String, person: String, need: String, channel: trama_proto::resources::Kind },
+    Prefer {
+        agent: String,
+        person: String,
+        need: String,
+        channel: trama_proto::resources::Kind,
+    },
     /// An agent answers.
-    Reply { agent: String, person: String, text: String, article: Option<String> },
+    Reply {
+        agent: String,
+        person: String,
+        text: String,
+        article: Option<String>,
+    },
     /// An agent resolves the case.
     Resolve { agent: String, person: String },
 }
@@ -100,7 +128,11 @@ pub enum Action {
 #[serde(rename_all = "snake_case")]
 pub enum Check {
     /// One customer holds a handle.
-    Customer { person: String, handle: String, entitlement: Option<String> },
+    Customer {
+        person: String,
+        handle: String,
+        entitlement: Option<String>,
+    },
     /// The person's latest case.
     Case {
         person: String,
@@ -143,11 +175,25 @@ pub enum Check {
         not_asked_again: bool,
     },
     /// The last answer left.
-    Sent { person: String, channel: String, contains: Vec<String>, article: Option<String>, status: Option<String> },
+    Sent {
+        person: String,
+        channel: String,
+        contains: Vec<String>,
+        article: Option<String>,
+        status: Option<String>,
+    },
     /// A survey question reached the customer.
-    Asked { person: String, channel: String, contains: String },
+    Asked {
+        person: String,
+        channel: String,
+        contains: String,
+    },
     /// An answer was recorded.
-    Answered { person: String, question: String, score: i32 },
+    Answered {
+        person: String,
+        question: String,
+        score: i32,
+    },
     /// So many needs.
     Cases { person: String, count: usize },
     /// Effort counters of the latest case.
@@ -159,7 +205,11 @@ pub enum Check {
         reverifications: Option<i32>,
     },
     /// The chat window shows a text.
-    ChatShows { person: String, contains: String, article: Option<String> },
+    ChatShows {
+        person: String,
+        contains: String,
+        article: Option<String>,
+    },
     /// A follow-up case is open.
     Recovery { person: String },
 }
@@ -167,17 +217,27 @@ pub enum Check {
 impl Script {
     /// Reads a story and checks that it names only who exists.
     pub fn read(file: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(file).with_context(|| format!("{}: no such story", file.display()))?;
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("{}: no such story", file.display()))?;
         // By way of JSON: YAML alone would want `!email` where people write `email:`.
-        let value: serde_json::Value = serde_norway::from_str(&text).with_context(|| file.display().to_string())?;
+        let value: serde_json::Value =
+            serde_norway::from_str(&text).with_context(|| file.display().to_string())?;
         let script: Self = serde_json::from_value(value).with_context(|| file.display().to_string())?;
         for step in &script.steps {
             let (person, agent) = step.action.names();
             if let Some(person) = person {
-                anyhow::ensure!(script.people.contains_key(person), "{}: nobody is called {person}", file.display());
+                anyhow::ensure!(
+                    script.people.contains_key(person),
+                    "{}: nobody is called {person}",
+                    file.display()
+                );
             }
             if let Some(agent) = agent {
-                anyhow::ensure!(script.agents.contains_key(agent), "{}: no agent is called {agent}", file.display());
+                anyhow::ensure!(
+                    script.agents.contains_key(agent),
+                    "{}: no agent is called {agent}",
+                    file.display()
+                );
             }
         }
         Ok(script)
@@ -192,9 +252,10 @@ impl Script {
 impl Action {
     fn names(&self) -> (Option<&str>, Option<&str>) {
         match self {
-            Self::Email { person, .. } | Self::Call { person, .. } | Self::Whatsapp { person, .. } | Self::Chat { person, .. } => {
-                (Some(person), None)
-            }
+            Self::Email { person, .. }
+            | Self::Call { person, .. }
+            | Self::Whatsapp { person, .. }
+            | Self::Chat { person, .. } => (Some(person), None),
             Self::Connect { agent } | Self::Accept { agent } => (None, Some(agent)),
             Self::Link { agent, person, .. }
             | Self::Verify { agent, person, .. }

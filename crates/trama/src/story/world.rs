@@ -100,15 +100,29 @@ impl World {
         let clock = Clock::system();
         let mut tokens = HashMap::new();
         for subject in script.agents.keys().map(String::as_str).chain(["supervisor"]) {
-            let scopes = if subject == "supervisor" { "*" } else { AGENT_SCOPES };
-            let token = DevToken { tenant: &script.tenant, subject, scopes, valid_seconds: 3600 };
-            tokens.insert(subject.to_owned(), issuer.token(&clock, &token).map_err(crate::commands::detail)?);
+            let scopes = if subject == "supervisor" {
+                "*"
+            } else {
+                AGENT_SCOPES
+            };
+            let token = DevToken {
+                tenant: &script.tenant,
+                subject,
+                scopes,
+                valid_seconds: 3600,
+            };
+            tokens.insert(
+                subject.to_owned(),
+                issuer.token(&clock, &token).map_err(crate::commands::detail)?,
+            );
         }
         let outbound = trama_platform::config::OutboundConfig {
             allow_addresses: vec![std::net::IpAddr::from([127, 0, 0, 1])],
             ..Default::default()
         };
-        let channel = Channel::from_shared(format!("http://{}", doors.grpc))?.connect().await?;
+        let channel = Channel::from_shared(format!("http://{}", doors.grpc))?
+            .connect()
+            .await?;
         Ok(Self {
             tenant: script.tenant.clone(),
             people: script.people.clone(),
@@ -135,16 +149,25 @@ impl World {
 
     /// A request with somebody's credential.
     pub(super) fn request<T>(&self, subject: &str, message: T) -> anyhow::Result<tonic::Request<T>> {
-        let token = self.tokens.get(subject).with_context(|| format!("nobody is called {subject}"))?;
+        let token = self
+            .tokens
+            .get(subject)
+            .with_context(|| format!("nobody is called {subject}"))?;
         let mut request = tonic::Request::new(message);
-        request.metadata_mut().insert("authorization", MetadataValue::try_from(format!("Bearer {token}"))?);
+        request.metadata_mut().insert(
+            "authorization",
+            MetadataValue::try_from(format!("Bearer {token}"))?,
+        );
         Ok(request)
     }
 
     /// Publishes the story's articles.
     pub(super) async fn publish_knowledge(&self, script: &Script) -> anyhow::Result<()> {
-        let Some(file) = &script.knowledge else { return Ok(()) };
-        let text = std::fs::read_to_string(self.folder.join(file)).with_context(|| file.display().to_string())?;
+        let Some(file) = &script.knowledge else {
+            return Ok(());
+        };
+        let text =
+            std::fs::read_to_string(self.folder.join(file)).with_context(|| file.display().to_string())?;
         let articles: Vec<ArticleFile> = serde_norway::from_str(&text)?;
         let mut client = KnowledgeServiceClient::new(self.grpc());
         for a in articles {
@@ -158,22 +181,37 @@ impl World {
                 intents: a.intents,
                 ..Article::default()
             };
-            let request = PublishArticleRequest { article: Some(article), request_id };
-            client.publish_article(self.request("supervisor", request)?).await.map_err(said)?;
+            let request = PublishArticleRequest {
+                article: Some(article),
+                request_id,
+            };
+            client
+                .publish_article(self.request("supervisor", request)?)
+                .await
+                .map_err(said)?;
         }
         Ok(())
     }
 
     pub(super) fn person(&self, name: &str) -> anyhow::Result<&Person> {
-        self.people.get(name).with_context(|| format!("nobody is called {name}"))
+        self.people
+            .get(name)
+            .with_context(|| format!("nobody is called {name}"))
     }
 
     /// The customers that hold a handle.
     pub(super) async fn holders(&self, handle: &str) -> anyhow::Result<Vec<CustomerContext>> {
         let (kind, value) = handle.split_once(':').context("a handle is kind:value")?;
-        let handle = Handle { kind: kind.into(), value: value.into(), trust: 0 };
+        let handle = Handle {
+            kind: kind.into(),
+            value: value.into(),
+            trust: 0,
+        };
         let request = self.request("supervisor", FindCustomersRequest { handle: Some(handle) })?;
-        let found = IdentityServiceClient::new(self.grpc()).find_customers(request).await.map_err(said)?;
+        let found = IdentityServiceClient::new(self.grpc())
+            .find_customers(request)
+            .await
+            .map_err(said)?;
         Ok(found.into_inner().customers)
     }
 
@@ -196,20 +234,38 @@ impl World {
     /// A person's cases, newest first, without those that were merged into another.
     pub(super) async fn cases(&self, name: &str) -> anyhow::Result<Vec<Case>> {
         let customer_id = self.customer(name).await?.customer_id;
-        let request = self.request("supervisor", ListCasesRequest { customer_id, ..Default::default() })?;
-        let found = CaseServiceClient::new(self.grpc()).list_cases(request).await.map_err(said)?.into_inner().cases;
-        Ok(found.into_iter().filter(|c| c.status() != CaseStatus::Merged).collect())
+        let request = self.request(
+            "supervisor",
+            ListCasesRequest {
+                customer_id,
+                ..Default::default()
+            },
+        )?;
+        let found = CaseServiceClient::new(self.grpc())
+            .list_cases(request)
+            .await
+            .map_err(said)?
+            .into_inner()
+            .cases;
+        Ok(found
+            .into_iter()
+            .filter(|c| c.status() != CaseStatus::Merged)
+            .collect())
     }
 
     /// A person's latest need.
     pub(super) async fn case(&self, name: &str) -> anyhow::Result<Case> {
         let cases = self.cases(name).await?;
-        cases.into_iter().find(|c| c.kind() == CaseKind::Need).with_context(|| format!("{name} has no case"))
+        cases
+            .into_iter()
+            .find(|c| c.kind() == CaseKind::Need)
+            .with_context(|| format!("{name} has no case"))
     }
 }
 
 /// What agents may do.
-const AGENT_SCOPES: &str = "desk.use case.read case.reply customer.read customer.write customer.verify knowledge.read";
+const AGENT_SCOPES: &str =
+    "desk.use case.read case.reply customer.read customer.write customer.verify knowledge.read";
 
 /// How long a check waits for the platform to get there.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);

@@ -15,7 +15,10 @@ async fn call(channel: &Channel, path: &str, token: Option<&str>) -> Code {
     }
     let path = path.parse().expect("a path");
     // An empty message is a message of every type.
-    match grpc.server_streaming(request, path, ProstCodec::<(), ()>::default()).await {
+    match grpc
+        .server_streaming(request, path, ProstCodec::<(), ()>::default())
+        .await
+    {
         Ok(response) => match response.into_inner().message().await {
             Ok(_) => Code::Ok,
             Err(status) => status.code(),
@@ -40,8 +43,16 @@ async fn every_method_refuses_the_anonymous_the_unscoped_and_answers_nobody_with
     methods.sort();
     assert!(methods.len() > 30);
     for (path, scope) in &methods {
-        assert_eq!(call(&app.grpc(), path, None).await, Code::Unauthenticated, "{path} let the anonymous in");
-        assert_eq!(call(&app.grpc(), path, Some(&unscoped)).await, Code::PermissionDenied, "{path} needs no {scope}");
+        assert_eq!(
+            call(&app.grpc(), path, None).await,
+            Code::Unauthenticated,
+            "{path} let the anonymous in"
+        );
+        assert_eq!(
+            call(&app.grpc(), path, Some(&unscoped)).await,
+            Code::PermissionDenied,
+            "{path} needs no {scope}"
+        );
         if path.ends_with("/OpenDesk") {
             // A stream that stays open: that it is there is seen in the story.
             continue;

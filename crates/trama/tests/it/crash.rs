@@ -33,6 +33,14 @@ async fn send_all(provider: Arc<Provider>, count: usize) {
     while senders.join_next().await.is_some() {}
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the provider goes on while the platform dies"
+)]
+fn in_background(provider: &Arc<Provider>, count: usize) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(send_all(Arc::clone(provider), count))
+}
+
 fn exactly_once(found: &std::collections::HashMap<String, i64>, count: usize) {
     assert_eq!(found.len(), count, "webhooks in the timelines");
     for (id, times) in found {
@@ -43,12 +51,15 @@ fn exactly_once(found: &std::collections::HashMap<String, i64>, count: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_random_points_every_acknowledged_webhook_is_in_one_timeline_once() {
     const COUNT: usize = 2_000;
-    let seed: u64 = std::env::var("TRAMA_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(4711);
+    let seed: u64 = std::env::var("TRAMA_TEST_SEED")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(4711);
     let mut random = rand::rngs::StdRng::seed_from_u64(seed);
     let platform = Platform::new().await;
     let provider = Arc::new(Provider::new(&platform));
     let mut child = platform.start(None).await;
-    let mut sending = tokio::spawn(send_all(Arc::clone(&provider), COUNT));
+    let mut sending = in_background(&provider, COUNT);
     let mut kills = 0;
     loop {
         let pause = Duration::from_millis(random.random_range(50..900));
@@ -77,7 +88,7 @@ async fn dies_at(point: &str) {
     let platform = Platform::new().await;
     let provider = Arc::new(Provider::new(&platform));
     let mut child = platform.start(Some(point)).await;
-    let mut sending = tokio::spawn(send_all(Arc::clone(&provider), COUNT));
+    let mut sending = in_background(&provider, COUNT);
     // It dies by itself at the point; the provider keeps trying.
     let mut died = false;
     for _ in 0..1500 {
@@ -118,11 +129,14 @@ async fn sigterm_under_load_loses_nothing_and_exits_cleanly() {
     let platform = Platform::new().await;
     let provider = Arc::new(Provider::new(&platform));
     let mut child = platform.start(None).await;
-    let sending = tokio::spawn(send_all(Arc::clone(&provider), COUNT));
+    let sending = in_background(&provider, COUNT);
     while platform.timeline().await.len() < 50 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let terminated = std::process::Command::new("kill").arg(child.id().to_string()).status().expect("kill runs");
+    let terminated = std::process::Command::new("kill")
+        .arg(child.id().to_string())
+        .status()
+        .expect("kill runs");
     assert!(terminated.success());
     let status = child.wait().expect("it ends");
     assert!(status.success(), "it ended with {status}");

@@ -41,7 +41,11 @@ spec:
 impl Platform {
     pub async fn new() -> Self {
         let admin_url = std::env::var("TRAMA_DATABASE_URL").expect("run `make test`");
-        let prefix = format!("kill{}_{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        let prefix = format!(
+            "kill{}_{}",
+            std::process::id(),
+            COUNTER.fetch_add(1, Ordering::Relaxed)
+        );
         let mut admin = PgConnection::connect(&admin_url).await.expect("PostgreSQL");
         let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {prefix}"));
         sqlx::query(create).execute(&mut admin).await.expect("a database");
@@ -95,8 +99,14 @@ impl Platform {
 
     async fn ready(&self) -> bool {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-        let Ok(mut socket) = tokio::net::TcpStream::connect(self.admin).await else { return false };
-        if socket.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.is_err() {
+        let Ok(mut socket) = tokio::net::TcpStream::connect(self.admin).await else {
+            return false;
+        };
+        if socket
+            .write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .await
+            .is_err()
+        {
             return false;
         }
         let mut answer = String::new();
@@ -107,13 +117,21 @@ impl Platform {
     /// How often each provider message stands in a timeline, by the id that WhatsApp gave it.
     pub async fn timeline(&self) -> std::collections::HashMap<String, i64> {
         use trama_proto::common::v1::Interaction;
-        let mut db = PgConnection::connect(&self.database_url).await.expect("PostgreSQL");
-        sqlx::query("SELECT set_config('trama.tenant', '*', false)").execute(&mut db).await.expect("a setting");
-        let rows: Vec<Vec<u8>> =
-            sqlx::query_scalar("SELECT interaction FROM cases.timeline").fetch_all(&mut db).await.expect("the timeline");
+        let mut db = PgConnection::connect(&self.database_url)
+            .await
+            .expect("PostgreSQL");
+        sqlx::query("SELECT set_config('trama.tenant', '*', false)")
+            .execute(&mut db)
+            .await
+            .expect("a setting");
+        let rows: Vec<Vec<u8>> = sqlx::query_scalar("SELECT interaction FROM cases.timeline")
+            .fetch_all(&mut db)
+            .await
+            .expect("the timeline");
         let mut found = std::collections::HashMap::new();
         for row in rows {
-            let interaction = <Interaction as prost::Message>::decode(row.as_slice()).expect("an interaction");
+            let interaction =
+                <Interaction as prost::Message>::decode(row.as_slice()).expect("an interaction");
             *found.entry(interaction.provider_id).or_insert(0) += 1;
         }
         found
@@ -136,7 +154,10 @@ impl Platform {
         let mut admin = PgConnection::connect(&self.admin_url).await.expect("PostgreSQL");
         let drop = sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.prefix));
         let _ = sqlx::query(drop).execute(&mut admin).await;
-        let bus = trama_platform::config::BusConfig { prefix: self.prefix.clone(), ..Default::default() };
+        let bus = trama_platform::config::BusConfig {
+            prefix: self.prefix.clone(),
+            ..Default::default()
+        };
         let nats = std::env::var("TRAMA_NATS_URL").expect("run `make test`");
         let _ = trama_platform::bus::remove_streams(&nats, &bus).await;
         let _ = std::fs::remove_dir_all(&self.folder);
@@ -144,7 +165,9 @@ impl Platform {
 }
 
 fn free() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port")
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|l| l.local_addr())
+        .expect("a free port")
 }
 
 /// A provider that sends until it gets a 2xx, as Meta does.
@@ -154,10 +177,16 @@ pub struct Provider {
 }
 
 impl Provider {
-    #[expect(clippy::disallowed_methods, reason = "the provider is outside the platform and its guard")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the provider is outside the platform and its guard"
+    )]
     pub fn new(platform: &Platform) -> Self {
         trama_platform::install_crypto();
-        Self { http: reqwest::Client::new(), url: format!("http://{}/webhooks/acme/whatsapp", platform.http) }
+        Self {
+            http: reqwest::Client::new(),
+            url: format!("http://{}/webhooks/acme/whatsapp", platform.http),
+        }
     }
 
     /// One try; `true` when the platform said that it has it.
@@ -176,7 +205,11 @@ impl Provider {
         });
         let bytes = serde_json::to_vec(&body).expect("JSON");
         let signature = trama_sandbox::sign::meta(SECRET, &bytes);
-        let request = self.http.post(&self.url).header("X-Hub-Signature-256", signature).body(bytes);
+        let request = self
+            .http
+            .post(&self.url)
+            .header("X-Hub-Signature-256", signature)
+            .body(bytes);
         matches!(request.send().await, Ok(response) if response.status().is_success())
     }
 }

@@ -3,7 +3,11 @@
 use std::process::Command;
 
 fn play(arguments: &[&str]) {
-    let folder = std::env::temp_dir().join(format!("trama-story-{}-{}", std::process::id(), arguments.join("")));
+    let folder = std::env::temp_dir().join(format!(
+        "trama-story-{}-{}",
+        std::process::id(),
+        arguments.join("")
+    ));
     let output = Command::new(env!("CARGO_BIN_EXE_trama"))
         .args(["story", "play", "examples/stories/anna.yaml"])
         .args(arguments)
@@ -14,7 +18,11 @@ fn play(arguments: &[&str]) {
         .expect("the binary runs");
     let _ = std::fs::remove_dir_all(folder);
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(text.contains("checks held"), "{text}");
 }
 

@@ -32,7 +32,9 @@ impl App {
     /// When the database is away or a row is broken.
     pub async fn work_in(&self, tx: &mut Tx, facts: &[(&Envelope, Fact)]) -> Result<(), Error> {
         // A split takes apart what was written; it is rare and goes by itself.
-        for run in facts.chunk_by(|(_, a), (_, b)| !matches!(a, Fact::Split { .. }) && !matches!(b, Fact::Split { .. })) {
+        for run in facts
+            .chunk_by(|(_, a), (_, b)| !matches!(a, Fact::Split { .. }) && !matches!(b, Fact::Split { .. }))
+        {
             match run {
                 [(envelope, Fact::Split { .. })] => {
                     tx.follow(envelope);
@@ -48,7 +50,10 @@ impl App {
         let needs = needs_of(facts);
         // Thanks a day after the end still belong to it.
         let workspace = Workspace::load(tx, &needs, tx.now() - Duration::hours(24)).await?;
-        let mut batch = Batch { resources: self.resources.snapshot(), workspace };
+        let mut batch = Batch {
+            resources: self.resources.snapshot(),
+            workspace,
+        };
         let understood = self.understand_all(&batch, facts);
         batch.load_articles(tx, &needs, &understood).await?;
         let mut words = understood.into_iter();
@@ -65,7 +70,12 @@ impl App {
         facts
             .iter()
             .map(|(envelope, fact)| match fact {
-                Fact::Identified { interaction, context, customer, .. } => {
+                Fact::Identified {
+                    interaction,
+                    context,
+                    customer,
+                    ..
+                } => {
                     let model = self.models.of(&envelope.tenant, &batch.resources);
                     let resources = batch.resources.tenant(&envelope.tenant);
                     let workspace = &batch.workspace;
@@ -75,7 +85,11 @@ impl App {
                         .into_iter()
                         .max_by_key(|c| c.last_heard_at)
                         .map(|c| c.understanding.language.clone());
-                    let known = if context.language.is_empty() { spoken.unwrap_or_default() } else { context.language.clone() };
+                    let known = if context.language.is_empty() {
+                        spoken.unwrap_or_default()
+                    } else {
+                        context.language.clone()
+                    };
                     Some(understand(&model, resources, interaction, &known))
                 }
                 _ => None,
@@ -91,39 +105,62 @@ fn needs_of(facts: &[(&Envelope, Fact)]) -> Needs {
         needs.tenants.insert(tenant.clone());
         let mut customer = |id| needs.customers.insert((tenant.clone(), id));
         match fact {
-            Fact::Identified { id, customer: who, .. } => {
+            Fact::Identified {
+                id, customer: who, ..
+            } => {
                 customer(*who);
                 needs.lines.insert(*id);
             }
-            Fact::Merged { merge, survivor, merged, .. } => {
+            Fact::Merged {
+                merge,
+                survivor,
+                merged,
+                ..
+            } => {
                 customer(*survivor);
                 customer(*merged);
                 needs.merges.insert(merge.uuid());
             }
-            Fact::Split { survivor, restored, .. } => {
+            Fact::Split {
+                survivor, restored, ..
+            } => {
                 customer(*survivor);
                 customer(*restored);
             }
             Fact::Changed { customer: who, .. } => {
                 customer(*who);
             }
-            Fact::OfferMade { case, .. } | Fact::OfferAccepted { case, .. } | Fact::WorkCompleted { case, .. } => {
+            Fact::OfferMade { case, .. }
+            | Fact::OfferAccepted { case, .. }
+            | Fact::WorkCompleted { case, .. } => {
                 needs.cases.insert(*case);
             }
             Fact::Asked(question) => {
                 customer(question.customer_id);
                 needs.invitations.insert(question.invitation_id.uuid());
             }
-            Fact::Responded { customer: who, case, .. } => {
+            Fact::Responded {
+                customer: who, case, ..
+            } => {
                 customer(*who);
                 needs.cases.insert(*case);
             }
-            Fact::Outcome { id, customer: who, case, .. } => {
+            Fact::Outcome {
+                id,
+                customer: who,
+                case,
+                ..
+            } => {
                 customer(*who);
                 needs.lines.insert(*id);
                 needs.cases.extend(*case);
             }
-            Fact::Requested { case, customer: who, related, .. } => {
+            Fact::Requested {
+                case,
+                customer: who,
+                related,
+                ..
+            } => {
                 customer(*who);
                 needs.cases.insert(*case);
                 needs.cases.extend(*related);
@@ -134,10 +171,20 @@ fn needs_of(facts: &[(&Envelope, Fact)]) -> Needs {
 }
 
 impl Batch {
-    async fn load_articles(&mut self, tx: &mut Tx, needs: &Needs, understood: &[Option<Understanding>]) -> Result<(), Error> {
+    async fn load_articles(
+        &mut self,
+        tx: &mut Tx,
+        needs: &Needs,
+        understood: &[Option<Understanding>],
+    ) -> Result<(), Error> {
         let mut intents: Vec<String> = understood.iter().flatten().map(|u| u.intent.clone()).collect();
         intents.extend(self.workspace.cases.values().map(|h| h.case.intent().to_owned()));
-        let mut keys: Vec<String> = self.workspace.cases.values().map(|h| h.case.article_key.clone()).collect();
+        let mut keys: Vec<String> = self
+            .workspace
+            .cases
+            .values()
+            .map(|h| h.case.article_key.clone())
+            .collect();
         for list in [&mut intents, &mut keys] {
             list.retain(|text| !text.is_empty());
             list.sort_unstable();
@@ -157,9 +204,18 @@ impl Batch {
         cause: usize,
     ) -> Result<(), Error> {
         match fact {
-            Fact::Identified { id, customer, at, interaction, context } => {
+            Fact::Identified {
+                id,
+                customer,
+                at,
+                interaction,
+                context,
+            } => {
                 let understanding = understanding.unwrap_or_default();
-                let spec = self.resources.tenant(tenant).and_then(|t| t.intents.get(&understanding.intent));
+                let spec = self
+                    .resources
+                    .tenant(tenant)
+                    .and_then(|t| t.intents.get(&understanding.intent));
                 let word = Word {
                     tenant,
                     id: *id,
@@ -175,25 +231,58 @@ impl Batch {
                 };
                 self.hear(tx, word)?;
             }
-            Fact::Merged { merge, survivor, merged, context, at } => {
+            Fact::Merged {
+                merge,
+                survivor,
+                merged,
+                context,
+                at,
+            } => {
                 self.merge(tenant, *merge, (*survivor, *merged), context, *at, cause)?;
             }
             // Goes by itself, see `work_in`.
             Fact::Split { .. } => {}
-            Fact::Changed { customer, context, verification } => {
+            Fact::Changed {
+                customer,
+                context,
+                verification,
+            } => {
                 self.customer_changed(tenant, *customer, context, *verification, cause);
             }
-            Fact::OfferMade { offer, case, agent, at } => self.offer_made(tenant, *offer, *case, agent, *at),
-            Fact::OfferAccepted { offer, case, agent, at, by_voice } => {
+            Fact::OfferMade {
+                offer,
+                case,
+                agent,
+                at,
+            } => self.offer_made(tenant, *offer, *case, agent, *at),
+            Fact::OfferAccepted {
+                offer,
+                case,
+                agent,
+                at,
+                by_voice,
+            } => {
                 self.offer_accepted(tenant, *offer, *case, agent, (*at, *by_voice), cause);
             }
             Fact::WorkCompleted { case, agent, at } => self.work_completed(tenant, *case, agent, *at, cause),
             Fact::Asked(question) => self.question_asked(question),
-            Fact::Responded { invitation, event, customer, case, at } => {
+            Fact::Responded {
+                invitation,
+                event,
+                customer,
+                case,
+                at,
+            } => {
                 self.survey_responded(tenant, *invitation, event, (*customer, *case), *at);
             }
             Fact::Outcome { .. } => self.message_outcome(tenant, fact, cause)?,
-            Fact::Requested { case, customer, related, at, event } => {
+            Fact::Requested {
+                case,
+                customer,
+                related,
+                at,
+                event,
+            } => {
                 self.case_requested(tenant, (*case, *customer, *related), *at, event, cause);
             }
         }

@@ -37,7 +37,9 @@ pub struct Reply<'a> {
 }
 
 async fn load(tx: &mut Tx, tenant: &TenantId, id: CaseId) -> Result<Case, Error> {
-    cases::find_for_update(tx.conn(), tenant, id).await?.ok_or_else(|| no_case(id))
+    cases::find_for_update(tx.conn(), tenant, id)
+        .await?
+        .ok_or_else(|| no_case(id))
 }
 
 impl App {
@@ -53,12 +55,20 @@ impl App {
     ///
     /// # Errors
     /// When there is no such case or article, or the case is at its end.
-    pub async fn reply(&self, tx: &mut Tx, tenant: &TenantId, reply: &Reply<'_>) -> Result<(MessageId, Case), Error> {
+    pub async fn reply(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        reply: &Reply<'_>,
+    ) -> Result<(MessageId, Case), Error> {
         let mut case = load(tx, tenant, reply.case).await?;
         if let Some((key, version)) = reply.article
             && !articles::exists(tx.conn(), tenant, key, version).await?
         {
-            return Err(Error::invalid("article_version", "there is no such version; take it from the suggested article"));
+            return Err(Error::invalid(
+                "article_version",
+                "there is no such version; take it from the suggested article",
+            ));
         }
         let now = tx.now();
         case.answer(reply.author, now)?;
@@ -85,10 +95,15 @@ impl App {
             author: reply.author.to_owned(),
             text: reply.text.to_owned(),
             language: case.understanding.language.clone(),
-            article_version: reply.article.map(|(key, version)| format!("{key}@{version}")).unwrap_or_default(),
+            article_version: reply
+                .article
+                .map(|(key, version)| format!("{key}@{version}"))
+                .unwrap_or_default(),
             channel_kind: reply.channel_kind.into(),
             fallback: case.channel_kind.into(),
-            in_reply_to: last_heard.map(|l| l.interaction.provider_id.clone()).unwrap_or_default(),
+            in_reply_to: last_heard
+                .map(|l| l.interaction.provider_id.clone())
+                .unwrap_or_default(),
             subject: mail_subject.unwrap_or_else(|| case.subject.clone()),
             greet: !lines.iter().any(|l| {
                 l.interaction.direction() == Direction::Outbound && l.interaction.author == reply.author
@@ -96,7 +111,13 @@ impl App {
             requested_at: Some(to_wire(now)),
             ..MessageRequested::default()
         };
-        let line = outbound_line(tenant, case.customer_id, &request, Some(case.id), after(case.last_heard_at, now));
+        let line = outbound_line(
+            tenant,
+            case.customer_id,
+            &request,
+            Some(case.id),
+            after(case.last_heard_at, now),
+        );
         case.version += 1;
         cases::save(tx.conn(), &[&case]).await?;
         timeline::save(tx.conn(), &[&line]).await?;
@@ -151,7 +172,14 @@ impl App {
     ///
     /// # Errors
     /// When there is no such case, it changed since, or it is at its end already.
-    pub async fn resolve(&self, tx: &mut Tx, tenant: &TenantId, id: CaseId, etag: &str, by: &str) -> Result<Case, Error> {
+    pub async fn resolve(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        id: CaseId,
+        etag: &str,
+        by: &str,
+    ) -> Result<Case, Error> {
         let mut case = load(tx, tenant, id).await?;
         if !etag.is_empty() && etag != case.version.to_string() {
             return Err(case_changed(id));
@@ -161,7 +189,13 @@ impl App {
         case.version += 1;
         case.work_revision += 1;
         cases::save(tx.conn(), &[&case]).await?;
-        let step = step_of(&case, step_id(tenant, "resolved", id.uuid().as_bytes()), "resolved", by, now);
+        let step = step_of(
+            &case,
+            step_id(tenant, "resolved", id.uuid().as_bytes()),
+            "resolved",
+            by,
+            now,
+        );
         journey::save(tx.conn(), &[step]).await?;
         let resolved = CaseResolved {
             case: Some(case.to_wire()),
@@ -209,7 +243,10 @@ mod tests {
 
     #[test]
     fn article_versions_are_key_and_number() {
-        assert_eq!(parse_article_version("opening-hours@3").expect("valid"), Some(("opening-hours", 3)));
+        assert_eq!(
+            parse_article_version("opening-hours@3").expect("valid"),
+            Some(("opening-hours", 3))
+        );
         assert_eq!(parse_article_version("").expect("valid"), None);
         for text in ["opening-hours", "@3", "a@", "a@0", "a@-1", "a@x"] {
             assert!(parse_article_version(text).is_err(), "{text}");

@@ -76,7 +76,10 @@ impl Batch {
         if word.interaction.direction() == Direction::Outbound {
             // Written by us elsewhere: kept, and nothing follows.
             let case = self.live_cases(&word).first().map(|c| c.id);
-            let line = Line { outbound: OutboundStatus::Sent, ..word.line(case, word.customer) };
+            let line = Line {
+                outbound: OutboundStatus::Sent,
+                ..word.line(case, word.customer)
+            };
             self.workspace.lines.insert(key, (line, true));
             return Ok(());
         }
@@ -87,7 +90,11 @@ impl Batch {
         });
         let said = Said {
             kind: word.interaction.kind(),
-            intent: if word.asks_for_person { "" } else { &word.understanding.intent },
+            intent: if word.asks_for_person {
+                ""
+            } else {
+                &word.understanding.intent
+            },
             references: &word.understanding.references,
             automatic: word.interaction.automatic,
             courtesy: word.courtesy,
@@ -99,7 +106,8 @@ impl Batch {
             &self.workspace.cases_of(word.tenant, word.customer),
             self.workspace.now,
         );
-        metrics::counter!("trama_case_interactions_total", "placement" => placement_name(placement)).increment(1);
+        metrics::counter!("trama_case_interactions_total", "placement" => placement_name(placement))
+            .increment(1);
         match placement {
             Placement::SurveyAnswer { score } => {
                 if let Some(question) = question {
@@ -107,10 +115,14 @@ impl Batch {
                 }
             }
             Placement::Record => {
-                self.workspace.lines.insert(key, (word.line(None, word.customer), true));
+                self.workspace
+                    .lines
+                    .insert(key, (word.line(None, word.customer), true));
             }
             Placement::AttachToResolved(case) => {
-                self.workspace.lines.insert(key, (word.line(Some(case), word.customer), true));
+                self.workspace
+                    .lines
+                    .insert(key, (word.line(Some(case), word.customer), true));
             }
             Placement::Attach(case) => self.attach(tx, &word, case, word.needs_nothing())?,
             Placement::Open => {
@@ -118,7 +130,11 @@ impl Batch {
                     NewCase {
                         tenant: word.tenant.clone(),
                         // Derived: two who open a case for the same word open the same case.
-                        id: CaseId::derived(&[word.tenant.as_str().as_bytes(), b"case", word.id.uuid().as_bytes()]),
+                        id: CaseId::derived(&[
+                            word.tenant.as_str().as_bytes(),
+                            b"case",
+                            word.id.uuid().as_bytes(),
+                        ]),
                         customer_id: word.customer,
                         customer: word.context.clone(),
                         kind: Kind::Need,
@@ -145,7 +161,9 @@ impl Batch {
     /// A provider told more about the same thing, such as the next event of a call.
     fn hear_more(&mut self, word: &Word<'_>) {
         let key = (word.tenant.clone(), word.id);
-        let Some((line, dirty)) = self.workspace.lines.get_mut(&key) else { return };
+        let Some((line, dirty)) = self.workspace.lines.get_mut(&key) else {
+            return;
+        };
         if word.interaction.revision <= line.interaction.revision {
             return;
         }
@@ -171,25 +189,39 @@ impl Batch {
     }
 
     /// Puts a word on a case and decides who acts: nobody, the assistant or people.
-    fn attach(&mut self, tx: &mut Tx, word: &Word<'_>, case: CaseId, needs_nothing: bool) -> Result<(), Error> {
+    fn attach(
+        &mut self,
+        tx: &mut Tx,
+        word: &Word<'_>,
+        case: CaseId,
+        needs_nothing: bool,
+    ) -> Result<(), Error> {
         let answer = articles_answer(&self.workspace.articles, word);
+        let now = self.workspace.now;
         let Some(held) = self.workspace.held(word.tenant, case) else {
-            return Err(Error::internal(format!("case {case} was placed but is not in hand")));
+            return Err(Error::internal(format!(
+                "case {case} was placed but is not in hand"
+            )));
         };
         let with_assistant = held.case.is_with_assistant();
         if held.case.customer != word.context {
-            held.case.know(&word.context);
+            held.case.know(&word.context, now);
         }
         held.case.hear(&word.heard(needs_nothing))?;
         let customer = held.case.customer_id;
         if held.case.subject.is_empty() {
             held.case.subject = subject_of(word.interaction);
         }
-        let fresh = held.case.work_revision == 0 && held.work.is_none() && held.case.assigned_agent.is_empty();
+        let fresh =
+            held.case.work_revision == 0 && held.work.is_none() && held.case.assigned_agent.is_empty();
         let mut message = None;
         match answer {
             _ if needs_nothing => held.request(word.cause),
-            Some(article) if fresh && held.case.kind == Kind::Need && held.case.intent() == word.understanding.intent => {
+            Some(article)
+                if fresh
+                    && held.case.kind == Kind::Need
+                    && held.case.intent() == word.understanding.intent =>
+            {
                 held.case.answer(ASSISTANT, tx.now())?;
                 held.dirty = true;
                 held.cause = word.cause;
@@ -207,16 +239,30 @@ impl Batch {
             }
         }
         let need = held.case.intent().to_owned();
-        self.workspace.lines.insert((word.tenant.clone(), word.id), (word.line(Some(case), customer), true));
+        self.workspace.lines.insert(
+            (word.tenant.clone(), word.id),
+            (word.line(Some(case), customer), true),
+        );
         if let Some(article) = message {
             self.assistant_answers(tx, word, case, &need, article);
         }
         Ok(())
     }
 
-    fn assistant_answers(&mut self, tx: &mut Tx, word: &Word<'_>, case: CaseId, need: &str, article: SuggestedArticle) {
+    fn assistant_answers(
+        &mut self,
+        tx: &mut Tx,
+        word: &Word<'_>,
+        case: CaseId,
+        need: &str,
+        article: SuggestedArticle,
+    ) {
         metrics::counter!("trama_case_self_service_total").increment(1);
-        let message_id = MessageId::derived(&[word.tenant.as_str().as_bytes(), b"assistant", word.id.uuid().as_bytes()]);
+        let message_id = MessageId::derived(&[
+            word.tenant.as_str().as_bytes(),
+            b"assistant",
+            word.id.uuid().as_bytes(),
+        ]);
         let kind = word.interaction.channel_kind();
         let request = MessageRequested {
             message_id: message_id.to_string(),
@@ -236,23 +282,41 @@ impl Batch {
             requested_at: Some(to_wire(tx.now())),
             ..MessageRequested::default()
         };
-        let line = outbound_line(word.tenant, word.customer, &request, Some(case), after(word.at, tx.now()));
-        tx.publish_as(message_id.uuid(), word.tenant, &word.customer.to_string(), &request);
-        self.workspace.lines.insert((word.tenant.clone(), line.id), (line, true));
+        let line = outbound_line(
+            word.tenant,
+            word.customer,
+            &request,
+            Some(case),
+            after(word.at, tx.now()),
+        );
+        tx.publish_as(
+            message_id.uuid(),
+            word.tenant,
+            &word.customer.to_string(),
+            &request,
+        );
+        self.workspace
+            .lines
+            .insert((word.tenant.clone(), line.id), (line, true));
     }
 
     /// Index of the customer's open survey question.
     fn open_question(&self, word: &Word<'_>) -> Option<usize> {
-        self.workspace.expectations.iter().position(|(question, open, _)| {
-            *open
-                && question.tenant == *word.tenant
-                && self.workspace.aliases.resolve(word.tenant, question.customer_id) == word.customer
-                && question.closes_at > word.at
-        })
+        self.workspace
+            .expectations
+            .iter()
+            .position(|(question, open, _)| {
+                *open
+                    && question.tenant == *word.tenant
+                    && self.workspace.aliases.resolve(word.tenant, question.customer_id) == word.customer
+                    && question.closes_at > word.at
+            })
     }
 
     fn answer_survey(&mut self, tx: &mut Tx, word: &Word<'_>, question: usize, score: i32) {
-        let Some((question, open, dirty)) = self.workspace.expectations.get_mut(question) else { return };
+        let Some((question, open, dirty)) = self.workspace.expectations.get_mut(question) else {
+            return;
+        };
         (*open, *dirty) = (false, true);
         let event = SurveyAnswerReceived {
             invitation_id: question.invitation_id.to_string(),
@@ -263,12 +327,17 @@ impl Batch {
         let mut line = word.line(Some(question.case_id), word.customer);
         line.interaction.kind = InteractionKind::SurveyAnswer.into();
         tx.publish(word.tenant, &word.customer.to_string(), &event);
-        self.workspace.lines.insert((word.tenant.clone(), word.id), (line, true));
+        self.workspace
+            .lines
+            .insert((word.tenant.clone(), word.id), (line, true));
     }
 }
 
 /// The article with which the assistant may answer a word, if it may.
-fn articles_answer(articles: &[crate::store::articles::Current], word: &Word<'_>) -> Option<SuggestedArticle> {
+fn articles_answer(
+    articles: &[crate::store::articles::Current],
+    word: &Word<'_>,
+) -> Option<SuggestedArticle> {
     let may = word.self_service
         && !word.asks_for_person
         && !word.interaction.automatic
@@ -279,7 +348,13 @@ fn articles_answer(articles: &[crate::store::articles::Current], word: &Word<'_>
         return None;
     }
     let understanding = &word.understanding;
-    article_of_intent(articles, word.tenant, &understanding.intent, &understanding.language).map(|a| a.suggest(1.0))
+    article_of_intent(
+        articles,
+        word.tenant,
+        &understanding.intent,
+        &understanding.language,
+    )
+    .map(|a| a.suggest(1.0))
 }
 
 /// Whether the assistant can answer in writing where the customer wrote.
@@ -302,7 +377,11 @@ const fn placement_name(placement: Placement) -> &'static str {
 
 /// The mail's subject, or the first words.
 fn subject_of(interaction: &Interaction) -> String {
-    let text = if interaction.subject.trim().is_empty() { &interaction.text } else { &interaction.subject };
+    let text = if interaction.subject.trim().is_empty() {
+        &interaction.text
+    } else {
+        &interaction.subject
+    };
     first_words(text, 80)
 }
 
@@ -313,7 +392,10 @@ pub(super) fn first_words(text: &str, longest: usize) -> String {
         return line.to_owned();
     }
     let cut: String = line.chars().take(longest).collect();
-    let whole = cut.rfind(' ').filter(|at| *at > 0).map_or(cut.as_str(), |at| &cut[..at]);
+    let whole = cut
+        .rfind(' ')
+        .filter(|at| *at > 0)
+        .map_or(cut.as_str(), |at| &cut[..at]);
     format!("{whole}…")
 }
 

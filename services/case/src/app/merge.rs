@@ -15,14 +15,21 @@ use crate::{domain::Case, store::aliases::Merge};
 fn same_need(theirs: &Case, ours: &[&Case]) -> Option<CaseId> {
     let mut live: Vec<&&Case> = ours.iter().filter(|c| c.state.is_live()).collect();
     live.sort_by_key(|c| (std::cmp::Reverse(c.last_heard_at), c.id));
-    let shares = |c: &&&&Case| c.understanding.references.iter().any(|r| theirs.understanding.references.contains(r));
+    let shares = |c: &&&&Case| {
+        c.understanding
+            .references
+            .iter()
+            .any(|r| theirs.understanding.references.contains(r))
+    };
     live.iter()
         .find(shares)
         .or_else(|| {
             if theirs.intent().is_empty() {
                 return live.first();
             }
-            live.iter().find(|c| c.intent() == theirs.intent()).or_else(|| live.iter().find(|c| c.intent().is_empty()))
+            live.iter()
+                .find(|c| c.intent() == theirs.intent())
+                .or_else(|| live.iter().find(|c| c.intent().is_empty()))
         })
         .map(|c| c.id)
 }
@@ -44,8 +51,17 @@ impl Batch {
         if survivor == merged {
             return Ok(());
         }
-        self.workspace.aliases.add(tenant, merged, survivor, context.clone());
-        self.workspace.merges.push(Merge { tenant: tenant.clone(), id: merge, merged, survivor, context: context.clone(), at });
+        self.workspace
+            .aliases
+            .add(tenant, merged, survivor, context.clone());
+        self.workspace.merges.push(Merge {
+            tenant: tenant.clone(),
+            id: merge,
+            merged,
+            survivor,
+            context: context.clone(),
+            at,
+        });
         for id in self.workspace.ids_of(tenant, survivor) {
             if let Some(held) = self.workspace.held(tenant, id)
                 && held.case.state.is_live()
@@ -79,7 +95,9 @@ impl Batch {
         cause: usize,
     ) -> Result<(), Error> {
         let key = (tenant.clone(), theirs);
-        let Some(mut its) = self.workspace.cases.remove(&key) else { return Ok(()) };
+        let Some(mut its) = self.workspace.cases.remove(&key) else {
+            return Ok(());
+        };
         its.case.customer = context.clone();
         match same_need(&its.case, &self.workspace.cases_of(tenant, survivor)) {
             None => its.request(cause),

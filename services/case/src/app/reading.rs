@@ -33,7 +33,14 @@ fn page_of<T>(mut items: Vec<T>, size: i64, key: impl Fn(&T) -> (DateTime<Utc>, 
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     let more = items.len() > size;
     items.truncate(size);
-    let next = if more { items.last().map(|last| page::token(&key(last))).unwrap_or_default() } else { String::new() };
+    let next = if more {
+        items
+            .last()
+            .map(|last| page::token(&key(last)))
+            .unwrap_or_default()
+    } else {
+        String::new()
+    };
     Page { items, next }
 }
 
@@ -44,7 +51,9 @@ impl App {
     /// When there is no such case.
     pub async fn get_case(&self, tenant: &TenantId, id: CaseId) -> Result<Case, Error> {
         let mut tx = self.db.tx(tenant).await?;
-        cases::find(tx.conn(), tenant, id).await?.ok_or_else(|| no_case(id))
+        cases::find(tx.conn(), tenant, id)
+            .await?
+            .ok_or_else(|| no_case(id))
     }
 
     /// Cases, newest first; of a customer also under the ids they once had.
@@ -67,7 +76,12 @@ impl App {
             Some(customer) => Some(aliases::group(tx.conn(), tenant, customer).await?.1),
         };
         let reference = reference.to_lowercase();
-        let filter = cases::Filter { customers, reference: &reference, status, before };
+        let filter = cases::Filter {
+            customers,
+            reference: &reference,
+            status,
+            before,
+        };
         let items = cases::list(tx.conn(), tenant, &filter, size + 1).await?;
         Ok(page_of(items, size, |c| (c.opened_at, c.id.uuid())))
     }
@@ -76,11 +90,18 @@ impl App {
     ///
     /// # Errors
     /// When there is no such case or the page token is not ours.
-    pub async fn list_timeline(&self, tenant: &TenantId, id: CaseId, (size, token): (i32, &str)) -> Result<Page<Line>, Error> {
+    pub async fn list_timeline(
+        &self,
+        tenant: &TenantId,
+        id: CaseId,
+        (size, token): (i32, &str),
+    ) -> Result<Page<Line>, Error> {
         let size = page::size(size)?;
         let after = page::start::<(DateTime<Utc>, Uuid)>(token)?;
         let mut tx = self.db.tx(tenant).await?;
-        cases::find(tx.conn(), tenant, id).await?.ok_or_else(|| no_case(id))?;
+        cases::find(tx.conn(), tenant, id)
+            .await?
+            .ok_or_else(|| no_case(id))?;
         let items = timeline::list(tx.conn(), tenant, id, after, size + 1).await?;
         Ok(page_of(items, size, |l| (l.occurred_at, l.id.uuid())))
     }
@@ -89,16 +110,24 @@ impl App {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn get_journey(&self, tenant: &TenantId, customer: CustomerId) -> Result<(Vec<JourneyStep>, Vec<Case>), Error> {
+    pub async fn get_journey(
+        &self,
+        tenant: &TenantId,
+        customer: CustomerId,
+    ) -> Result<(Vec<JourneyStep>, Vec<Case>), Error> {
         let mut tx = self.db.tx(tenant).await?;
         let (_, customers) = aliases::group(tx.conn(), tenant, customer).await?;
-        let filter = cases::Filter { customers: Some(customers.clone()), ..cases::Filter::default() };
+        let filter = cases::Filter {
+            customers: Some(customers.clone()),
+            ..cases::Filter::default()
+        };
         let mut own = cases::list(tx.conn(), tenant, &filter, LONGEST_JOURNEY).await?;
         own.reverse();
         let ids: Vec<Uuid> = own.iter().map(|c| c.id.uuid()).collect();
         let lines = timeline::load_journey(tx.conn(), tenant, &ids, &customers, LONGEST_JOURNEY).await?;
         let marks = journey::load(tx.conn(), tenant, &ids, &customers, LONGEST_JOURNEY).await?;
-        let mut steps: Vec<(DateTime<Utc>, JourneyStep)> = lines.iter().map(|l| (l.occurred_at, step_of_line(l))).collect();
+        let mut steps: Vec<(DateTime<Utc>, JourneyStep)> =
+            lines.iter().map(|l| (l.occurred_at, step_of_line(l))).collect();
         steps.extend(marks.into_iter().map(|mark| {
             let step = JourneyStep {
                 at: Some(to_wire(mark.at)),
@@ -126,13 +155,21 @@ fn step_of_line(line: &Line) -> JourneyStep {
         (_, InteractionKind::SurveyAnswer) => "survey message",
         (_, InteractionKind::Message | InteractionKind::Unspecified) => "message",
     };
-    let words = if said.text.is_empty() { &said.subject } else { &said.text };
+    let words = if said.text.is_empty() {
+        &said.subject
+    } else {
+        &said.text
+    };
     JourneyStep {
         at: Some(to_wire(line.occurred_at)),
         channel_kind: said.channel_kind,
         what: what.to_owned(),
         case_id: line.case_id.map(|c| c.to_string()).unwrap_or_default(),
         summary: first_words(words, 120),
-        actor: if said.author.is_empty() { "customer".to_owned() } else { said.author.clone() },
+        actor: if said.author.is_empty() {
+            "customer".to_owned()
+        } else {
+            said.author.clone()
+        },
     }
 }

@@ -40,7 +40,14 @@ pub(super) fn step_of(case: &Case, id: Uuid, what: &str, actor: &str, at: DateTi
 }
 
 impl Batch {
-    pub(super) fn offer_made(&mut self, tenant: &TenantId, offer: OfferId, case: CaseId, agent: &str, at: DateTime<Utc>) {
+    pub(super) fn offer_made(
+        &mut self,
+        tenant: &TenantId,
+        offer: OfferId,
+        case: CaseId,
+        agent: &str,
+        at: DateTime<Utc>,
+    ) {
         let id = step_id(tenant, "offered", offer.uuid().as_bytes());
         if let Some(held) = self.workspace.held(tenant, case) {
             let step = step_of(&held.case, id, "offered", agent, at);
@@ -58,7 +65,9 @@ impl Batch {
         cause: usize,
     ) {
         let id = step_id(tenant, "assigned", offer.uuid().as_bytes());
-        let Some(held) = self.workspace.held(tenant, case) else { return };
+        let Some(held) = self.workspace.held(tenant, case) else {
+            return;
+        };
         let step = step_of(&held.case, id, "assigned", agent, at);
         if held.case.state.is_live() {
             held.case.assign(agent, at);
@@ -73,8 +82,17 @@ impl Batch {
 
     /// An agent put the work down. If they did not answer in writing they did it by word of mouth: the case waits for
     /// the customer, unless the customer spoke since.
-    pub(super) fn work_completed(&mut self, tenant: &TenantId, case: CaseId, agent: &str, at: DateTime<Utc>, cause: usize) {
-        let Some(held) = self.workspace.held(tenant, case) else { return };
+    pub(super) fn work_completed(
+        &mut self,
+        tenant: &TenantId,
+        case: CaseId,
+        agent: &str,
+        at: DateTime<Utc>,
+        cause: usize,
+    ) {
+        let Some(held) = self.workspace.held(tenant, case) else {
+            return;
+        };
         if held.case.state.waiting_since().is_some_and(|since| since <= at)
             && held.case.last_heard_at <= at
             && held.case.assigned_agent == agent
@@ -86,9 +104,14 @@ impl Batch {
     }
 
     pub(super) fn question_asked(&mut self, question: &Expectation) {
-        let customer = self.workspace.aliases.resolve(&question.tenant, question.customer_id);
+        let customer = self
+            .workspace
+            .aliases
+            .resolve(&question.tenant, question.customer_id);
         let known = self.workspace.expectations.iter().any(|(q, _, _)| {
-            q.tenant == question.tenant && q.invitation_id == question.invitation_id && q.question_id == question.question_id
+            q.tenant == question.tenant
+                && q.invitation_id == question.invitation_id
+                && q.question_id == question.question_id
         });
         if known {
             return;
@@ -99,7 +122,10 @@ impl Batch {
                 (*open, *dirty) = (false, true);
             }
         }
-        let question = Expectation { customer_id: customer, ..question.clone() };
+        let question = Expectation {
+            customer_id: customer,
+            ..question.clone()
+        };
         self.workspace.expectations.insert(0, (question, true, true));
     }
 
@@ -139,15 +165,22 @@ impl Batch {
             return;
         }
         let mut channel_kind = trama_proto::common::v1::ChannelKind::Unspecified;
+        let now = self.workspace.now;
         for id in self.workspace.ids_of(tenant, customer) {
-            let Some(held) = self.workspace.held(tenant, id) else { continue };
+            let Some(held) = self.workspace.held(tenant, id) else {
+                continue;
+            };
             if held.case.state.is_live() && held.case.customer != *context {
-                held.case.know(context);
+                held.case.know(context, now);
                 held.request(cause);
                 channel_kind = held.case.channel_kind;
             }
         }
-        if let Some(proof) = context.verification.as_ref().filter(|v| verification && v.level > 0) {
+        if let Some(proof) = context
+            .verification
+            .as_ref()
+            .filter(|v| verification && v.level > 0)
+        {
             let when = proof.verified_at.as_ref().map_or(0, |t| t.seconds);
             let key = format!("{customer}/{}/{}/{when}", proof.method, proof.level);
             self.workspace.steps.push(Step {
@@ -164,8 +197,25 @@ impl Batch {
         }
     }
 
-    pub(super) fn message_outcome(&mut self, tenant: &TenantId, fact: &Fact, cause: usize) -> Result<(), Error> {
-        let Fact::Outcome { id, customer, case, status, at, outcome, text, article_version } = fact else { return Ok(()) };
+    pub(super) fn message_outcome(
+        &mut self,
+        tenant: &TenantId,
+        fact: &Fact,
+        cause: usize,
+    ) -> Result<(), Error> {
+        let Fact::Outcome {
+            id,
+            customer,
+            case,
+            status,
+            at,
+            outcome,
+            text,
+            article_version,
+        } = fact
+        else {
+            return Ok(());
+        };
         let case = case.map(|c| self.workspace.living(tenant, c));
         let customer = self.workspace.aliases.resolve(tenant, *customer);
         let key = (tenant.clone(), *id);
@@ -204,7 +254,9 @@ impl Batch {
                 false
             }
         };
-        let Some((line, _)) = self.workspace.lines.get_mut(&key) else { return Ok(()) };
+        let Some((line, _)) = self.workspace.lines.get_mut(&key) else {
+            return Ok(());
+        };
         tell_line(line, fact);
         if !text.is_empty() && outcome.purpose() != Purpose::Security {
             line.interaction.text.clone_from(text);
@@ -229,7 +281,9 @@ impl Batch {
         at: DateTime<Utc>,
         cause: usize,
     ) -> Result<(), Error> {
-        let Some(held) = case.and_then(|c| self.workspace.held(tenant, c)) else { return Ok(()) };
+        let Some(held) = case.and_then(|c| self.workspace.held(tenant, c)) else {
+            return Ok(());
+        };
         let ours = held.case.last_agent == author;
         if let (State::Live(Live::Waiting { .. }), true) = (&held.case.state, ours) {
             held.case.state = held.case.state.clone().heard(at)?;
@@ -256,8 +310,16 @@ impl Batch {
         }
         let told = event.customer.clone().unwrap_or_default();
         let survivor = self.workspace.aliases.resolve(tenant, customer);
-        let context = self.workspace.aliases.walk(tenant, customer).map_or(told, |(_, at_merge)| at_merge.clone());
-        let kind = if event.kind() == CaseKind::Recovery { Kind::Recovery } else { Kind::Need };
+        let context = self
+            .workspace
+            .aliases
+            .walk(tenant, customer)
+            .map_or(told, |(_, at_merge)| at_merge.clone());
+        let kind = if event.kind() == CaseKind::Recovery {
+            Kind::Recovery
+        } else {
+            Kind::Need
+        };
         let now = self.workspace.now;
         let new = NewCase {
             tenant: tenant.clone(),
@@ -291,7 +353,9 @@ impl Batch {
 
 /// Writes where a message went into its line.
 fn tell_line(line: &mut Line, fact: &Fact) {
-    let Fact::Outcome { outcome, .. } = fact else { return };
+    let Fact::Outcome { outcome, .. } = fact else {
+        return;
+    };
     let said = &mut line.interaction;
     if !outcome.channel.is_empty() {
         said.channel.clone_from(&outcome.channel);

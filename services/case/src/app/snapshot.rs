@@ -28,9 +28,15 @@ pub fn article_of_intent<'a>(
     language: &str,
 ) -> Option<&'a Current> {
     let fits = |a: &&Current| {
-        a.tenant == tenant.as_str() && same_language(&a.language, language) && a.intents.iter().any(|i| i == intent)
+        a.tenant == tenant.as_str()
+            && same_language(&a.language, language)
+            && a.intents.iter().any(|i| i == intent)
     };
-    if intent.is_empty() { None } else { articles.iter().find(fits) }
+    if intent.is_empty() {
+        None
+    } else {
+        articles.iter().find(fits)
+    }
 }
 
 /// The article that fits a case, among those at hand: its intent's, else the one that the search once found.
@@ -42,7 +48,11 @@ pub fn choose_article(articles: &[Current], case: &Case) -> Option<SuggestedArti
     let found = |a: &&Current| {
         a.tenant == case.tenant.as_str() && a.key == case.article_key && same_language(&a.language, language)
     };
-    if case.article_key.is_empty() { None } else { articles.iter().find(found).map(|a| a.suggest(COVERAGE)) }
+    if case.article_key.is_empty() {
+        None
+    } else {
+        articles.iter().find(found).map(|a| a.suggest(COVERAGE))
+    }
 }
 
 /// What whoever takes a case is shown.
@@ -71,9 +81,20 @@ pub async fn lines_of(db: &mut sqlx::PgConnection, case: &Case) -> Result<Vec<Li
 
 /// The article that fits a case, from the table.
 pub async fn article_of(db: &mut sqlx::PgConnection, case: &Case) -> Result<Option<SuggestedArticle>, Error> {
-    let list = |text: &str| if text.is_empty() { Vec::new() } else { vec![text.to_owned()] };
-    let found =
-        articles::load(db, &[case.tenant.as_str()], &list(case.intent()), &list(&case.article_key)).await?;
+    let list = |text: &str| {
+        if text.is_empty() {
+            Vec::new()
+        } else {
+            vec![text.to_owned()]
+        }
+    };
+    let found = articles::load(
+        db,
+        &[case.tenant.as_str()],
+        &list(case.intent()),
+        &list(&case.article_key),
+    )
+    .await?;
     Ok(choose_article(&found, case))
 }
 
@@ -84,7 +105,9 @@ impl App {
     /// When there is no such case.
     pub async fn get_snapshot(&self, tenant: &TenantId, id: CaseId) -> Result<ContextSnapshot, Error> {
         let mut tx = self.db.tx(tenant).await?;
-        let case = cases::find(tx.conn(), tenant, id).await?.ok_or_else(|| no_case(id))?;
+        let case = cases::find(tx.conn(), tenant, id)
+            .await?
+            .ok_or_else(|| no_case(id))?;
         let lines = lines_of(tx.conn(), &case).await?;
         let article = article_of(tx.conn(), &case).await?;
         Ok(snapshot_of(&case, &lines, article))
@@ -102,7 +125,11 @@ impl App {
         limit: i32,
     ) -> Result<Vec<SuggestedArticle>, Error> {
         let mut tx = self.db.tx(tenant).await?;
-        let question = Question { tenant: tenant.clone(), text: text.to_owned(), language: language.to_owned() };
+        let question = Question {
+            tenant: tenant.clone(),
+            text: text.to_owned(),
+            language: language.to_owned(),
+        };
         let found = articles::search(tx.conn(), &[question], limit).await?;
         Ok(found.iter().map(|f| f.article.suggest(f.score)).collect())
     }
@@ -131,9 +158,16 @@ impl App {
         if let Some(article) = article_of_intent(&at_hand, tenant, intent, language) {
             return Ok(Some(article.suggest(1.0)));
         }
-        let question = Question { tenant: tenant.clone(), text: text.to_owned(), language: language.to_owned() };
+        let question = Question {
+            tenant: tenant.clone(),
+            text: text.to_owned(),
+            language: language.to_owned(),
+        };
         let found = articles::search(tx.conn(), &[question], 1).await?;
-        Ok(found.first().filter(|f| f.coverage >= COVERAGE).map(|f| f.article.suggest(f.score)))
+        Ok(found
+            .first()
+            .filter(|f| f.coverage >= COVERAGE)
+            .map(|f| f.article.suggest(f.score)))
     }
 }
 
@@ -142,7 +176,12 @@ impl App {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn publish_article(&self, tx: &mut Tx, tenant: &TenantId, article: &Article) -> Result<Version, Error> {
+    pub async fn publish_article(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        article: &Article,
+    ) -> Result<Version, Error> {
         let mut version = Version {
             key: article.key.clone(),
             language: article.language.clone(),

@@ -26,7 +26,16 @@ use crate::{
 
 impl App {
     pub(super) async fn split(&self, tx: &mut Tx, tenant: &TenantId, fact: &Fact) -> Result<(), Error> {
-        let Fact::Split { merge, survivor, restored, survivor_context, restored_context, interactions, at } = fact else {
+        let Fact::Split {
+            merge,
+            survivor,
+            restored,
+            survivor_context,
+            restored_context,
+            interactions,
+            at,
+        } = fact
+        else {
             return Ok(());
         };
         let keys = [*survivor, *restored].map(|c| format!("{tenant}/{c}"));
@@ -44,14 +53,25 @@ impl App {
         }
         let own: Vec<Uuid> = interactions.iter().map(|i| i.uuid()).collect();
         let both = [survivor.uuid(), restored.uuid()];
-        let mut all: HashMap<CaseId, Case> =
-            cases::load_for_split(tx.conn(), tenant, &both, *merge).await?.into_iter().map(|c| (c.id, c)).collect();
+        let mut all: HashMap<CaseId, Case> = cases::load_for_split(tx.conn(), tenant, &both, *merge)
+            .await?
+            .into_iter()
+            .map(|c| (c.id, c))
+            .collect();
         let reopened = part(&mut all, *merge, *restored, restored_context);
         let parted: Vec<Uuid> = reopened.iter().map(|c| c.uuid()).collect();
         timeline::part(tx.conn(), tenant, &parted, *restored).await?;
         let given = give_whole_cases(tx, tenant, &mut all, &own, *restored, restored_context).await?;
         let home = reopened.first().or(given.first()).copied();
-        self.give_single_lines(tx, tenant, &mut all, interactions, home, (*restored, restored_context)).await?;
+        self.give_single_lines(
+            tx,
+            tenant,
+            &mut all,
+            interactions,
+            home,
+            (*restored, restored_context),
+        )
+        .await?;
         for case in all.values_mut() {
             if case.customer_id == *survivor && case.state.is_live() {
                 case.customer = survivor_context.as_ref().clone();
@@ -85,19 +105,39 @@ impl App {
         let lines = timeline::load(tx.conn(), &[tenant.as_str()], &own).await?;
         let strayed: Vec<_> = lines
             .iter()
-            .filter(|l| l.case_id.is_none_or(|c| all.get(&c).is_none_or(|case| case.customer_id != restored)))
+            .filter(|l| {
+                l.case_id
+                    .is_none_or(|c| all.get(&c).is_none_or(|case| case.customer_id != restored))
+            })
             .collect();
-        let on_cases: Vec<Uuid> = strayed.iter().filter(|l| l.case_id.is_some()).map(|l| l.id.uuid()).collect();
-        let caseless: Vec<Uuid> = strayed.iter().filter(|l| l.case_id.is_none()).map(|l| l.id.uuid()).collect();
+        let on_cases: Vec<Uuid> = strayed
+            .iter()
+            .filter(|l| l.case_id.is_some())
+            .map(|l| l.id.uuid())
+            .collect();
+        let caseless: Vec<Uuid> = strayed
+            .iter()
+            .filter(|l| l.case_id.is_none())
+            .map(|l| l.id.uuid())
+            .collect();
         timeline::give(tx.conn(), tenant, &caseless, None, restored).await?;
-        let Some(first) = strayed.iter().filter(|l| l.case_id.is_some()).min_by_key(|l| l.occurred_at) else {
+        let Some(first) = strayed
+            .iter()
+            .filter(|l| l.case_id.is_some())
+            .min_by_key(|l| l.occurred_at)
+        else {
             return Ok(());
         };
         let home = home.unwrap_or_else(|| {
             let case = Case::open(
                 NewCase {
                     tenant: tenant.clone(),
-                    id: CaseId::derived(&[tenant.as_str().as_bytes(), b"split", restored.uuid().as_bytes(), first.id.uuid().as_bytes()]),
+                    id: CaseId::derived(&[
+                        tenant.as_str().as_bytes(),
+                        b"split",
+                        restored.uuid().as_bytes(),
+                        first.id.uuid().as_bytes(),
+                    ]),
                     customer_id: restored,
                     customer: context.clone(),
                     kind: Kind::Need,
@@ -158,7 +198,11 @@ async fn give_whole_cases(
     restored: CustomerId,
     context: &CustomerContext,
 ) -> Result<Vec<CaseId>, Error> {
-    let others: Vec<Uuid> = all.values().filter(|c| c.customer_id != restored).map(|c| c.id.uuid()).collect();
+    let others: Vec<Uuid> = all
+        .values()
+        .filter(|c| c.customer_id != restored)
+        .map(|c| c.id.uuid())
+        .collect();
     let mut given = Vec::new();
     for (case, lines, theirs) in timeline::count_among(tx.conn(), tenant, &others, own).await? {
         if let Some(case) = all.get_mut(&CaseId::new(case)).filter(|_| lines == theirs) {

@@ -144,27 +144,46 @@ impl Workspace {
         let line_ids: Vec<Uuid> = needs.lines.iter().map(|l| l.uuid()).collect();
         let invitations: Vec<Uuid> = needs.invitations.iter().copied().collect();
         let merges: Vec<Uuid> = needs.merges.iter().copied().collect();
-        let mut workspace = Self { now, aliases, ..Self::default() };
+        let mut workspace = Self {
+            now,
+            aliases,
+            ..Self::default()
+        };
         for case in cases::load_for_batch(db, &tenants, &customers, &case_ids, ended_after).await? {
             workspace.take(case, false);
         }
         for line in timeline::load(db, &tenants, &line_ids).await? {
-            workspace.lines.insert((line.tenant.clone(), line.id), (line, false));
+            workspace
+                .lines
+                .insert((line.tenant.clone(), line.id), (line, false));
         }
         if !customers.is_empty() || !invitations.is_empty() {
             let found = expectations::load(db, &tenants, &customers, &invitations).await?;
             workspace.expectations = found.into_iter().map(|(e, open)| (e, open, false)).collect();
         }
         for (tenant, merge) in aliases::known(db, &tenants, &merges).await? {
-            workspace.known_merges.insert((tenant.parse()?, MergeId::new(merge)));
+            workspace
+                .known_merges
+                .insert((tenant.parse()?, MergeId::new(merge)));
         }
         Ok(workspace)
     }
 
     /// Takes a case into hand.
     pub fn take(&mut self, case: Case, is_new: bool) {
-        self.by_customer.entry((case.tenant.clone(), case.customer_id)).or_default().push(case.id);
-        let held = Held { case, dirty: is_new, is_new, reread: !is_new, work: None, question: None, cause: 0 };
+        self.by_customer
+            .entry((case.tenant.clone(), case.customer_id))
+            .or_default()
+            .push(case.id);
+        let held = Held {
+            case,
+            dirty: is_new,
+            is_new,
+            reread: !is_new,
+            work: None,
+            question: None,
+            cause: 0,
+        };
         self.cases.insert((held.case.tenant.clone(), held.case.id), held);
     }
 
@@ -183,18 +202,27 @@ impl Workspace {
 
     /// Ids of the customer's cases in hand.
     pub fn ids_of(&self, tenant: &TenantId, customer: CustomerId) -> Vec<CaseId> {
-        self.by_customer.get(&(tenant.clone(), customer)).cloned().unwrap_or_default()
+        self.by_customer
+            .get(&(tenant.clone(), customer))
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Gives all cases in hand of one customer to another.
     pub fn give_all(&mut self, tenant: &TenantId, from: CustomerId, to: CustomerId) {
-        let ids = self.by_customer.remove(&(tenant.clone(), from)).unwrap_or_default();
+        let ids = self
+            .by_customer
+            .remove(&(tenant.clone(), from))
+            .unwrap_or_default();
         for id in &ids {
             if let Some(held) = self.held(tenant, *id) {
                 held.case.customer_id = to;
             }
         }
-        self.by_customer.entry((tenant.clone(), to)).or_default().extend(ids);
+        self.by_customer
+            .entry((tenant.clone(), to))
+            .or_default()
+            .extend(ids);
     }
 
     /// The case in which a case lives on.
@@ -228,12 +256,21 @@ impl Workspace {
         let dirty: Vec<&Case> = self.cases.values().filter(|h| h.dirty).map(|h| &h.case).collect();
         cases::save(db, &dirty).await?;
         cases::save_references(db, &references).await?;
-        let lines: Vec<&Line> = self.lines.values().filter(|(_, dirty)| *dirty).map(|(l, _)| l).collect();
+        let lines: Vec<&Line> = self
+            .lines
+            .values()
+            .filter(|(_, dirty)| *dirty)
+            .map(|(l, _)| l)
+            .collect();
         timeline::save(db, &lines).await?;
         self.save_merges(tx).await?;
         let db = tx.conn();
-        let questions: Vec<(&Expectation, bool)> =
-            self.expectations.iter().filter(|(_, _, dirty)| *dirty).map(|(e, open, _)| (e, *open)).collect();
+        let questions: Vec<(&Expectation, bool)> = self
+            .expectations
+            .iter()
+            .filter(|(_, _, dirty)| *dirty)
+            .map(|(e, open, _)| (e, *open))
+            .collect();
         expectations::save(db, &questions, self.now).await?;
         journey::save(db, &self.steps).await?;
         self.tell(tx, envelopes).await
@@ -251,7 +288,11 @@ impl Workspace {
             aliases::save(db, &self.merges).await?;
             let tenants: Vec<String> = self.merges.iter().map(|m| m.tenant.to_string()).collect();
             let from: Vec<Uuid> = self.merges.iter().map(|m| m.merged.uuid()).collect();
-            let into: Vec<Uuid> = self.merges.iter().map(|m| self.aliases.resolve(&m.tenant, m.survivor).uuid()).collect();
+            let into: Vec<Uuid> = self
+                .merges
+                .iter()
+                .map(|m| self.aliases.resolve(&m.tenant, m.survivor).uuid())
+                .collect();
             cases::repoint(db, &tenants, &from, &into).await?;
         }
         Ok(())
@@ -262,7 +303,9 @@ impl Workspace {
         let mut asked = Vec::new();
         let mut questions = Vec::new();
         for (key, held) in &mut self.cases {
-            let Some(text) = held.question.take() else { continue };
+            let Some(text) = held.question.take() else {
+                continue;
+            };
             if held.work == Some(Work::Request) && choose_article(&self.articles, &held.case).is_none() {
                 asked.push(key.clone());
                 questions.push(Question {
@@ -287,7 +330,11 @@ impl Workspace {
     }
 
     async fn tell(&self, tx: &mut Tx, envelopes: &[&Envelope]) -> Result<(), Error> {
-        let requested: Vec<&Held> = self.cases.values().filter(|h| h.work == Some(Work::Request)).collect();
+        let requested: Vec<&Held> = self
+            .cases
+            .values()
+            .filter(|h| h.work == Some(Work::Request))
+            .collect();
         let mut timelines = self.timelines(tx, &requested).await?;
         for ((tenant, id), held) in self.cases.iter().filter(|(_, h)| h.is_new || h.work.is_some()) {
             if let Some(envelope) = envelopes.get(held.cause) {
@@ -295,7 +342,9 @@ impl Workspace {
             }
             if held.is_new {
                 metrics::counter!("trama_case_opened_total").increment(1);
-                let event = CaseOpened { case: Some(held.case.to_wire()) };
+                let event = CaseOpened {
+                    case: Some(held.case.to_wire()),
+                };
                 tx.publish(tenant, &held.case.customer_id.to_string(), &event);
             }
             match held.work {
@@ -311,7 +360,11 @@ impl Workspace {
                 Some(Work::Request) => {
                     let lines = timelines.remove(&(tenant.clone(), *id)).unwrap_or_default();
                     let article = choose_article(&self.articles, &held.case);
-                    tx.publish(tenant, &id.to_string(), &work_requested(&held.case, lines, article));
+                    tx.publish(
+                        tenant,
+                        &id.to_string(),
+                        &work_requested(&held.case, lines, article),
+                    );
                 }
             }
         }
@@ -319,7 +372,11 @@ impl Workspace {
     }
 
     /// The last lines of cases: from memory for those that this batch opened, else from the table.
-    async fn timelines(&self, tx: &mut Tx, held: &[&Held]) -> Result<HashMap<(TenantId, CaseId), Vec<Line>>, Error> {
+    async fn timelines(
+        &self,
+        tx: &mut Tx,
+        held: &[&Held],
+    ) -> Result<HashMap<(TenantId, CaseId), Vec<Line>>, Error> {
         let mut found: HashMap<(TenantId, CaseId), Vec<Line>> = HashMap::new();
         let (mut tenants, mut ids) = (Vec::new(), Vec::new());
         let mut in_memory = HashSet::new();
@@ -341,7 +398,10 @@ impl Workspace {
             if let Some(case) = line.case_id
                 && in_memory.contains(&(&line.tenant, case))
             {
-                found.entry((line.tenant.clone(), case)).or_default().push(line.clone());
+                found
+                    .entry((line.tenant.clone(), case))
+                    .or_default()
+                    .push(line.clone());
             }
         }
         for line in timeline::load_last(tx.conn(), &tenants, &ids).await? {
@@ -352,8 +412,14 @@ impl Workspace {
         for held in held {
             let case = &held.case;
             if let (Kind::Recovery, Some(related)) = (case.kind, case.related) {
-                let before = found.get(&(case.tenant.clone(), related)).cloned().unwrap_or_default();
-                found.entry((case.tenant.clone(), case.id)).or_default().extend(before);
+                let before = found
+                    .get(&(case.tenant.clone(), related))
+                    .cloned()
+                    .unwrap_or_default();
+                found
+                    .entry((case.tenant.clone(), case.id))
+                    .or_default()
+                    .extend(before);
             }
         }
         for lines in found.values_mut() {
@@ -371,7 +437,9 @@ pub fn work_requested(
     lines: Vec<Line>,
     article: Option<trama_proto::case::v1::SuggestedArticle>,
 ) -> WorkRequested {
-    let preferred = [&case.assigned_agent, &case.last_agent].into_iter().find(|a| !a.is_empty() && *a != ASSISTANT);
+    let preferred = [&case.assigned_agent, &case.last_agent]
+        .into_iter()
+        .find(|a| !a.is_empty() && *a != ASSISTANT);
     WorkRequested {
         case_id: case.id.to_string(),
         revision: case.work_revision,

@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 use trama_proto::{
     case::v1::{self as wire, Effort, Mood, Understanding},
-    common::v1::{ChannelKind, CustomerContext},
+    common::v1::{ChannelKind, CustomerContext, Verification},
     ids::{CaseId, CustomerId, MergeId, TenantId},
-    time::to_wire,
+    time::{from_wire, to_wire},
 };
 
 use super::state::{Live, State};
@@ -129,10 +129,15 @@ impl Case {
             customer_id: new.customer_id,
             origin_customer_id: new.customer_id,
             kind: new.kind,
-            state: State::Live(Live::Open { waiting_since: new.heard_at }),
+            state: State::Live(Live::Open {
+                waiting_since: new.heard_at,
+            }),
             related: None,
             subject: new.subject,
-            understanding: Understanding { mood: Mood::Neutral.into(), ..Understanding::default() },
+            understanding: Understanding {
+                mood: Mood::Neutral.into(),
+                ..Understanding::default()
+            },
             article_key: String::new(),
             assigned_agent: String::new(),
             assigned_at: None,
@@ -295,28 +300,37 @@ impl Case {
         self.effort.contacts = (self.effort.contacts - other.effort.contacts).max(0);
     }
 
-    /// Takes in news about the customer. Says whether a proof was asked again although one held.
-    pub fn know(&mut self, customer: &CustomerContext) {
-        let again = match (&self.customer.verification, &customer.verification) {
-            (Some(old), Some(new)) => {
-                let held = old.level > 0
-                    && old.level >= new.level
-                    && old.verified_at.is_some()
-                    && old.expires_at.as_ref().map(|t| t.seconds) > new.verified_at.as_ref().map(|t| t.seconds);
-                // A login is no effort: the site did it.
-                held && old.verified_at != new.verified_at && !new.method.ends_with("_login")
+    /// Takes in news about the customer. A proof that still holds is not lost to news that was written before it, and
+    /// one that is asked again while another holds is effort.
+    pub fn know(&mut self, customer: &CustomerContext, now: DateTime<Utc>) {
+        let old = self.customer.verification.take().filter(|v| v.level > 0);
+        self.customer = customer.clone();
+        let Some(old) = old else { return };
+        let verified_at = |v: &Verification| from_wire(v.verified_at.as_ref());
+        let expires_at = from_wire(old.expires_at.as_ref());
+        let Some(new) = self.customer.verification.as_ref().filter(|v| v.level > 0) else {
+            if expires_at.is_some_and(|at| at > now) {
+                self.customer.verification = Some(old);
             }
-            (_, _) => false,
+            return;
         };
-        if again {
+        if verified_at(new) < verified_at(&old) && expires_at.is_some_and(|at| at > now) {
+            self.customer.verification = Some(old);
+        } else if verified_at(new) > verified_at(&old)
+            && expires_at > verified_at(new)
+            && old.level >= new.level
+            // A login is no effort: the site did it.
+            && !new.method.ends_with("_login")
+        {
             self.effort.reverifications += 1;
         }
-        self.customer = customer.clone();
     }
 
     /// Seconds from the customer's first word to our first answer, or to `now`.
     pub fn first_answer_seconds(&self, now: DateTime<Utc>) -> i64 {
-        (self.first_answer_at.unwrap_or(now) - self.first_heard_at).num_seconds().max(0)
+        (self.first_answer_at.unwrap_or(now) - self.first_heard_at)
+            .num_seconds()
+            .max(0)
     }
 
     /// As the wire says it.
@@ -342,5 +356,78 @@ impl Case {
             related_case_id: related.map(|id| id.to_string()).unwrap_or_default(),
             etag: self.version.to_string(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).expect("in range")
+    }
+
+    fn known(proof: Option<(i64, &str)>) -> CustomerContext {
+        let verification = proof.map(|(when, method)| Verification {
+            level: 1,
+            method: method.to_owned(),
+            verified_by: "bruno".to_owned(),
+            verified_at: Some(to_wire(at(when))),
+            expires_at: Some(to_wire(at(when + 1_000))),
+        });
+        CustomerContext {
+            verification,
+            ..CustomerContext::default()
+        }
+    }
+
+    fn case() -> Case {
+        let new = NewCase {
+            tenant: "acme".parse().expect("a tenant"),
+            id: CaseId::derived(&[b"case"]),
+            customer_id: CustomerId::derived(&[b"anna"]),
+            customer: known(None),
+            kind: Kind::Need,
+            subject: String::new(),
+            heard_at: at(0),
+        };
+        Case::open(new, at(0))
+    }
+
+    #[test]
+    fn a_proof_that_holds_survives_news_from_before_it() {
+        let mut case = case();
+        case.know(&known(Some((100, "one_time_code"))), at(100));
+        case.know(&known(None), at(200));
+        case.know(&known(Some((50, "one_time_code"))), at(200));
+        assert_eq!(case.customer, known(Some((100, "one_time_code"))));
+        case.know(&known(None), at(2_000));
+        assert_eq!(case.customer, known(None));
+        assert_eq!(case.effort.reverifications, 0);
+    }
+
+    #[test]
+    fn asking_for_a_proof_that_holds_is_effort() {
+        let mut case = case();
+        case.know(&known(Some((100, "one_time_code"))), at(100));
+        case.know(&known(Some((100, "one_time_code"))), at(100));
+        case.know(&known(Some((300, "site_login"))), at(300));
+        assert_eq!(case.effort.reverifications, 0);
+        case.know(&known(Some((400, "one_time_code"))), at(400));
+        assert_eq!(case.effort.reverifications, 1);
+        case.know(&known(Some((9_000, "one_time_code"))), at(9_000));
+        assert_eq!(case.effort.reverifications, 1, "the old one had expired");
+    }
+
+    #[test]
+    fn what_an_agent_accepted_before_another_is_no_second_transfer() {
+        let mut case = case();
+        case.assign("bruno", at(10));
+        case.assign("carla", at(20));
+        case.assign("bruno", at(10));
+        assert_eq!(
+            (case.assigned_agent.as_str(), case.effort.transfers),
+            ("carla", 1)
+        );
     }
 }

@@ -127,6 +127,9 @@ mod tests {
 
     #[test]
     fn a_sent_message_may_fail() {
-        assert_eq!(OutboundStatus::Sent.after(OutboundStatus::Failed), OutboundStatus::Failed);
+        assert_eq!(
+            OutboundStatus::Sent.after(OutboundStatus::Failed),
+            OutboundStatus::Failed
+        );
     }
 }

@@ -78,9 +78,16 @@ pub fn place(said: &Said<'_>, question_is_open: bool, cases: &[&Case], now: Date
     // The last one the customer spoke about first; ids make the order total.
     live.sort_by_key(|c| (std::cmp::Reverse(c.last_heard_at), c.id));
     if said.automatic || said.kind == InteractionKind::Reaction {
-        return live.first().map_or(Placement::Record, |c| Placement::Attach(c.id));
+        return live
+            .first()
+            .map_or(Placement::Record, |c| Placement::Attach(c.id));
     }
-    let shares_reference = |c: &&&Case| c.understanding.references.iter().any(|r| said.references.contains(r));
+    let shares_reference = |c: &&&Case| {
+        c.understanding
+            .references
+            .iter()
+            .any(|r| said.references.contains(r))
+    };
     let chosen = live
         .iter()
         .find(shares_reference)
@@ -142,44 +149,82 @@ mod tests {
     }
 
     fn said<'a>(intent: &'a str, references: &'a [String]) -> Said<'a> {
-        Said { kind: InteractionKind::Message, intent, references, automatic: false, courtesy: false, score: None }
+        Said {
+            kind: InteractionKind::Message,
+            intent,
+            references,
+            automatic: false,
+            courtesy: false,
+            score: None,
+        }
     }
 
     #[test]
     fn the_same_need_is_the_same_case() {
-        let (fault, bill) = (case("fault", "product_fault", &[], 0), case("bill", "billing", &[], 5));
+        let (fault, bill) = (
+            case("fault", "product_fault", &[], 0),
+            case("bill", "billing", &[], 5),
+        );
         let cases = [&fault, &bill];
-        assert_eq!(place(&said("product_fault", &[]), false, &cases, at(9)), Placement::Attach(fault.id));
-        assert_eq!(place(&said("", &[]), false, &cases, at(9)), Placement::Attach(bill.id));
-        assert_eq!(place(&said("opening_hours", &[]), false, &cases, at(9)), Placement::Open);
+        assert_eq!(
+            place(&said("product_fault", &[]), false, &cases, at(9)),
+            Placement::Attach(fault.id)
+        );
+        assert_eq!(
+            place(&said("", &[]), false, &cases, at(9)),
+            Placement::Attach(bill.id)
+        );
+        assert_eq!(
+            place(&said("opening_hours", &[]), false, &cases, at(9)),
+            Placement::Open
+        );
     }
 
     #[test]
     fn a_reference_says_more_than_an_intent() {
-        let (old, new) = (case("old", "product_fault", &["order:4711"], 0), case("new", "product_fault", &[], 5));
+        let (old, new) = (
+            case("old", "product_fault", &["order:4711"], 0),
+            case("new", "product_fault", &[], 5),
+        );
         let references = ["order:4711".to_owned()];
-        assert_eq!(place(&said("product_fault", &references), false, &[&old, &new], at(9)), Placement::Attach(old.id));
+        assert_eq!(
+            place(&said("product_fault", &references), false, &[&old, &new], at(9)),
+            Placement::Attach(old.id)
+        );
     }
 
     #[test]
     fn a_case_without_intent_takes_any() {
         let call = case("call", "", &[], 0);
-        assert_eq!(place(&said("billing", &[]), false, &[&call], at(9)), Placement::Attach(call.id));
+        assert_eq!(
+            place(&said("billing", &[]), false, &[&call], at(9)),
+            Placement::Attach(call.id)
+        );
     }
 
     #[test]
     fn thanks_after_the_end_open_nothing_for_a_day() {
         let mut done = case("done", "billing", &[], 0);
         done.resolve("carla", at(10)).expect("live");
-        let thanks = Said { courtesy: true, ..said("", &[]) };
-        assert_eq!(place(&thanks, false, &[&done], at(20)), Placement::AttachToResolved(done.id));
+        let thanks = Said {
+            courtesy: true,
+            ..said("", &[])
+        };
+        assert_eq!(
+            place(&thanks, false, &[&done], at(20)),
+            Placement::AttachToResolved(done.id)
+        );
         assert_eq!(place(&thanks, false, &[&done], at(90_000)), Placement::Open);
         assert_eq!(place(&said("", &[]), false, &[&done], at(20)), Placement::Open);
     }
 
     #[test]
     fn a_machine_never_opens_a_case() {
-        let vacation = Said { automatic: true, score: Some(3), ..said("billing", &[]) };
+        let vacation = Said {
+            automatic: true,
+            score: Some(3),
+            ..said("billing", &[])
+        };
         assert_eq!(place(&vacation, true, &[], at(0)), Placement::Record);
     }
 

@@ -82,9 +82,9 @@ impl State {
     pub fn heard(self, at: DateTime<Utc>) -> Result<Self, Rejected> {
         match self {
             // An earlier word that arrives late was waiting longer.
-            State::Live(Live::Open { waiting_since }) => {
-                Ok(State::Live(Live::Open { waiting_since: waiting_since.min(at) }))
-            }
+            State::Live(Live::Open { waiting_since }) => Ok(State::Live(Live::Open {
+                waiting_since: waiting_since.min(at),
+            })),
             State::Live(Live::Waiting { .. }) => Ok(State::Live(Live::Open { waiting_since: at })),
             State::Resolved { .. } => Err(Rejected::Resolved),
             State::Merged { into, .. } => Err(Rejected::Merged(into)),
@@ -97,9 +97,10 @@ impl State {
     /// When the case is at its end.
     pub fn answered(self, now: DateTime<Utc>) -> Result<(Self, i64), Rejected> {
         match self {
-            State::Live(Live::Open { waiting_since }) => {
-                Ok((State::Live(Live::Waiting { since: now }), (now - waiting_since).num_seconds().max(0)))
-            }
+            State::Live(Live::Open { waiting_since }) => Ok((
+                State::Live(Live::Waiting { since: now }),
+                (now - waiting_since).num_seconds().max(0),
+            )),
             State::Live(Live::Waiting { .. }) => Ok((State::Live(Live::Waiting { since: now }), 0)),
             State::Resolved { .. } => Err(Rejected::Resolved),
             State::Merged { into, .. } => Err(Rejected::Merged(into)),
@@ -112,7 +113,13 @@ impl State {
     /// When the case is at its end already.
     pub fn resolved(self, by: &str, now: DateTime<Utc>) -> Result<(Self, i64), Rejected> {
         let (_, waited) = self.answered(now)?;
-        Ok((State::Resolved { at: now, by: by.to_owned() }, waited))
+        Ok((
+            State::Resolved {
+                at: now,
+                by: by.to_owned(),
+            },
+            waited,
+        ))
     }
 
     /// It is the same need as another case.
@@ -218,7 +225,10 @@ mod tests {
     #[test]
     fn an_undone_merge_gives_back_the_old_state() {
         let state = State::Live(Live::Waiting { since: at(5) });
-        let merged = state.clone().merged(CaseId::derived(&[b"a"]), MergeId::derived(&[b"m"])).expect("live");
+        let merged = state
+            .clone()
+            .merged(CaseId::derived(&[b"a"]), MergeId::derived(&[b"m"]))
+            .expect("live");
         assert_eq!(merged.unmerged(), Ok(state));
     }
 }

@@ -41,9 +41,16 @@ impl Aliases {
     }
 
     /// Takes in a merge.
-    pub fn add(&mut self, tenant: &TenantId, merged: CustomerId, survivor: CustomerId, context: CustomerContext) {
+    pub fn add(
+        &mut self,
+        tenant: &TenantId,
+        merged: CustomerId,
+        survivor: CustomerId,
+        context: CustomerContext,
+    ) {
         if merged != survivor {
-            self.by_merged.insert((tenant.clone(), merged), (survivor, context));
+            self.by_merged
+                .insert((tenant.clone(), merged), (survivor, context));
         }
     }
 }
@@ -87,7 +94,12 @@ pub async fn load(db: &mut PgConnection, tenants: &[&str], customers: &[Uuid]) -
     let mut aliases = Aliases::default();
     for (tenant, merged, survivor, context) in rows {
         let context = CustomerContext::decode(context.as_slice())?;
-        aliases.add(&tenant.parse()?, CustomerId::new(merged), CustomerId::new(survivor), context);
+        aliases.add(
+            &tenant.parse()?,
+            CustomerId::new(merged),
+            CustomerId::new(survivor),
+            context,
+        );
     }
     Ok(aliases)
 }
@@ -96,8 +108,14 @@ pub async fn load(db: &mut PgConnection, tenants: &[&str], customers: &[Uuid]) -
 ///
 /// # Errors
 /// When the database is away.
-pub async fn group(db: &mut PgConnection, tenant: &TenantId, customer: CustomerId) -> Result<(CustomerId, Vec<Uuid>), Error> {
-    let now = load(db, &[tenant.as_str()], &[customer.uuid()]).await?.resolve(tenant, customer);
+pub async fn group(
+    db: &mut PgConnection,
+    tenant: &TenantId,
+    customer: CustomerId,
+) -> Result<(CustomerId, Vec<Uuid>), Error> {
+    let now = load(db, &[tenant.as_str()], &[customer.uuid()])
+        .await?
+        .resolve(tenant, customer);
     let mut all: Vec<Uuid> = sqlx::query_scalar(
         "WITH RECURSIVE own (id, depth) AS (
              SELECT $2::uuid, 0
@@ -138,15 +156,21 @@ pub struct Merge {
 ///
 /// # Errors
 /// When the database is away.
-pub async fn known(db: &mut PgConnection, tenants: &[&str], merges: &[Uuid]) -> Result<Vec<(String, Uuid)>, Error> {
+pub async fn known(
+    db: &mut PgConnection,
+    tenants: &[&str],
+    merges: &[Uuid],
+) -> Result<Vec<(String, Uuid)>, Error> {
     if merges.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(sqlx::query_as("SELECT tenant, merge_id FROM customer_aliases WHERE tenant = ANY($1) AND merge_id = ANY($2)")
-        .bind(tenants)
-        .bind(merges)
-        .fetch_all(db)
-        .await?)
+    Ok(sqlx::query_as(
+        "SELECT tenant, merge_id FROM customer_aliases WHERE tenant = ANY($1) AND merge_id = ANY($2)",
+    )
+    .bind(tenants)
+    .bind(merges)
+    .fetch_all(db)
+    .await?)
 }
 
 /// Remembers merges.
@@ -166,7 +190,12 @@ pub async fn save(db: &mut PgConnection, merges: &[Merge]) -> Result<(), Error> 
     .bind(merges.iter().map(|m| m.id.uuid()).collect::<Vec<_>>())
     .bind(merges.iter().map(|m| m.merged.uuid()).collect::<Vec<_>>())
     .bind(merges.iter().map(|m| m.survivor.uuid()).collect::<Vec<_>>())
-    .bind(merges.iter().map(|m| m.context.encode_to_vec()).collect::<Vec<_>>())
+    .bind(
+        merges
+            .iter()
+            .map(|m| m.context.encode_to_vec())
+            .collect::<Vec<_>>(),
+    )
     .bind(merges.iter().map(|m| m.at).collect::<Vec<_>>())
     .execute(db)
     .await?;

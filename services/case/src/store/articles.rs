@@ -41,7 +41,12 @@ impl Current {
 ///
 /// # Errors
 /// When the database is away.
-pub async fn load(db: &mut PgConnection, tenants: &[&str], intents: &[String], keys: &[String]) -> Result<Vec<Current>, Error> {
+pub async fn load(
+    db: &mut PgConnection,
+    tenants: &[&str],
+    intents: &[String],
+    keys: &[String],
+) -> Result<Vec<Current>, Error> {
     if intents.is_empty() && keys.is_empty() {
         return Ok(Vec::new());
     }
@@ -202,7 +207,12 @@ pub async fn publish(db: &mut PgConnection, tenant: &TenantId, article: &Version
     .bind(tenant.as_str())
     .bind(&article.key)
     .bind(&article.language)
-    .bind(format!("{}\n{}\n{}", article.title, article.body, article.sample_questions.join("\n")))
+    .bind(format!(
+        "{}\n{}\n{}",
+        article.title,
+        article.body,
+        article.sample_questions.join("\n")
+    ))
     .fetch_one(&mut *db)
     .await?;
     sqlx::query(
@@ -252,7 +262,12 @@ pub async fn find(
 ///
 /// # Errors
 /// When the database is away.
-pub async fn exists(db: &mut PgConnection, tenant: &TenantId, key: &str, version: i32) -> Result<bool, Error> {
+pub async fn exists(
+    db: &mut PgConnection,
+    tenant: &TenantId,
+    key: &str,
+    version: i32,
+) -> Result<bool, Error> {
     Ok(sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM article_versions WHERE tenant = $1 AND key = $2 AND version = $3)",
     )

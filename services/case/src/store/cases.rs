@@ -60,7 +60,9 @@ impl Row {
         let state = match (CaseStatus::try_from(i32::from(self.status)), live) {
             (Ok(CaseStatus::Open | CaseStatus::Waiting), Some(live)) => State::Live(live),
             (Ok(CaseStatus::Resolved), _) => State::Resolved {
-                at: self.resolved_at.ok_or_else(|| broken("resolved without a time"))?,
+                at: self
+                    .resolved_at
+                    .ok_or_else(|| broken("resolved without a time"))?,
                 by: self.resolved_by.clone(),
             },
             (Ok(CaseStatus::Merged), Some(was)) => State::Merged {
@@ -155,7 +157,11 @@ pub async fn load_for_batch(
 ///
 /// # Errors
 /// When the database is away.
-pub async fn find_for_update(db: &mut PgConnection, tenant: &TenantId, id: CaseId) -> Result<Option<Case>, Error> {
+pub async fn find_for_update(
+    db: &mut PgConnection,
+    tenant: &TenantId,
+    id: CaseId,
+) -> Result<Option<Case>, Error> {
     let row: Option<Row> = sqlx::query_as(select!("WHERE tenant = $1 AND case_id = $2 FOR UPDATE"))
         .bind(tenant.as_str())
         .bind(id.uuid())
@@ -194,7 +200,12 @@ pub struct Filter<'a> {
 ///
 /// # Errors
 /// When the database is away.
-pub async fn list(db: &mut PgConnection, tenant: &TenantId, filter: &Filter<'_>, limit: i64) -> Result<Vec<Case>, Error> {
+pub async fn list(
+    db: &mut PgConnection,
+    tenant: &TenantId,
+    filter: &Filter<'_>,
+    limit: i64,
+) -> Result<Vec<Case>, Error> {
     let rows: Vec<Row> = sqlx::query_as(select!(
         "WHERE tenant = $1
            AND ($2::uuid[] IS NULL OR customer_id = ANY($2))
@@ -241,7 +252,12 @@ pub async fn load_for_split(
 ///
 /// # Errors
 /// When the database is away.
-pub async fn repoint(db: &mut PgConnection, tenants: &[String], from: &[Uuid], to: &[Uuid]) -> Result<(), Error> {
+pub async fn repoint(
+    db: &mut PgConnection,
+    tenants: &[String],
+    from: &[Uuid],
+    to: &[Uuid],
+) -> Result<(), Error> {
     sqlx::query(
         "UPDATE cases SET customer_id = moved.survivor
          FROM unnest($1::text[], $2::uuid[], $3::uuid[]) AS moved (tenant, merged, survivor)
@@ -266,7 +282,12 @@ pub async fn save(db: &mut PgConnection, cases: &[&Case]) -> Result<(), Error> {
     let column = |f: fn(&Case) -> Option<DateTime<Utc>>| cases.iter().map(|c| f(c)).collect::<Vec<_>>();
     let texts = |f: fn(&Case) -> &str| cases.iter().map(|c| f(c)).collect::<Vec<_>>();
     let ids = |f: fn(&Case) -> Option<Uuid>| cases.iter().map(|c| f(c)).collect::<Vec<_>>();
-    let small = |f: fn(&Case) -> i32| cases.iter().map(|c| i16::try_from(f(c)).unwrap_or(0)).collect::<Vec<_>>();
+    let small = |f: fn(&Case) -> i32| {
+        cases
+            .iter()
+            .map(|c| i16::try_from(f(c)).unwrap_or(0))
+            .collect::<Vec<_>>()
+    };
     let blobs = |f: fn(&Case) -> Vec<u8>| cases.iter().map(|c| f(c)).collect::<Vec<_>>();
     sqlx::query(
         "INSERT INTO cases (tenant, case_id, customer_id, origin_customer_id, kind, status, waiting_since, answered_at,
@@ -349,7 +370,10 @@ pub async fn save(db: &mut PgConnection, cases: &[&Case]) -> Result<(), Error> {
 ///
 /// # Errors
 /// When the database is away.
-pub async fn save_references(db: &mut PgConnection, references: &[(TenantId, String, CaseId)]) -> Result<(), Error> {
+pub async fn save_references(
+    db: &mut PgConnection,
+    references: &[(TenantId, String, CaseId)],
+) -> Result<(), Error> {
     if references.is_empty() {
         return Ok(());
     }

@@ -8,7 +8,18 @@ use uuid::Uuid;
 
 use crate::domain::Expectation;
 
-type Row = (String, Uuid, String, Uuid, Uuid, i32, i32, DateTime<Utc>, DateTime<Utc>, Option<DateTime<Utc>>);
+type Row = (
+    String,
+    Uuid,
+    String,
+    Uuid,
+    Uuid,
+    i32,
+    i32,
+    DateTime<Utc>,
+    DateTime<Utc>,
+    Option<DateTime<Utc>>,
+);
 
 /// The questions that these customers may answer, newest first, and those with these ids whether open or not: the
 /// second value says whether it is open.
@@ -33,20 +44,33 @@ pub async fn load(
     .fetch_all(db)
     .await?;
     rows.into_iter()
-        .map(|(tenant, invitation, question_id, customer, case, min_score, max_score, closes_at, asked_at, closed_at)| {
-            let expectation = Expectation {
-                tenant: tenant.parse()?,
-                invitation_id: InvitationId::new(invitation),
+        .map(
+            |(
+                tenant,
+                invitation,
                 question_id,
-                customer_id: CustomerId::new(customer),
-                case_id: CaseId::new(case),
+                customer,
+                case,
                 min_score,
                 max_score,
                 closes_at,
                 asked_at,
-            };
-            Ok((expectation, closed_at.is_none()))
-        })
+                closed_at,
+            )| {
+                let expectation = Expectation {
+                    tenant: tenant.parse()?,
+                    invitation_id: InvitationId::new(invitation),
+                    question_id,
+                    customer_id: CustomerId::new(customer),
+                    case_id: CaseId::new(case),
+                    min_score,
+                    max_score,
+                    closes_at,
+                    asked_at,
+                };
+                Ok((expectation, closed_at.is_none()))
+            },
+        )
         .collect()
 }
 
@@ -54,7 +78,11 @@ pub async fn load(
 ///
 /// # Errors
 /// When the database is away.
-pub async fn save(db: &mut PgConnection, questions: &[(&Expectation, bool)], now: DateTime<Utc>) -> Result<(), Error> {
+pub async fn save(
+    db: &mut PgConnection,
+    questions: &[(&Expectation, bool)],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
     if questions.is_empty() {
         return Ok(());
     }

@@ -60,7 +60,16 @@ pub async fn save(db: &mut PgConnection, steps: &[Step]) -> Result<(), Error> {
     Ok(())
 }
 
-type Row = (Uuid, Uuid, Option<Uuid>, DateTime<Utc>, i16, String, String, String);
+type Row = (
+    Uuid,
+    Uuid,
+    Option<Uuid>,
+    DateTime<Utc>,
+    i16,
+    String,
+    String,
+    String,
+);
 
 /// The steps on these cases, and without a case of these customers.
 ///
@@ -86,16 +95,18 @@ pub async fn load(
     .await?;
     Ok(rows
         .into_iter()
-        .map(|(id, customer, case, at, channel_kind, what, summary, actor)| Step {
-            tenant: tenant.clone(),
-            id,
-            customer_id: CustomerId::new(customer),
-            case_id: case.map(CaseId::new),
-            at,
-            channel_kind: ChannelKind::try_from(i32::from(channel_kind)).unwrap_or_default(),
-            what,
-            summary,
-            actor,
-        })
+        .map(
+            |(id, customer, case, at, channel_kind, what, summary, actor)| Step {
+                tenant: tenant.clone(),
+                id,
+                customer_id: CustomerId::new(customer),
+                case_id: case.map(CaseId::new),
+                at,
+                channel_kind: ChannelKind::try_from(i32::from(channel_kind)).unwrap_or_default(),
+                what,
+                summary,
+                actor,
+            },
+        )
         .collect())
 }

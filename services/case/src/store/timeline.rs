@@ -194,7 +194,12 @@ pub async fn save(db: &mut PgConnection, lines: &[&Line]) -> Result<(), Error> {
 ///
 /// # Errors
 /// When the database is away.
-pub async fn join(db: &mut PgConnection, tenants: &[String], from: &[Uuid], to: &[Uuid]) -> Result<(), Error> {
+pub async fn join(
+    db: &mut PgConnection,
+    tenants: &[String],
+    from: &[Uuid],
+    to: &[Uuid],
+) -> Result<(), Error> {
     sqlx::query(
         "UPDATE timeline SET case_id = joined.into_id, origin_case_id = coalesce(origin_case_id, case_id)
          FROM unnest($1::text[], $2::uuid[], $3::uuid[]) AS joined (tenant, from_id, into_id)
@@ -212,7 +217,12 @@ pub async fn join(db: &mut PgConnection, tenants: &[String], from: &[Uuid], to: 
 ///
 /// # Errors
 /// When the database is away.
-pub async fn part(db: &mut PgConnection, tenant: &TenantId, cases: &[Uuid], customer: CustomerId) -> Result<(), Error> {
+pub async fn part(
+    db: &mut PgConnection,
+    tenant: &TenantId,
+    cases: &[Uuid],
+    customer: CustomerId,
+) -> Result<(), Error> {
     sqlx::query(
         "UPDATE timeline SET case_id = origin_case_id, origin_case_id = NULL, customer_id = $3
          WHERE tenant = $1 AND origin_case_id = ANY($2)",

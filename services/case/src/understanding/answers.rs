@@ -4,8 +4,33 @@ use super::features::tokens;
 
 /// Words after a number that make it something else than a score.
 const UNITS: &[&str] = &[
-    "giorni", "giorno", "ore", "ora", "minuti", "settimane", "mesi", "anni", "volte", "euro", "pezzi", "macchine", "days",
-    "day", "hours", "hour", "minutes", "weeks", "months", "times", "years", "pieces", "€", "%", "kg", "am", "pm",
+    "giorni",
+    "giorno",
+    "ore",
+    "ora",
+    "minuti",
+    "settimane",
+    "mesi",
+    "anni",
+    "volte",
+    "euro",
+    "pezzi",
+    "macchine",
+    "days",
+    "day",
+    "hours",
+    "hour",
+    "minutes",
+    "weeks",
+    "months",
+    "times",
+    "years",
+    "pieces",
+    "€",
+    "%",
+    "kg",
+    "am",
+    "pm",
 ];
 
 /// The number that a short text says, if it is on the scale.
@@ -14,8 +39,14 @@ const UNITS: &[&str] = &[
 /// (`9, tutto bene`). Anything else is an ordinary message with a number in it.
 pub fn survey_score(text: &str, min: i32, max: i32) -> Option<i32> {
     let tokens = tokens(text);
-    let words: Vec<&str> = tokens.iter().map(String::as_str).filter(|t| t.chars().any(char::is_alphanumeric)).collect();
-    if words.iter().any(|w| UNITS.contains(w)) || tokens.iter().any(|t| matches!(t.as_str(), "€" | "%" | "-" | "−")) {
+    let words: Vec<&str> = tokens
+        .iter()
+        .map(String::as_str)
+        .filter(|t| t.chars().any(char::is_alphanumeric))
+        .collect();
+    if words.iter().any(|w| UNITS.contains(w))
+        || tokens.iter().any(|t| matches!(t.as_str(), "€" | "%" | "-" | "−"))
+    {
         return None;
     }
     // "9/10", "9 su 10", "9 out of 10": the second number is the scale.
@@ -26,7 +57,10 @@ pub fn survey_score(text: &str, min: i32, max: i32) -> Option<i32> {
     };
     let numbers: Vec<i32> = words.iter().filter_map(|w| number(w)).collect();
     let first_is_number = words.first().is_some_and(|w| number(w).is_some());
-    let comment_follows = first_is_number && tokens.get(1).is_some_and(|t| matches!(t.as_str(), "," | "." | "!" | ";" | ":"));
+    let comment_follows = first_is_number
+        && tokens
+            .get(1)
+            .is_some_and(|t| matches!(t.as_str(), "," | "." | "!" | ";" | ":"));
     match numbers.as_slice() {
         [score] if (words.len() <= 4 || comment_follows) && (min..=max).contains(score) => Some(*score),
         [score, ..] if comment_follows && words.len() > 2 && (min..=max).contains(score) => Some(*score),
@@ -62,14 +96,36 @@ mod tests {
 
     #[test]
     fn scores_are_read_however_they_are_written() {
-        for text in ["9", "9!", " 9 ", "direi 9", "nove", "Nove.", "9/10", "9 su 10", "un bel 9", "9, tutto perfetto e veloce", "nine"] {
+        for text in [
+            "9",
+            "9!",
+            " 9 ",
+            "direi 9",
+            "nove",
+            "Nove.",
+            "9/10",
+            "9 su 10",
+            "un bel 9",
+            "9, tutto perfetto e veloce",
+            "nine",
+        ] {
             assert_eq!(survey_score(text, 0, 10), Some(9), "{text}");
         }
     }
 
     #[test]
     fn other_messages_with_numbers_are_no_scores() {
-        for text in ["ordine 4711", "9 giorni fa ho scritto", "11", "-3", "", "grazie", "mi servono 3 macchine del caffè per l'ufficio", "tra 5 e 7", "3 euro"] {
+        for text in [
+            "ordine 4711",
+            "9 giorni fa ho scritto",
+            "11",
+            "-3",
+            "",
+            "grazie",
+            "mi servono 3 macchine del caffè per l'ufficio",
+            "tra 5 e 7",
+            "3 euro",
+        ] {
             assert_eq!(survey_score(text, 0, 10), None, "{text}");
         }
         assert_eq!(survey_score("9", 1, 5), None);

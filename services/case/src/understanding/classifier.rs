@@ -15,17 +15,64 @@ const LONGEST: usize = 2_000;
 
 /// What people say that is no need: teaches the model what "unknown" looks like.
 const SMALL_TALK: &[&str] = &[
-    "ciao", "buongiorno", "buonasera", "salve", "ok", "va bene", "sì", "no", "grazie", "grazie mille", "perfetto",
-    "ci sono novità?", "avete ricevuto la mia mail?", "come vi dicevo", "sono Anna Rossi", "eccomi", "mi sentite?",
-    "vi ho scritto ieri", "vi ho mandato una foto", "ho già chiamato stamattina", "mi chiamo Mario", "a presto",
-    "buona giornata", "un attimo per favore", "in allegato", "aspetto una risposta", "hello", "hi there",
-    "good morning", "thanks", "thank you", "yes please", "any news?", "as I said before", "I wrote to you yesterday",
-    "please find attached", "can you hear me?", "one moment please", "my name is John", "see you",
+    "ciao",
+    "buongiorno",
+    "buonasera",
+    "salve",
+    "ok",
+    "va bene",
+    "sì",
+    "no",
+    "grazie",
+    "grazie mille",
+    "perfetto",
+    "ci sono novità?",
+    "avete ricevuto la mia mail?",
+    "come vi dicevo",
+    "sono Anna Rossi",
+    "eccomi",
+    "mi sentite?",
+    "vi ho scritto ieri",
+    "vi ho mandato una foto",
+    "ho già chiamato stamattina",
+    "mi chiamo Mario",
+    "a presto",
+    "buona giornata",
+    "un attimo per favore",
+    "in allegato",
+    "aspetto una risposta",
+    "hello",
+    "hi there",
+    "good morning",
+    "thanks",
+    "thank you",
+    "yes please",
+    "any news?",
+    "as I said before",
+    "I wrote to you yesterday",
+    "please find attached",
+    "can you hear me?",
+    "one moment please",
+    "my name is John",
+    "see you",
 ];
 
 /// Politeness around a need says nothing about it, but sounds like small talk.
 const GREETINGS: &[&str] = &[
-    "buongiorno", "buonasera", "salve", "ciao", "gentili", "grazie", "cordiali", "saluti", "hello", "hi", "hey", "thanks", "please", "regards",
+    "buongiorno",
+    "buonasera",
+    "salve",
+    "ciao",
+    "gentili",
+    "grazie",
+    "cordiali",
+    "saluti",
+    "hello",
+    "hi",
+    "hey",
+    "thanks",
+    "please",
+    "regards",
 ];
 
 /// What the model thinks of a text.
@@ -113,16 +160,25 @@ impl Classifier {
     #[expect(clippy::cast_precision_loss, reason = "counts of examples are small")]
     fn learn(&mut self, texts: &[(usize, Vec<String>)]) {
         let classes = self.bias.len();
-        let examples: Vec<(usize, Features)> =
-            texts.iter().map(|(class, text)| (*class, self.features(&hits(text, self.bits)))).collect();
+        let examples: Vec<(usize, Features)> = texts
+            .iter()
+            .map(|(class, text)| (*class, self.features(&hits(text, self.bits))))
+            .collect();
         let mut per_class = vec![0_usize; classes];
         for (class, _) in &examples {
             per_class[*class] += 1;
         }
         // A class with few examples counts as much as one with many, within reason.
         let mean = examples.len() as f32 / classes as f32;
-        let importance: Vec<f32> = per_class.iter().map(|n| (mean / (*n).max(1) as f32).clamp(0.4, 2.5)).collect();
-        let (eta0, decay) = if classes >= 20 { (2.0_f32, 0.0_f32) } else { (2.0, 1e-4) };
+        let importance: Vec<f32> = per_class
+            .iter()
+            .map(|n| (mean / (*n).max(1) as f32).clamp(0.4, 2.5))
+            .collect();
+        let (eta0, decay) = if classes >= 20 {
+            (2.0_f32, 0.0_f32)
+        } else {
+            (2.0, 1e-4)
+        };
         let total = (EPOCHS * examples.len()) as f32;
         let mut order: Vec<usize> = (0..examples.len()).collect();
         let mut random = 0x9e37_79b9_7f4a_7c15_u64;
@@ -224,8 +280,14 @@ impl Classifier {
                 probability,
                 evidence: self.evidence(&tokens, &groups, &features, best, second),
             },
-            Some(_) => Guess { probability, ..Guess::default() },
-            None => Guess { probability: runner_up, ..Guess::default() },
+            Some(_) => Guess {
+                probability,
+                ..Guess::default()
+            },
+            None => Guess {
+                probability: runner_up,
+                ..Guess::default()
+            },
         }
     }
 
@@ -256,8 +318,9 @@ impl Classifier {
                 }
             }
         }
-        let mut ranked: Vec<usize> =
-            (0..tokens.len()).filter(|t| by_token[*t] > 0.0 && tokens[*t].chars().count() > 2).collect();
+        let mut ranked: Vec<usize> = (0..tokens.len())
+            .filter(|t| by_token[*t] > 0.0 && tokens[*t].chars().count() > 2)
+            .collect();
         ranked.sort_by(|a, b| by_token[*b].total_cmp(&by_token[*a]).then(a.cmp(b)));
         let mut words: Vec<String> = Vec::new();
         for token in ranked {
@@ -291,37 +354,77 @@ mod tests {
     use super::*;
 
     const EXAMPLES: &[(&str, &[&str])] = &[
-        ("product_fault", &[
-            "la macchina del caffè perde acqua", "la mia macchina non funziona più", "si è rotto il prodotto",
-            "non si accende", "il macinacaffè fa un rumore strano", "esce poco caffè dalla macchina",
-            "the coffee machine is leaking", "my machine is broken", "it does not turn on",
-        ]),
-        ("opening_hours", &[
-            "quali sono gli orari di apertura?", "a che ora aprite?", "siete aperti la domenica?",
-            "fino a che ora siete aperti oggi?", "orario del negozio", "what are your opening hours?",
-            "when do you open?", "are you open on Sunday?",
-        ]),
-        ("billing", &[
-            "ho ricevuto una fattura sbagliata", "non capisco un addebito in bolletta", "vorrei copia della fattura",
-            "mi avete addebitato due volte", "quanto devo pagare?", "I was charged twice", "there is an error in my invoice",
-            "I need a copy of my bill",
-        ]),
-        ("talk_to_person", &[
-            "vorrei parlare con una persona", "passami un operatore", "voglio parlare con un operatore umano",
-            "fatemi chiamare da qualcuno", "posso parlare con qualcuno?", "I want to talk to a human",
-            "let me speak to an agent", "connect me to a person",
-        ]),
+        (
+            "product_fault",
+            &[
+                "la macchina del caffè perde acqua",
+                "la mia macchina non funziona più",
+                "si è rotto il prodotto",
+                "non si accende",
+                "il macinacaffè fa un rumore strano",
+                "esce poco caffè dalla macchina",
+                "the coffee machine is leaking",
+                "my machine is broken",
+                "it does not turn on",
+            ],
+        ),
+        (
+            "opening_hours",
+            &[
+                "quali sono gli orari di apertura?",
+                "a che ora aprite?",
+                "siete aperti la domenica?",
+                "fino a che ora siete aperti oggi?",
+                "orario del negozio",
+                "what are your opening hours?",
+                "when do you open?",
+                "are you open on Sunday?",
+            ],
+        ),
+        (
+            "billing",
+            &[
+                "ho ricevuto una fattura sbagliata",
+                "non capisco un addebito in bolletta",
+                "vorrei copia della fattura",
+                "mi avete addebitato due volte",
+                "quanto devo pagare?",
+                "I was charged twice",
+                "there is an error in my invoice",
+                "I need a copy of my bill",
+            ],
+        ),
+        (
+            "talk_to_person",
+            &[
+                "vorrei parlare con una persona",
+                "passami un operatore",
+                "voglio parlare con un operatore umano",
+                "fatemi chiamare da qualcuno",
+                "posso parlare con qualcuno?",
+                "I want to talk to a human",
+                "let me speak to an agent",
+                "connect me to a person",
+            ],
+        ),
     ];
 
     fn model() -> Classifier {
-        Classifier::train(EXAMPLES.iter().flat_map(|(label, texts)| texts.iter().map(move |t| (*label, *t))))
+        Classifier::train(
+            EXAMPLES
+                .iter()
+                .flat_map(|(label, texts)| texts.iter().map(move |t| (*label, *t))),
+        )
     }
 
     #[test]
     fn clear_sentences_are_understood() {
         let model = model();
         for (text, wanted) in [
-            ("Macchina che perde\nBuongiorno, la macchina del caffè perde acqua, ordine 4711. In allegato la foto.", "product_fault"),
+            (
+                "Macchina che perde\nBuongiorno, la macchina del caffè perde acqua, ordine 4711. In allegato la foto.",
+                "product_fault",
+            ),
             ("la macchina perde acqua da sotto", "product_fault"),
             ("la macchina del caffè non va, è rotta", "product_fault"),
             ("il prodotto è arrivato rotto", "product_fault"),
@@ -348,7 +451,19 @@ mod tests {
     #[test]
     fn what_is_no_need_stays_unknown() {
         let model = model();
-        for text in ["Salve, ci sono novità sulla mia pratica?", "mi chiamo Giulia Bianchi e ho 34 anni", "vorrei sapere se vendete biciclette elettriche", "", "ciao", "9", "grazie mille!", "ok", "ci sono novità?", "xyzzy", "il cielo è azzurro sopra Berlino"] {
+        for text in [
+            "Salve, ci sono novità sulla mia pratica?",
+            "mi chiamo Giulia Bianchi e ho 34 anni",
+            "vorrei sapere se vendete biciclette elettriche",
+            "",
+            "ciao",
+            "9",
+            "grazie mille!",
+            "ok",
+            "ci sono novità?",
+            "xyzzy",
+            "il cielo è azzurro sopra Berlino",
+        ] {
             let guess = model.guess(text);
             assert_eq!(guess.intent, "", "{text}: {guess:?}");
         }

@@ -49,9 +49,15 @@ pub fn hits(tokens: &[String], bits: u32) -> [Vec<Hit>; GROUPS] {
     let mut padded: Vec<char> = Vec::new();
     let mut buffer = [0; 4];
     for (number, token) in (0_u32..).zip(tokens) {
-        word_hits.push(Hit { slot: slot(hash(1, [token.as_bytes()]), bits), token: number });
+        word_hits.push(Hit {
+            slot: slot(hash(1, [token.as_bytes()]), bits),
+            token: number,
+        });
         if let Some(next) = tokens.get(number as usize + 1) {
-            word_hits.push(Hit { slot: slot(hash(2, [token.as_bytes(), b" ", next.as_bytes()]), bits), token: number });
+            word_hits.push(Hit {
+                slot: slot(hash(2, [token.as_bytes(), b" ", next.as_bytes()]), bits),
+                token: number,
+            });
         }
         padded.clear();
         padded.push(' ');
@@ -63,7 +69,10 @@ pub fn hits(tokens: &[String], bits: u32) -> [Vec<Hit>; GROUPS] {
                 for c in gram {
                     state = feed(state, c.encode_utf8(&mut buffer).as_bytes());
                 }
-                char_hits.push(Hit { slot: slot(state, bits), token: number });
+                char_hits.push(Hit {
+                    slot: slot(state, bits),
+                    token: number,
+                });
             }
         }
     }
@@ -113,6 +122,9 @@ mod tests {
 
     #[test]
     fn accents_and_punctuation_are_tokens() {
-        assert_eq!(super::tokens("Il caffè, perché?"), ["il", "caffè", ",", "perché", "?"]);
+        assert_eq!(
+            super::tokens("Il caffè, perché?"),
+            ["il", "caffè", ",", "perché", "?"]
+        );
     }
 }

@@ -7,12 +7,19 @@ const FEWEST: usize = 3;
 
 /// The language of a text; `prior` when it is too short or in a language that nobody expects.
 pub fn detect(text: &str, words: &[String], prior: &str, expected: &BTreeSet<String>) -> String {
-    if words.iter().filter(|w| w.chars().any(char::is_alphabetic)).count() < FEWEST {
+    if words
+        .iter()
+        .filter(|w| w.chars().any(char::is_alphabetic))
+        .count()
+        < FEWEST
+    {
         return prior.to_owned();
     }
     let found = code(whichlang::detect_language(text));
     let short = prior.split('-').next().unwrap_or(prior);
-    if found == short || (!expected.is_empty() && !expected.iter().any(|l| l.split('-').next() == Some(found))) {
+    if found == short
+        || (!expected.is_empty() && !expected.iter().any(|l| l.split('-').next() == Some(found)))
+    {
         prior.to_owned()
     } else {
         found.to_owned()
@@ -46,13 +53,21 @@ mod tests {
     use super::super::features::words;
 
     fn detect(text: &str, prior: &str) -> String {
-        super::detect(text, &words(text), prior, &["it".to_owned(), "en".to_owned()].into())
+        super::detect(
+            text,
+            &words(text),
+            prior,
+            &["it".to_owned(), "en".to_owned()].into(),
+        )
     }
 
     #[test]
     fn sentences_speak_for_themselves_and_single_words_do_not() {
         assert_eq!(detect("la macchina del caffè perde acqua da ieri", "en"), "it");
-        assert_eq!(detect("my coffee machine has been leaking since yesterday", "it"), "en");
+        assert_eq!(
+            detect("my coffee machine has been leaking since yesterday", "it"),
+            "en"
+        );
         assert_eq!(detect("ok thanks", "it"), "it");
         assert_eq!(detect("la macchina perde acqua", "it-CH"), "it-CH");
     }

@@ -30,7 +30,10 @@ impl Model {
     pub fn train(intents: &Intents) -> Self {
         let examples = || {
             intents.iter().flat_map(|(name, spec)| {
-                spec.examples.values().flatten().map(move |text| (name.as_str(), text.as_str()))
+                spec.examples
+                    .values()
+                    .flatten()
+                    .map(move |text| (name.as_str(), text.as_str()))
             })
         };
         let mut hash = Sha256::new();
@@ -40,10 +43,18 @@ impl Model {
             hash.update(text);
             hash.update([0]);
         }
-        let version = hash.finalize().iter().take(6).map(|b| format!("{b:02x}")).collect();
+        let version = hash
+            .finalize()
+            .iter()
+            .take(6)
+            .map(|b| format!("{b:02x}"))
+            .collect();
         Self {
             intents: intents.clone(),
-            languages: intents.values().flat_map(|s| s.examples.keys().cloned()).collect(),
+            languages: intents
+                .values()
+                .flat_map(|s| s.examples.keys().cloned())
+                .collect(),
             classifier: Classifier::train(examples()),
             version,
         }
@@ -62,9 +73,13 @@ impl Model {
     /// Whether it was learnt from these intents.
     fn knows(&self, intents: &Intents) -> bool {
         self.intents.len() == intents.len()
-            && self.intents.iter().zip(intents).all(|((name, spec), (other, its))| {
-                name == other && (Arc::ptr_eq(spec, its) || spec.examples == its.examples)
-            })
+            && self
+                .intents
+                .iter()
+                .zip(intents)
+                .all(|((name, spec), (other, its))| {
+                    name == other && (Arc::ptr_eq(spec, its) || spec.examples == its.examples)
+                })
     }
 }
 
@@ -87,7 +102,13 @@ impl Models {
     pub fn of(&self, tenant: &TenantId, resources: &Resources) -> Arc<Model> {
         static NONE: Intents = BTreeMap::new();
         let intents = resources.tenant(tenant).map_or(&NONE, |t| &t.intents);
-        let known = || self.current.load().get(tenant).filter(|m| m.knows(intents)).cloned();
+        let known = || {
+            self.current
+                .load()
+                .get(tenant)
+                .filter(|m| m.knows(intents))
+                .cloned()
+        };
         if let Some(model) = known() {
             return model;
         }

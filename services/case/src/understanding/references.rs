@@ -33,7 +33,25 @@ fn kind(word: &str) -> Option<&'static str> {
 }
 
 fn is_filler(token: &str) -> bool {
-    matches!(token, "#" | ":" | "." | "°" | "º" | "n" | "nr" | "no" | "num" | "numero" | "number" | "id" | "il" | "la" | "è" | "is" | "(" )
+    matches!(
+        token,
+        "#" | ":"
+            | "."
+            | "°"
+            | "º"
+            | "n"
+            | "nr"
+            | "no"
+            | "num"
+            | "numero"
+            | "number"
+            | "id"
+            | "il"
+            | "la"
+            | "è"
+            | "is"
+            | "("
+    )
 }
 
 #[cfg(test)]
@@ -42,10 +60,20 @@ mod tests {
 
     #[test]
     fn references_are_found_however_they_are_written() {
-        for text in ["ordine 4711", "Ordine n. 4711", "order #4711", "il mio ordine: 4711!", "ORDINE N° 4711", "order number is 4711"] {
+        for text in [
+            "ordine 4711",
+            "Ordine n. 4711",
+            "order #4711",
+            "il mio ordine: 4711!",
+            "ORDINE N° 4711",
+            "order number is 4711",
+        ] {
             assert_eq!(find(text), ["order:4711"], "{text}");
         }
-        assert_eq!(find("pratica 12345 e fattura nr. 2024001"), ["case:12345", "invoice:2024001"]);
+        assert_eq!(
+            find("pratica 12345 e fattura nr. 2024001"),
+            ["case:12345", "invoice:2024001"]
+        );
         assert!(find("un ordine di 2 caffè").is_empty());
         assert!(find("mi serve un ordine per domani alle 1000 cose").is_empty());
         assert!(find("ordine").is_empty());

@@ -22,16 +22,30 @@ fn merged(app: &TestApp, survivor: &str, gone: &str) -> CustomerMerged {
 }
 
 async fn story(app: &TestApp) -> (String, String) {
-    says(app, "anna", "mail", ChannelKind::Email, "la macchina del caffè perde acqua, ordine 4711").heard(app).await;
+    says(
+        app,
+        "anna",
+        "mail",
+        ChannelKind::Email,
+        "la macchina del caffè perde acqua, ordine 4711",
+    )
+    .heard(app)
+    .await;
     call(app, "stranger", 1, CallState::Ringing).heard(app).await;
-    (only_case(app, "anna").await.case_id, only_case(app, "stranger").await.case_id)
+    (
+        only_case(app, "anna").await.case_id,
+        only_case(app, "stranger").await.case_id,
+    )
 }
 
 fn call(app: &TestApp, who: &str, revision: i32, state: CallState) -> Word {
     let mut word = says(app, who, "call", ChannelKind::Voice, "");
     word.interaction.revision = revision;
     word.interaction.kind = InteractionKind::Call.into();
-    word.interaction.call = Some(Call { state: state.into(), duration_seconds: 0 });
+    word.interaction.call = Some(Call {
+        state: state.into(),
+        duration_seconds: 0,
+    });
     word
 }
 
@@ -48,34 +62,64 @@ async fn a_merge_joins_the_call_with_the_need_and_the_place_is_kept() {
     let joined = case(&app, &calling).await;
     assert_eq!(joined.status(), CaseStatus::Merged);
     assert_eq!(joined.related_case_id, need);
-    assert_eq!(withdrawals(&app, &calling).await[0].reason(), WithdrawReason::Merged);
+    assert_eq!(
+        withdrawals(&app, &calling).await[0].reason(),
+        WithdrawReason::Merged
+    );
     let case = case(&app, &need).await;
     assert_eq!(case.status(), CaseStatus::Open);
     assert_eq!(case.waiting_since, since);
-    assert_eq!(case.channel_kind(), ChannelKind::Email, "a call is not offered twice");
+    assert_eq!(
+        case.channel_kind(),
+        ChannelKind::Email,
+        "a call is not offered twice"
+    );
     let effort = case.effort.expect("counted");
     assert_eq!((effort.repeats, effort.contacts), (1, 2));
     let work = last_work(&app, &need).await.0.expect("work");
     assert_eq!(work.revision, 2);
-    assert_eq!(work.snapshot.expect("context").timeline.len(), 2, "the call is part of the story");
+    assert_eq!(
+        work.snapshot.expect("context").timeline.len(),
+        2,
+        "the call is part of the story"
+    );
 
     // The rest of the call, told under either name, updates the same line.
     call(&app, "anna", 2, CallState::Completed).heard(&app).await;
     call(&app, "stranger", 3, CallState::Completed).heard(&app).await;
     assert_eq!(timeline(&app, &need).await.len(), 2);
     // A straggler under the old name belongs to who remains.
-    says(&app, "stranger", "note", ChannelKind::Whatsapp, "").heard(&app).await;
+    says(&app, "stranger", "note", ChannelKind::Whatsapp, "")
+        .heard(&app)
+        .await;
     assert_eq!(timeline(&app, &need).await.len(), 3);
-    assert_eq!(cases_of(&app, "stranger").await.len(), 2, "both names lead to the same cases");
+    assert_eq!(
+        cases_of(&app, "stranger").await.len(),
+        2,
+        "both names lead to the same cases"
+    );
     app.stop().await;
 }
 
 #[tokio::test]
 async fn a_merge_before_the_words_arrive_ends_the_same() {
     let app = start().await;
-    app.publish(TENANT, &customer("anna").to_string(), &merged(&app, "anna", "stranger")).await;
+    app.publish(
+        TENANT,
+        &customer("anna").to_string(),
+        &merged(&app, "anna", "stranger"),
+    )
+    .await;
     app.settle().await;
-    says(&app, "anna", "mail", ChannelKind::Email, "la macchina del caffè perde acqua, ordine 4711").heard(&app).await;
+    says(
+        &app,
+        "anna",
+        "mail",
+        ChannelKind::Email,
+        "la macchina del caffè perde acqua, ordine 4711",
+    )
+    .heard(&app)
+    .await;
     call(&app, "stranger", 1, CallState::Ringing).heard(&app).await;
     let case = only_case(&app, "anna").await;
     assert_eq!(timeline(&app, &case.case_id).await.len(), 2);
@@ -85,13 +129,38 @@ async fn a_merge_before_the_words_arrive_ends_the_same() {
 #[tokio::test]
 async fn different_needs_stay_different_cases() {
     let app = start().await;
-    says(&app, "anna", "mail", ChannelKind::Email, "la macchina del caffè perde acqua").heard(&app).await;
-    says(&app, "other", "bill", ChannelKind::Email, "la fattura è sbagliata").heard(&app).await;
-    app.publish(TENANT, &customer("anna").to_string(), &merged(&app, "anna", "other")).await;
+    says(
+        &app,
+        "anna",
+        "mail",
+        ChannelKind::Email,
+        "la macchina del caffè perde acqua",
+    )
+    .heard(&app)
+    .await;
+    says(
+        &app,
+        "other",
+        "bill",
+        ChannelKind::Email,
+        "la fattura è sbagliata",
+    )
+    .heard(&app)
+    .await;
+    app.publish(
+        TENANT,
+        &customer("anna").to_string(),
+        &merged(&app, "anna", "other"),
+    )
+    .await;
     app.settle().await;
     let cases = cases_of(&app, "anna").await;
     assert_eq!(cases.len(), 2);
-    assert!(cases.iter().all(|c| c.status() == CaseStatus::Open && c.customer_id == customer("anna").to_string()));
+    assert!(
+        cases
+            .iter()
+            .all(|c| c.status() == CaseStatus::Open && c.customer_id == customer("anna").to_string())
+    );
     app.stop().await;
 }
 
@@ -102,14 +171,19 @@ async fn an_undone_merge_gives_everything_back() {
     let merge = merged(&app, "anna", "stranger");
     app.publish(TENANT, &customer("anna").to_string(), &merge).await;
     app.settle().await;
-    says(&app, "anna", "note of stranger", ChannelKind::Whatsapp, "").heard(&app).await;
+    says(&app, "anna", "note of stranger", ChannelKind::Whatsapp, "")
+        .heard(&app)
+        .await;
     assert_eq!(timeline(&app, &need).await.len(), 3);
 
     let split = CustomerSplit {
         merge_id: merge.merge_id.clone(),
         survivor: Some(context("anna")),
         restored: Some(context("stranger")),
-        restored_interaction_ids: vec![interaction_id("call").to_string(), interaction_id("note of stranger").to_string()],
+        restored_interaction_ids: vec![
+            interaction_id("call").to_string(),
+            interaction_id("note of stranger").to_string(),
+        ],
         split_at: Some(to_wire(app.clock.now())),
     };
     for _ in 0..2 {
@@ -129,7 +203,9 @@ async fn an_undone_merge_gives_everything_back() {
     app.publish(TENANT, &customer("anna").to_string(), &merge).await;
     app.settle().await;
     assert_eq!(case(&app, &calling).await.status(), CaseStatus::Open);
-    says(&app, "stranger", "later", ChannelKind::Whatsapp, "").heard(&app).await;
+    says(&app, "stranger", "later", ChannelKind::Whatsapp, "")
+        .heard(&app)
+        .await;
     assert_eq!(timeline(&app, &calling).await.len(), 3);
     app.stop().await;
 }

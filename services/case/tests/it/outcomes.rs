@@ -14,10 +14,26 @@ use trama_testkit::TestApp;
 use super::story::*;
 
 async fn replied(app: &TestApp) -> (String, MessageOutcome) {
-    says(app, "anna", "mail", ChannelKind::Email, "la macchina del caffè perde acqua").heard(app).await;
+    says(
+        app,
+        "anna",
+        "mail",
+        ChannelKind::Email,
+        "la macchina del caffè perde acqua",
+    )
+    .heard(app)
+    .await;
     let case_id = only_case(app, "anna").await.case_id;
-    let request = ReplyToCaseRequest { case_id: case_id.clone(), text: "Chiuda il rubinetto.".into(), ..ReplyToCaseRequest::default() };
-    let reply = cases(app).reply_to_case(app.request(TENANT, "carla", request)).await.expect("replied").into_inner();
+    let request = ReplyToCaseRequest {
+        case_id: case_id.clone(),
+        text: "Chiuda il rubinetto.".into(),
+        ..ReplyToCaseRequest::default()
+    };
+    let reply = cases(app)
+        .reply_to_case(app.request(TENANT, "carla", request))
+        .await
+        .expect("replied")
+        .into_inner();
     app.settle().await;
     let outcome = MessageOutcome {
         message_id: reply.message_id,
@@ -25,7 +41,11 @@ async fn replied(app: &TestApp) -> (String, MessageOutcome) {
         case_id: case_id.clone(),
         channel: "whatsapp".into(),
         channel_kind: ChannelKind::Whatsapp.into(),
-        handle: Some(Handle { kind: "whatsapp".into(), value: "39333".into(), trust: 0 }),
+        handle: Some(Handle {
+            kind: "whatsapp".into(),
+            value: "39333".into(),
+            trust: 0,
+        }),
         provider_message_id: "wamid.1".into(),
         at: Some(to_wire(app.clock.now())),
         author: "carla".into(),
@@ -41,18 +61,54 @@ async fn reports_in_any_order_and_twice_leave_the_furthest() {
     let (case_id, outcome) = replied(&app).await;
     let key = customer("anna").to_string();
     for _ in 0..2 {
-        app.publish(TENANT, &key, &MessageRead { outcome: Some(outcome.clone()) }).await;
-        app.publish(TENANT, &key, &MessageSent { outcome: Some(outcome.clone()), text: "Buongiorno! Chiuda il rubinetto.".into(), ..MessageSent::default() }).await;
-        app.publish(TENANT, &key, &MessageDelivered { outcome: Some(outcome.clone()) }).await;
-        app.publish(TENANT, &key, &MessageFailed { outcome: Some(outcome.clone()) }).await;
+        app.publish(
+            TENANT,
+            &key,
+            &MessageRead {
+                outcome: Some(outcome.clone()),
+            },
+        )
+        .await;
+        app.publish(
+            TENANT,
+            &key,
+            &MessageSent {
+                outcome: Some(outcome.clone()),
+                text: "Buongiorno! Chiuda il rubinetto.".into(),
+                ..MessageSent::default()
+            },
+        )
+        .await;
+        app.publish(
+            TENANT,
+            &key,
+            &MessageDelivered {
+                outcome: Some(outcome.clone()),
+            },
+        )
+        .await;
+        app.publish(
+            TENANT,
+            &key,
+            &MessageFailed {
+                outcome: Some(outcome.clone()),
+            },
+        )
+        .await;
         app.settle().await;
     }
     let lines = timeline(&app, &case_id).await;
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[1].outbound_status(), OutboundStatus::Read);
     let said = lines[1].interaction.clone().expect("the reply");
-    assert_eq!(said.text, "Buongiorno! Chiuda il rubinetto.", "as the customer reads it");
-    assert_eq!((said.channel_kind(), said.provider_id.as_str()), (ChannelKind::Whatsapp, "wamid.1"));
+    assert_eq!(
+        said.text, "Buongiorno! Chiuda il rubinetto.",
+        "as the customer reads it"
+    );
+    assert_eq!(
+        (said.channel_kind(), said.provider_id.as_str()),
+        (ChannelKind::Whatsapp, "wamid.1")
+    );
     assert_eq!(case(&app, &case_id).await.status(), CaseStatus::Waiting);
     app.stop().await;
 }
@@ -62,7 +118,14 @@ async fn an_answer_that_will_not_arrive_is_work_again() {
     let app = start().await;
     let (case_id, outcome) = replied(&app).await;
     for _ in 0..2 {
-        app.publish(TENANT, &customer("anna").to_string(), &MessageFailed { outcome: Some(outcome.clone()) }).await;
+        app.publish(
+            TENANT,
+            &customer("anna").to_string(),
+            &MessageFailed {
+                outcome: Some(outcome.clone()),
+            },
+        )
+        .await;
         app.settle().await;
     }
     assert_eq!(case(&app, &case_id).await.status(), CaseStatus::Open);
@@ -70,7 +133,10 @@ async fn an_answer_that_will_not_arrive_is_work_again() {
     assert_eq!(count, 2);
     let work = work.expect("work");
     assert_eq!(work.preferred_agent_id, "carla");
-    assert_eq!(work.snapshot.expect("context").timeline[1].outbound_status(), OutboundStatus::Failed);
+    assert_eq!(
+        work.snapshot.expect("context").timeline[1].outbound_status(),
+        OutboundStatus::Failed
+    );
     app.stop().await;
 }
 
@@ -91,15 +157,48 @@ async fn messages_of_others_stand_in_the_timeline_but_codes_are_not_kept() {
         purpose: Purpose::Survey.into(),
         ..outcome
     };
-    app.publish(TENANT, &key, &MessageSent { outcome: Some(code), text: "123456".into(), ..MessageSent::default() }).await;
-    app.publish(TENANT, &key, &MessageDelivered { outcome: Some(survey.clone()) }).await;
-    app.publish(TENANT, &key, &MessageSent { outcome: Some(survey), text: "Da 0 a 10?".into(), ..MessageSent::default() }).await;
+    app.publish(
+        TENANT,
+        &key,
+        &MessageSent {
+            outcome: Some(code),
+            text: "123456".into(),
+            ..MessageSent::default()
+        },
+    )
+    .await;
+    app.publish(
+        TENANT,
+        &key,
+        &MessageDelivered {
+            outcome: Some(survey.clone()),
+        },
+    )
+    .await;
+    app.publish(
+        TENANT,
+        &key,
+        &MessageSent {
+            outcome: Some(survey),
+            text: "Da 0 a 10?".into(),
+            ..MessageSent::default()
+        },
+    )
+    .await;
     app.settle().await;
     let lines = timeline(&app, &case_id).await;
     assert_eq!(lines.len(), 4);
-    let by = |author: &str| lines.iter().find(|l| l.interaction.as_ref().is_some_and(|i| i.author == author)).expect("a line");
+    let by = |author: &str| {
+        lines
+            .iter()
+            .find(|l| l.interaction.as_ref().is_some_and(|i| i.author == author))
+            .expect("a line")
+    };
     assert_eq!(by("security").interaction.as_ref().expect("some").text, "");
-    assert_eq!(by("survey").interaction.as_ref().expect("some").text, "Da 0 a 10?");
+    assert_eq!(
+        by("survey").interaction.as_ref().expect("some").text,
+        "Da 0 a 10?"
+    );
     assert_eq!(by("survey").outbound_status(), OutboundStatus::Delivered);
     app.stop().await;
 }
@@ -107,7 +206,15 @@ async fn messages_of_others_stand_in_the_timeline_but_codes_are_not_kept() {
 #[tokio::test]
 async fn offers_and_acceptances_make_the_journey_and_count_transfers_once() {
     let app = start().await;
-    says(&app, "anna", "mail", ChannelKind::Email, "la macchina del caffè perde acqua").heard(&app).await;
+    says(
+        &app,
+        "anna",
+        "mail",
+        ChannelKind::Email,
+        "la macchina del caffè perde acqua",
+    )
+    .heard(&app)
+    .await;
     let case_id = only_case(&app, "anna").await.case_id;
     let accepted = |app: &TestApp, agent: &str| OfferAccepted {
         offer_id: OfferId::derived(&[agent.as_bytes()]).to_string(),
@@ -138,11 +245,24 @@ async fn offers_and_acceptances_make_the_journey_and_count_transfers_once() {
     let case = case(&app, &case_id).await;
     assert_eq!(case.assigned_agent_id, "carla");
     assert_eq!(case.effort.expect("counted").transfers, 1);
-    let steps: Vec<(String, String)> = journey(&app, "anna").await.steps.into_iter().map(|s| (s.what, s.actor)).collect();
-    let wanted = [("message", "customer"), ("offered", "bruno"), ("assigned", "bruno"), ("assigned", "carla")];
+    let steps: Vec<(String, String)> = journey(&app, "anna")
+        .await
+        .steps
+        .into_iter()
+        .map(|s| (s.what, s.actor))
+        .collect();
+    let wanted = [
+        ("message", "customer"),
+        ("offered", "bruno"),
+        ("assigned", "bruno"),
+        ("assigned", "carla"),
+    ];
     let mut sorted = steps.clone();
     sorted.sort();
-    let mut wanted: Vec<(String, String)> = wanted.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+    let mut wanted: Vec<(String, String)> = wanted
+        .iter()
+        .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+        .collect();
     wanted.sort();
     assert_eq!(sorted, wanted);
     app.stop().await;
@@ -151,7 +271,9 @@ async fn offers_and_acceptances_make_the_journey_and_count_transfers_once() {
 #[tokio::test]
 async fn work_that_was_done_by_word_of_mouth_waits_for_the_customer() {
     let app = start().await;
-    says(&app, "anna", "call", ChannelKind::Voice, "").heard(&app).await;
+    says(&app, "anna", "call", ChannelKind::Voice, "")
+        .heard(&app)
+        .await;
     let case_id = only_case(&app, "anna").await.case_id;
     let accepted = OfferAccepted {
         offer_id: OfferId::derived(&[b"o"]).to_string(),
@@ -180,7 +302,15 @@ async fn work_that_was_done_by_word_of_mouth_waits_for_the_customer() {
 #[tokio::test]
 async fn a_proof_of_identity_travels_with_every_later_snapshot() {
     let app = start().await;
-    says(&app, "anna", "mail", ChannelKind::Email, "la macchina del caffè perde acqua").heard(&app).await;
+    says(
+        &app,
+        "anna",
+        "mail",
+        ChannelKind::Email,
+        "la macchina del caffè perde acqua",
+    )
+    .heard(&app)
+    .await;
     let case_id = only_case(&app, "anna").await.case_id;
     let prove = |app: &TestApp| {
         let mut context = context("anna");
@@ -191,7 +321,10 @@ async fn a_proof_of_identity_travels_with_every_later_snapshot() {
             verified_at: Some(to_wire(app.clock.now())),
             expires_at: Some(to_wire(app.clock.now() + chrono::Duration::hours(24))),
         });
-        CustomerChanged { customer: Some(context), changed_fields: vec!["verification".into()] }
+        CustomerChanged {
+            customer: Some(context),
+            changed_fields: vec!["verification".into()],
+        }
     };
     let first = prove(&app);
     for _ in 0..2 {
@@ -200,13 +333,43 @@ async fn a_proof_of_identity_travels_with_every_later_snapshot() {
     }
     let (work, count) = last_work(&app, &case_id).await;
     assert_eq!(count, 2);
-    let verification = work.expect("work").snapshot.expect("context").customer.expect("who").verification.expect("proof");
+    let verification = work
+        .expect("work")
+        .snapshot
+        .expect("context")
+        .customer
+        .expect("who")
+        .verification
+        .expect("proof");
     assert_eq!(verification.method, "one_time_code");
-    assert_eq!(case(&app, &case_id).await.effort.expect("counted").reverifications, 0);
-    assert_eq!(journey(&app, "anna").await.steps.iter().filter(|s| s.what == "verified").count(), 1);
+    assert_eq!(
+        case(&app, &case_id)
+            .await
+            .effort
+            .expect("counted")
+            .reverifications,
+        0
+    );
+    assert_eq!(
+        journey(&app, "anna")
+            .await
+            .steps
+            .iter()
+            .filter(|s| s.what == "verified")
+            .count(),
+        1
+    );
     app.clock.advance(std::time::Duration::from_secs(600));
-    app.publish(TENANT, &customer("anna").to_string(), &prove(&app)).await;
+    app.publish(TENANT, &customer("anna").to_string(), &prove(&app))
+        .await;
     app.settle().await;
-    assert_eq!(case(&app, &case_id).await.effort.expect("counted").reverifications, 1);
+    assert_eq!(
+        case(&app, &case_id)
+            .await
+            .effort
+            .expect("counted")
+            .reverifications,
+        1
+    );
     app.stop().await;
 }

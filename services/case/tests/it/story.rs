@@ -5,9 +5,10 @@ use std::sync::Arc;
 use trama_platform::Service;
 use trama_proto::{
     case::v1::{
-        Article, Case, GetCaseRequest, GetJourneyRequest, GetJourneyResponse, GetSnapshotRequest, ContextSnapshot,
-        ListCasesRequest, ListTimelineRequest, PublishArticleRequest, TimelineEntry, WorkRequested, WorkWithdrawn,
-        case_service_client::CaseServiceClient, knowledge_service_client::KnowledgeServiceClient,
+        Article, Case, ContextSnapshot, GetCaseRequest, GetJourneyRequest, GetJourneyResponse,
+        GetSnapshotRequest, ListCasesRequest, ListTimelineRequest, PublishArticleRequest, TimelineEntry,
+        WorkRequested, WorkWithdrawn, case_service_client::CaseServiceClient,
+        knowledge_service_client::KnowledgeServiceClient,
     },
     common::v1::{ChannelKind, CustomerContext, Direction, Handle, Interaction, InteractionKind, Trust},
     identity_resolution::v1::InteractionIdentified,
@@ -80,7 +81,6 @@ pub fn context(name: &str) -> CustomerContext {
 
 /// Something that a customer says.
 pub struct Word {
-    pub who: String,
     pub interaction: Interaction,
     pub context: CustomerContext,
 }
@@ -92,7 +92,6 @@ pub fn interaction_id(name: &str) -> InteractionId {
 pub fn says(app: &TestApp, who: &str, id: &str, kind: ChannelKind, text: &str) -> Word {
     let now = app.clock.now();
     Word {
-        who: who.to_owned(),
         context: context(who),
         interaction: Interaction {
             interaction_id: interaction_id(id).to_string(),
@@ -103,7 +102,11 @@ pub fn says(app: &TestApp, who: &str, id: &str, kind: ChannelKind, text: &str) -
             direction: Direction::Inbound.into(),
             provider_id: format!("provider-{id}"),
             conversation_key: who.to_owned(),
-            party: Some(Handle { kind: "email".into(), value: format!("{who}@example.com"), trust: Trust::Observed.into() }),
+            party: Some(Handle {
+                kind: "email".into(),
+                value: format!("{who}@example.com"),
+                trust: Trust::Observed.into(),
+            }),
             occurred_at: Some(to_wire(now)),
             received_at: Some(to_wire(now)),
             text: text.to_owned(),
@@ -114,12 +117,16 @@ pub fn says(app: &TestApp, who: &str, id: &str, kind: ChannelKind, text: &str) -
 
 impl Word {
     pub fn event(&self) -> InteractionIdentified {
-        InteractionIdentified { interaction: Some(self.interaction.clone()), customer: Some(self.context.clone()) }
+        InteractionIdentified {
+            interaction: Some(self.interaction.clone()),
+            customer: Some(self.context.clone()),
+        }
     }
 
     /// Publishes it and waits for the effect; time passes afterwards.
     pub async fn heard(&self, app: &TestApp) {
-        app.publish(TENANT, &self.context.customer_id, &self.event()).await;
+        app.publish(TENANT, &self.context.customer_id, &self.event())
+            .await;
         app.settle().await;
         app.clock.advance(std::time::Duration::from_secs(60));
     }
@@ -134,8 +141,16 @@ pub fn knowledge(app: &TestApp) -> KnowledgeServiceClient<tonic::transport::Chan
 }
 
 pub async fn cases_of(app: &TestApp, who: &str) -> Vec<Case> {
-    let request = ListCasesRequest { customer_id: customer(who).to_string(), ..ListCasesRequest::default() };
-    let mut found = cases(app).list_cases(app.request(TENANT, "test", request)).await.expect("listed").into_inner().cases;
+    let request = ListCasesRequest {
+        customer_id: customer(who).to_string(),
+        ..ListCasesRequest::default()
+    };
+    let mut found = cases(app)
+        .list_cases(app.request(TENANT, "test", request))
+        .await
+        .expect("listed")
+        .into_inner()
+        .cases;
     found.reverse();
     found
 }
@@ -147,36 +162,76 @@ pub async fn only_case(app: &TestApp, who: &str) -> Case {
 }
 
 pub async fn case(app: &TestApp, id: &str) -> Case {
-    let request = GetCaseRequest { case_id: id.to_owned() };
-    cases(app).get_case(app.request(TENANT, "test", request)).await.expect("found").into_inner().case.expect("a case")
+    let request = GetCaseRequest {
+        case_id: id.to_owned(),
+    };
+    cases(app)
+        .get_case(app.request(TENANT, "test", request))
+        .await
+        .expect("found")
+        .into_inner()
+        .case
+        .expect("a case")
 }
 
 pub async fn timeline(app: &TestApp, case_id: &str) -> Vec<TimelineEntry> {
-    let request = ListTimelineRequest { case_id: case_id.to_owned(), ..ListTimelineRequest::default() };
-    cases(app).list_timeline(app.request(TENANT, "test", request)).await.expect("listed").into_inner().entries
+    let request = ListTimelineRequest {
+        case_id: case_id.to_owned(),
+        ..ListTimelineRequest::default()
+    };
+    cases(app)
+        .list_timeline(app.request(TENANT, "test", request))
+        .await
+        .expect("listed")
+        .into_inner()
+        .entries
 }
 
 pub async fn snapshot(app: &TestApp, case_id: &str) -> ContextSnapshot {
-    let request = GetSnapshotRequest { case_id: case_id.to_owned() };
-    cases(app).get_snapshot(app.request(TENANT, "test", request)).await.expect("found").into_inner().snapshot.expect("one")
+    let request = GetSnapshotRequest {
+        case_id: case_id.to_owned(),
+    };
+    cases(app)
+        .get_snapshot(app.request(TENANT, "test", request))
+        .await
+        .expect("found")
+        .into_inner()
+        .snapshot
+        .expect("one")
 }
 
 pub async fn journey(app: &TestApp, who: &str) -> GetJourneyResponse {
-    let request = GetJourneyRequest { customer_id: customer(who).to_string() };
-    cases(app).get_journey(app.request(TENANT, "test", request)).await.expect("told").into_inner()
+    let request = GetJourneyRequest {
+        customer_id: customer(who).to_string(),
+    };
+    cases(app)
+        .get_journey(app.request(TENANT, "test", request))
+        .await
+        .expect("told")
+        .into_inner()
 }
 
 /// The request for work with the highest revision of a case, and how many there were.
 pub async fn last_work(app: &TestApp, case_id: &str) -> (Option<WorkRequested>, usize) {
-    let mut all: Vec<WorkRequested> =
-        app.events::<WorkRequested>().await.into_iter().map(|p| p.event).filter(|e| e.case_id == case_id).collect();
+    let mut all: Vec<WorkRequested> = app
+        .events::<WorkRequested>()
+        .await
+        .into_iter()
+        .map(|p| p.event)
+        .filter(|e| e.case_id == case_id)
+        .collect();
     all.sort_by_key(|e| e.revision);
     let count = all.len();
     (all.pop(), count)
 }
 
 pub async fn withdrawals(app: &TestApp, case_id: &str) -> Vec<WorkWithdrawn> {
-    app.events::<WorkWithdrawn>().await.into_iter().map(|p| p.event).filter(|e| e.case_id == case_id).collect()
+    app.events::<WorkWithdrawn>()
+        .await
+        .into_iter()
+        .map(|p| p.event)
+        .filter(|e| e.case_id == case_id)
+        .collect()
 }
 
 pub fn article(key: &str, title: &str, body: &str, questions: &[&str], intents: &[&str]) -> Article {
@@ -192,8 +247,14 @@ pub fn article(key: &str, title: &str, body: &str, questions: &[&str], intents: 
 }
 
 pub async fn publish(app: &TestApp, article: Article) -> Article {
-    let request = PublishArticleRequest { article: Some(article), request_id: String::new() };
-    let response = knowledge(app).publish_article(app.request(TENANT, "editor", request)).await.expect("published");
+    let request = PublishArticleRequest {
+        article: Some(article),
+        request_id: String::new(),
+    };
+    let response = knowledge(app)
+        .publish_article(app.request(TENANT, "editor", request))
+        .await
+        .expect("published");
     response.into_inner().article.expect("an article")
 }
 

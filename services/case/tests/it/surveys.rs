@@ -12,10 +12,24 @@ use trama_testkit::TestApp;
 use super::story::*;
 
 async fn resolved_case(app: &TestApp, who: &str) -> String {
-    says(app, who, &format!("need of {who}"), ChannelKind::Whatsapp, "la macchina del caffè perde acqua").heard(app).await;
+    says(
+        app,
+        who,
+        &format!("need of {who}"),
+        ChannelKind::Whatsapp,
+        "la macchina del caffè perde acqua",
+    )
+    .heard(app)
+    .await;
     let id = only_case(app, who).await.case_id;
-    let request = ResolveCaseRequest { case_id: id.clone(), ..ResolveCaseRequest::default() };
-    cases(app).resolve_case(app.request(TENANT, "carla", request)).await.expect("resolved");
+    let request = ResolveCaseRequest {
+        case_id: id.clone(),
+        ..ResolveCaseRequest::default()
+    };
+    cases(app)
+        .resolve_case(app.request(TENANT, "carla", request))
+        .await
+        .expect("resolved");
     app.settle().await;
     id
 }
@@ -46,7 +60,10 @@ async fn a_number_answers_the_open_question_and_opens_no_case() {
     nine.heard(&app).await;
     let answers = app.events::<SurveyAnswerReceived>().await;
     assert_eq!(answers.len(), 1);
-    assert_eq!((answers[0].event.score, answers[0].event.question_id.as_str()), (9, "nps"));
+    assert_eq!(
+        (answers[0].event.score, answers[0].event.question_id.as_str()),
+        (9, "nps")
+    );
     assert_eq!(cases_of(&app, "anna").await.len(), 1);
 
     // A late repeat of the question does not swallow the next message.
@@ -54,10 +71,15 @@ async fn a_number_answers_the_open_question_and_opens_no_case() {
     let csat = question(&app, "anna", &case_id, "csat", (1, 5));
     app.publish(TENANT, &nps.customer_id, &csat).await;
     app.settle().await;
-    says(&app, "anna", "five", ChannelKind::Whatsapp, "5!").heard(&app).await;
+    says(&app, "anna", "five", ChannelKind::Whatsapp, "5!")
+        .heard(&app)
+        .await;
     let answers = app.events::<SurveyAnswerReceived>().await;
     assert_eq!(answers.len(), 2);
-    assert_eq!((answers[1].event.score, answers[1].event.question_id.as_str()), (5, "csat"));
+    assert_eq!(
+        (answers[1].event.score, answers[1].event.question_id.as_str()),
+        (5, "csat")
+    );
 
     let responded = SurveyResponded {
         invitation_id: nps.invitation_id.clone(),
@@ -73,7 +95,11 @@ async fn a_number_answers_the_open_question_and_opens_no_case() {
     app.publish(TENANT, &nps.customer_id, &responded).await;
     app.settle().await;
     let steps = journey(&app, "anna").await.steps;
-    assert_eq!(steps.iter().filter(|s| s.what == "survey answer 9").count(), 1, "{steps:#?}");
+    assert_eq!(
+        steps.iter().filter(|s| s.what == "survey answer 9").count(),
+        1,
+        "{steps:#?}"
+    );
     assert!(steps.iter().any(|s| s.what == "resolved" && s.actor == "carla"));
     app.stop().await;
 }
@@ -85,10 +111,20 @@ async fn what_is_no_answer_is_an_ordinary_message() {
     let asked = question(&app, "anna", &case_id, "nps", (0, 10));
     app.publish(TENANT, &asked.customer_id, &asked).await;
     app.settle().await;
-    says(&app, "anna", "again", ChannelKind::Whatsapp, "la macchina perde ancora acqua, ordine 4711").heard(&app).await;
+    says(
+        &app,
+        "anna",
+        "again",
+        ChannelKind::Whatsapp,
+        "la macchina perde ancora acqua, ordine 4711",
+    )
+    .heard(&app)
+    .await;
     assert_eq!(cases_of(&app, "anna").await.len(), 2);
     app.clock.advance(std::time::Duration::from_secs(80 * 3600));
-    says(&app, "anna", "late", ChannelKind::Whatsapp, "9").heard(&app).await;
+    says(&app, "anna", "late", ChannelKind::Whatsapp, "9")
+        .heard(&app)
+        .await;
     assert!(app.events::<SurveyAnswerReceived>().await.is_empty());
     app.stop().await;
 }
@@ -111,12 +147,19 @@ async fn a_bad_answer_opens_one_follow_up_that_knows_what_went_wrong() {
         app.settle().await;
     }
     let follow_up = case(&app, &request.case_id).await;
-    assert_eq!((follow_up.kind(), follow_up.status()), (CaseKind::Recovery, CaseStatus::Open));
+    assert_eq!(
+        (follow_up.kind(), follow_up.status()),
+        (CaseKind::Recovery, CaseStatus::Open)
+    );
     assert_eq!(follow_up.related_case_id, case_id);
     let (work, count) = last_work(&app, &request.case_id).await;
     assert_eq!(count, 1);
     let work = work.expect("work");
     assert_eq!(work.channel_kind(), ChannelKind::WebChat);
-    assert_eq!(work.snapshot.expect("context").timeline.len(), 1, "the story before it travels along");
+    assert_eq!(
+        work.snapshot.expect("context").timeline.len(),
+        1,
+        "the story before it travels along"
+    );
     app.stop().await;
 }

@@ -9,9 +9,10 @@ use trama_platform::{Error, objects::Objects, principal, resources::ResourceStor
 use trama_proto::{
     ids::{DeliveryId, InteractionId},
     ingest::v1::{
-        GetAttachmentRequest, GetAttachmentResponse, ListQuarantinedDeliveriesRequest, ListQuarantinedDeliveriesResponse,
-        QuarantinedDelivery, RedriveQuarantinedDeliveryRequest, RedriveQuarantinedDeliveryResponse, SubmitInteractionRequest,
-        SubmitInteractionResponse, ingest_service_server::IngestService,
+        GetAttachmentRequest, GetAttachmentResponse, ListQuarantinedDeliveriesRequest,
+        ListQuarantinedDeliveriesResponse, QuarantinedDelivery, RedriveQuarantinedDeliveryRequest,
+        RedriveQuarantinedDeliveryResponse, SubmitInteractionRequest, SubmitInteractionResponse,
+        ingest_service_server::IngestService,
     },
     resources::Provider,
     time::to_wire,
@@ -43,17 +44,30 @@ pub struct IngestApi {
 
 #[tonic::async_trait]
 impl IngestService for IngestApi {
-    async fn submit_interaction(&self, request: Request<SubmitInteractionRequest>) -> Result<Response<SubmitInteractionResponse>, Status> {
+    async fn submit_interaction(
+        &self,
+        request: Request<SubmitInteractionRequest>,
+    ) -> Result<Response<SubmitInteractionResponse>, Status> {
         let tenant = principal(&request)?.tenant.clone();
         let SubmitInteractionRequest { channel, interaction } = request.into_inner();
         let snapshot = self.resources.snapshot();
-        let spec = snapshot.tenant(&tenant).and_then(|t| t.channels.get(&channel)).ok_or_else(|| no_such_channel(&channel))?;
+        let spec = snapshot
+            .tenant(&tenant)
+            .and_then(|t| t.channels.get(&channel))
+            .ok_or_else(|| no_such_channel(&channel))?;
         if !matches!(spec.provider, Provider::Api {}) {
             return Err(Error::invalid("channel", "must be a channel of kind `api`").into());
         }
         let interaction = interaction::check(interaction)?;
-        let id = InteractionId::derived(&[tenant.as_str().as_bytes(), channel.as_bytes(), interaction.provider_id.as_bytes()]);
-        let party = interaction.party.as_ref().ok_or_else(|| Error::internal("checked above"))?;
+        let id = InteractionId::derived(&[
+            tenant.as_str().as_bytes(),
+            channel.as_bytes(),
+            interaction.provider_id.as_bytes(),
+        ]);
+        let party = interaction
+            .party
+            .as_ref()
+            .ok_or_else(|| Error::internal("checked above"))?;
         let key = format!("{}:{}", party.kind, party.value);
         self.journal
             .keep(Incoming {
@@ -67,23 +81,33 @@ impl IngestService for IngestApi {
                 key: Some(key),
             })
             .await?;
-        Ok(Response::new(SubmitInteractionResponse { interaction_id: id.to_string() }))
+        Ok(Response::new(SubmitInteractionResponse {
+            interaction_id: id.to_string(),
+        }))
     }
 
     type GetAttachmentStream = Pin<Box<dyn Stream<Item = Result<GetAttachmentResponse, Status>> + Send>>;
 
-    async fn get_attachment(&self, request: Request<GetAttachmentRequest>) -> Result<Response<Self::GetAttachmentStream>, Status> {
+    async fn get_attachment(
+        &self,
+        request: Request<GetAttachmentRequest>,
+    ) -> Result<Response<Self::GetAttachmentStream>, Status> {
         let tenant = principal(&request)?.tenant.clone();
         let key = request.into_inner().object_key;
         // `<tenant>/<interaction>/<position>`: raw deliveries lie elsewhere and are nobody's to read.
-        let interaction = key.split('/').nth(1).and_then(|id| id.parse::<InteractionId>().ok());
+        let interaction = key
+            .split('/')
+            .nth(1)
+            .and_then(|id| id.parse::<InteractionId>().ok());
         if interaction.is_none() || key.len() > 255 {
             return Err(Error::not_found("object", key.chars().take(255).collect::<String>()).into());
         }
         let bytes = self.objects.get(&tenant, &key).await?;
         let pieces = (0..bytes.len()).step_by(CHUNK).map(move |start| {
             let end = (start + CHUNK).min(bytes.len());
-            Ok(GetAttachmentResponse { data: bytes.slice(start..end).into() })
+            Ok(GetAttachmentResponse {
+                data: bytes.slice(start..end).into(),
+            })
         });
         Ok(Response::new(Box::pin(futures::stream::iter(pieces))))
     }
@@ -94,7 +118,10 @@ impl IngestService for IngestApi {
     ) -> Result<Response<ListQuarantinedDeliveriesResponse>, Status> {
         let tenant = principal(&request)?.tenant.clone();
         let request = request.into_inner();
-        let (rows, next_page_token) = self.quarantine.list(&tenant, request.page_size, &request.page_token).await?;
+        let (rows, next_page_token) = self
+            .quarantine
+            .list(&tenant, request.page_size, &request.page_token)
+            .await?;
         let deliveries = rows
             .into_iter()
             .map(|row| QuarantinedDelivery {
@@ -105,7 +132,10 @@ impl IngestService for IngestApi {
                 size_bytes: row.size_bytes,
             })
             .collect();
-        Ok(Response::new(ListQuarantinedDeliveriesResponse { deliveries, next_page_token }))
+        Ok(Response::new(ListQuarantinedDeliveriesResponse {
+            deliveries,
+            next_page_token,
+        }))
     }
 
     async fn redrive_quarantined_delivery(
@@ -114,7 +144,12 @@ impl IngestService for IngestApi {
     ) -> Result<Response<RedriveQuarantinedDeliveryResponse>, Status> {
         let tenant = principal(&request)?.tenant.clone();
         let request = request.into_inner();
-        let id: DeliveryId = request.delivery_id.parse().map_err(|_| Error::invalid("delivery_id", "must be a UUID"))?;
-        Ok(Response::new(self.quarantine.redrive(&tenant, id, &request).await?))
+        let id: DeliveryId = request
+            .delivery_id
+            .parse()
+            .map_err(|_| Error::invalid("delivery_id", "must be a UUID"))?;
+        Ok(Response::new(
+            self.quarantine.redrive(&tenant, id, &request).await?,
+        ))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use trama_platform::{Clock, Db, Error, bus::Bus, Kind};
+use trama_platform::{Clock, Db, Error, Kind, bus::Bus};
 use trama_proto::common::v1::ChannelKind;
 
 use super::journal::{Incoming, Journal};
@@ -75,7 +75,9 @@ impl Chat {
     /// When the database or the journal is away.
     pub async fn take_receipt(&self, conversation: &Conversation, seq: i64, read: bool) -> Result<(), Error> {
         let mut tx = self.db.tx(&conversation.tenant).await?;
-        let Some(marks) = chat::marks(tx.conn(), conversation).await? else { return Ok(()) };
+        let Some(marks) = chat::marks(tx.conn(), conversation).await? else {
+            return Ok(());
+        };
         let after = if read { marks.read_seq } else { marks.received_seq };
         let up_to = seq.min(marks.last_seq);
         if up_to <= after {
@@ -83,10 +85,24 @@ impl Chat {
         }
         let messages = chat::messages_between(tx.conn(), conversation, after, up_to, RECEIPTS).await?;
         tx.commit().await?;
-        let mut done = if messages.len() as i64 == RECEIPTS { after } else { up_to };
+        let mut done = if messages.len() as i64 == RECEIPTS {
+            after
+        } else {
+            up_to
+        };
         for (seq, message_id) in messages {
             let visitor_id = conversation.visitor.clone();
-            let entry = if read { Entry::Read { visitor_id, message_id } } else { Entry::Received { visitor_id, message_id } };
+            let entry = if read {
+                Entry::Read {
+                    visitor_id,
+                    message_id,
+                }
+            } else {
+                Entry::Received {
+                    visitor_id,
+                    message_id,
+                }
+            };
             self.keep(conversation, &entry, HashMap::new()).await?;
             done = done.max(seq);
         }
@@ -95,7 +111,12 @@ impl Chat {
         tx.commit().await
     }
 
-    async fn keep(&self, conversation: &Conversation, entry: &Entry, attributes: HashMap<String, String>) -> Result<(), Error> {
+    async fn keep(
+        &self,
+        conversation: &Conversation,
+        entry: &Entry,
+        attributes: HashMap<String, String>,
+    ) -> Result<(), Error> {
         let body = serde_json::to_vec(entry).map_err(Error::internal)?;
         self.journal
             .keep(Incoming {
@@ -116,13 +137,23 @@ impl Chat {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn post(&self, conversation: &Conversation, message_id: &str, text: &str, author: &str) -> Result<i64, Error> {
+    pub async fn post(
+        &self,
+        conversation: &Conversation,
+        message_id: &str,
+        text: &str,
+        author: &str,
+    ) -> Result<i64, Error> {
         let mut tx = self.db.tx(&conversation.tenant).await?;
         let now = tx.now();
         let seq = chat::post(tx.conn(), conversation, message_id, text, author, now).await?;
         tx.commit().await?;
         // A lost hint costs a moment only: sockets look by themselves at every ping.
-        let hint = self.bus.client().publish(self.subject(conversation), bytes::Bytes::new()).await;
+        let hint = self
+            .bus
+            .client()
+            .publish(self.subject(conversation), bytes::Bytes::new())
+            .await;
         if let Err(error) = hint {
             tracing::debug!(%error, "a chat hint was not sent");
         }
@@ -133,7 +164,12 @@ impl Chat {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn lines_after(&self, conversation: &Conversation, seq: i64, limit: i64) -> Result<Vec<Line>, Error> {
+    pub async fn lines_after(
+        &self,
+        conversation: &Conversation,
+        seq: i64,
+        limit: i64,
+    ) -> Result<Vec<Line>, Error> {
         let mut tx = self.db.tx(&conversation.tenant).await?;
         chat::lines_after(tx.conn(), conversation, seq, limit).await
     }
@@ -151,6 +187,11 @@ impl Chat {
     }
 
     fn subject(&self, conversation: &Conversation) -> String {
-        format!("{}.chat.{}.{}", self.bus.prefix(), conversation.tenant, conversation.visitor)
+        format!(
+            "{}.chat.{}.{}",
+            self.bus.prefix(),
+            conversation.tenant,
+            conversation.visitor
+        )
     }
 }

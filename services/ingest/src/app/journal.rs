@@ -93,17 +93,38 @@ impl Journal {
         self.publish(tenant, id, &key, delivery).await
     }
 
-    async fn publish(&self, tenant: &TenantId, id: uuid::Uuid, key: &str, mut delivery: Delivery) -> Result<(), Error> {
-        let limit = self.bus.client().server_info().max_payload.saturating_sub(HEADROOM).min(LARGEST_INLINE);
+    async fn publish(
+        &self,
+        tenant: &TenantId,
+        id: uuid::Uuid,
+        key: &str,
+        mut delivery: Delivery,
+    ) -> Result<(), Error> {
+        let limit = self
+            .bus
+            .client()
+            .server_info()
+            .max_payload
+            .saturating_sub(HEADROOM)
+            .min(LARGEST_INLINE);
         if delivery.body.len() > limit {
             let object = format!("{tenant}/deliveries/{}", delivery.delivery_id);
             let body = std::mem::take(&mut delivery.body);
             self.objects.put(&object, body.into()).await?;
-            delivery.attributes.insert(attribute::BODY_OBJECT.to_owned(), object);
+            delivery
+                .attributes
+                .insert(attribute::BODY_OBJECT.to_owned(), object);
         }
         let subject = self.bus.subject(Stream::Ingress, &delivery.channel, tenant, key);
         let payload = delivery.encode_to_vec().into();
-        self.bus.publish_one(Outgoing { id, subject, payload, trace: telemetry::current_trace() }).await
+        self.bus
+            .publish_one(Outgoing {
+                id,
+                subject,
+                payload,
+                trace: telemetry::current_trace(),
+            })
+            .await
     }
 }
 
@@ -111,13 +132,23 @@ impl Journal {
 ///
 /// # Errors
 /// When the object store is away.
-pub async fn complete(objects: &Objects, tenant: &TenantId, mut delivery: Delivery) -> Result<Delivery, Error> {
+pub async fn complete(
+    objects: &Objects,
+    tenant: &TenantId,
+    mut delivery: Delivery,
+) -> Result<Delivery, Error> {
     if let Some(key) = delivery.attributes.get(attribute::BODY_OBJECT) {
-        let body = objects.get(tenant, key).await.map_err(|error| match error.kind() {
-            // Written before the delivery was: a store that lags.
-            Kind::NotFound => Error::new(Kind::Unavailable, "the body of a delivery is not in the object store yet"),
-            _ => error,
-        })?;
+        let body = objects
+            .get(tenant, key)
+            .await
+            .map_err(|error| match error.kind() {
+                // Written before the delivery was: a store that lags.
+                Kind::NotFound => Error::new(
+                    Kind::Unavailable,
+                    "the body of a delivery is not in the object store yet",
+                ),
+                _ => error,
+            })?;
         delivery.body = body.into();
     }
     Ok(delivery)

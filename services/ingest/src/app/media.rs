@@ -48,9 +48,18 @@ const TWILIO_CDN: [&str; 2] = ["mms.twiliocdn.com", "media.twiliocdn.com"];
 ///
 /// # Errors
 /// When the database is away.
-pub async fn defer(tx: &mut Tx, envelope: &Envelope, interaction: &Interaction, files: &[RemoteFile]) -> Result<(), Error> {
+pub async fn defer(
+    tx: &mut Tx,
+    envelope: &Envelope,
+    interaction: &Interaction,
+    files: &[RemoteFile],
+) -> Result<(), Error> {
     let interaction_id = uuid::Uuid::try_parse(&interaction.interaction_id).map_err(Error::internal)?;
-    let key = Key { tenant: envelope.tenant.to_string(), interaction_id, revision: interaction.revision };
+    let key = Key {
+        tenant: envelope.tenant.to_string(),
+        interaction_id,
+        revision: interaction.revision,
+    };
     let pending = Pending {
         channel: interaction.channel.clone(),
         interaction: interaction.encode_to_vec(),
@@ -94,9 +103,15 @@ impl TimerHandler for Due {
     async fn fire(&self, tx: &mut Tx, due: &[Timer]) -> Result<(), Error> {
         let mut wanted = Vec::with_capacity(due.len());
         for timer in due.iter().filter(|t| t.kind == TIMER) {
-            let Payload { interaction, revision } =
-                serde_json::from_value(timer.payload.clone()).map_err(Error::internal)?;
-            let key = Key { tenant: timer.tenant.to_string(), interaction_id: interaction, revision };
+            let Payload {
+                interaction,
+                revision,
+            } = serde_json::from_value(timer.payload.clone()).map_err(Error::internal)?;
+            let key = Key {
+                tenant: timer.tenant.to_string(),
+                interaction_id: interaction,
+                revision,
+            };
             wanted.push((timer.tenant.clone(), key));
         }
         let keys: Vec<&Key> = wanted.iter().map(|(_, key)| key).collect();
@@ -142,7 +157,11 @@ impl Fetcher {
     ///
     /// # Errors
     /// Never: every failure leads to another try.
-    pub async fn run(self, mut queue: mpsc::Receiver<(TenantId, Key)>, stopping: CancellationToken) -> Result<(), Error> {
+    pub async fn run(
+        self,
+        mut queue: mpsc::Receiver<(TenantId, Key)>,
+        stopping: CancellationToken,
+    ) -> Result<(), Error> {
         let mut running = FuturesUnordered::new();
         loop {
             let free = running.len() < self.config.media_concurrency;
@@ -172,7 +191,10 @@ impl Fetcher {
         let mut interaction = Interaction::decode(pending.interaction.as_slice())?;
         let files: Vec<RemoteFile> = serde_json::from_value(pending.media).map_err(Error::internal)?;
         let fetched = futures::future::join_all(
-            files.iter().enumerate().map(|(n, file)| self.fetch(tenant, &pending.channel, &interaction.interaction_id, n, file)),
+            files
+                .iter()
+                .enumerate()
+                .map(|(n, file)| self.fetch(tenant, &pending.channel, &interaction.interaction_id, n, file)),
         )
         .await;
 
@@ -206,7 +228,8 @@ impl Fetcher {
         if !media::remove(tx.conn(), key).await? {
             return Ok(());
         }
-        metrics::counter!("trama_ingest_media_total", "outcome" => "stored").increment(attachments.len() as u64);
+        metrics::counter!("trama_ingest_media_total", "outcome" => "stored")
+            .increment(attachments.len() as u64);
         interaction.attachments = attachments;
         tx.follow(&cause(tenant, key, pending.trace));
         publish_interaction(&mut tx, tenant, interaction)?;
@@ -214,7 +237,14 @@ impl Fetcher {
         tx.commit().await
     }
 
-    async fn fetch(&self, tenant: &TenantId, channel: &str, interaction: &str, position: usize, file: &RemoteFile) -> Result<Attachment, Error> {
+    async fn fetch(
+        &self,
+        tenant: &TenantId,
+        channel: &str,
+        interaction: &str,
+        position: usize,
+        file: &RemoteFile,
+    ) -> Result<Attachment, Error> {
         let snapshot = self.resources.snapshot();
         let spec = snapshot
             .tenant(tenant)
@@ -239,20 +269,33 @@ impl Fetcher {
         let limit = self.config.max_media_bytes;
         match (&file.place, &spec.provider) {
             (Place::Whatsapp(id), Provider::WhatsappCloud(p)) => {
-                if id.is_empty() || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b)) {
+                if id.is_empty()
+                    || !id
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+                {
                     return Err(Error::new(Kind::Invalid, "a media id of unknown shape"));
                 }
-                let bearer = format!("Bearer {}", first_line(&self.secrets.get(tenant, &p.access_token)?));
+                let bearer = format!(
+                    "Bearer {}",
+                    first_line(&self.secrets.get(tenant, &p.access_token)?)
+                );
                 let base = host_of(&p.api_base_url)?;
                 let about = format!("{}/{id}", p.api_base_url.trim_end_matches('/'));
-                let described = self.outbound.fetch(&about, Some(&bearer), std::slice::from_ref(&base), 64 * 1024).await?;
-                let described: Described =
-                    serde_json::from_slice(&described).map_err(|_| Error::new(Kind::Invalid, "the answer about a file has another shape"))?;
+                let described = self
+                    .outbound
+                    .fetch(&about, Some(&bearer), std::slice::from_ref(&base), 64 * 1024)
+                    .await?;
+                let described: Described = serde_json::from_slice(&described)
+                    .map_err(|_| Error::new(Kind::Invalid, "the answer about a file has another shape"))?;
                 let mut hosts = p.media_hosts.clone();
                 if is_loopback(&base) {
                     hosts.push(base);
                 }
-                let bytes = self.outbound.fetch(&described.url, Some(&bearer), &hosts, limit).await?;
+                let bytes = self
+                    .outbound
+                    .fetch(&described.url, Some(&bearer), &hosts, limit)
+                    .await?;
                 check_digest(&bytes, described.sha256.as_deref().or(file.sha256.as_deref()))?;
                 Ok(bytes)
             }
@@ -260,15 +303,21 @@ impl Fetcher {
                 let token = self.secrets.get(tenant, &p.auth_token)?;
                 let pair = format!("{}:{}", p.account_sid, first_line(&token));
                 let basic = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair));
-                let hosts: Vec<String> =
-                    std::iter::once(host_of(&p.api_base_url)?).chain(TWILIO_CDN.iter().map(|h| (*h).to_owned())).collect();
+                let hosts: Vec<String> = std::iter::once(host_of(&p.api_base_url)?)
+                    .chain(TWILIO_CDN.iter().map(|h| (*h).to_owned()))
+                    .collect();
                 // The credentials go to Twilio's own host only; the first host of the list is where they may go.
                 if host_of(url)? != hosts[0] {
-                    return Err(Error::new(Kind::Invalid, "a media link to another host than the API's"));
+                    return Err(Error::new(
+                        Kind::Invalid,
+                        "a media link to another host than the API's",
+                    ));
                 }
                 self.outbound.fetch(url, Some(&basic), &hosts, limit).await
             }
-            (Place::Whatsapp(_) | Place::Twilio(_), _) => Err(Error::new(Kind::Invalid, "the channel changed its provider")),
+            (Place::Whatsapp(_) | Place::Twilio(_), _) => {
+                Err(Error::new(Kind::Invalid, "the channel changed its provider"))
+            }
         }
     }
 }
@@ -294,7 +343,9 @@ struct Described {
 /// 1 s, 2 s, 4 s … at most 5 min.
 fn back_off(attempts: i32) -> TimeDelta {
     let exponent = u32::try_from(attempts.clamp(0, 9)).unwrap_or(0);
-    TimeDelta::from_std(Duration::from_secs(1) * 2_u32.pow(exponent)).unwrap_or(TimeDelta::minutes(5)).min(TimeDelta::minutes(5))
+    TimeDelta::from_std(Duration::from_secs(1) * 2_u32.pow(exponent))
+        .unwrap_or(TimeDelta::minutes(5))
+        .min(TimeDelta::minutes(5))
 }
 
 fn without_bytes(interaction: &str, position: usize, file: &RemoteFile) -> Attachment {
@@ -312,22 +363,34 @@ fn first_line(secret: &str) -> &str {
 
 fn host_of(url: &str) -> Result<String, Error> {
     let parsed = url::Url::parse(url).map_err(|_| Error::new(Kind::Invalid, "not a URL"))?;
-    parsed.host_str().map(str::to_owned).ok_or_else(|| Error::new(Kind::Invalid, "a URL without host"))
+    parsed
+        .host_str()
+        .map(str::to_owned)
+        .ok_or_else(|| Error::new(Kind::Invalid, "a URL without host"))
 }
 
 fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host == "localhost"
+        || host
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Graph writes the digest in hex, its webhooks write it in base64.
 fn check_digest(bytes: &[u8], wanted: Option<&str>) -> Result<(), Error> {
-    let Some(wanted) = wanted.filter(|w| !w.is_empty()) else { return Ok(()) };
+    let Some(wanted) = wanted.filter(|w| !w.is_empty()) else {
+        return Ok(());
+    };
     let digest = Sha256::digest(bytes);
     let decoded = hex::decode(wanted).or_else(|_| base64::engine::general_purpose::STANDARD.decode(wanted));
     if decoded.is_ok_and(|d| d[..] == digest[..]) {
         Ok(())
     } else {
-        Err(Error::new(Kind::Unavailable, "the file is not what the provider announced"))
+        Err(Error::new(
+            Kind::Unavailable,
+            "the file is not what the provider announced",
+        ))
     }
 }
 
@@ -339,7 +402,13 @@ mod tests {
     fn a_digest_may_be_hex_or_base64_and_must_be_right() {
         let digest = Sha256::digest(b"x");
         assert!(check_digest(b"x", Some(&hex::encode(digest))).is_ok());
-        assert!(check_digest(b"x", Some(&base64::engine::general_purpose::STANDARD.encode(digest))).is_ok());
+        assert!(
+            check_digest(
+                b"x",
+                Some(&base64::engine::general_purpose::STANDARD.encode(digest))
+            )
+            .is_ok()
+        );
         assert!(check_digest(b"y", Some(&hex::encode(digest))).is_err());
         assert!(check_digest(b"y", Some("junk")).is_err());
         assert!(check_digest(b"y", None).is_ok());

@@ -28,14 +28,22 @@ impl Quarantine {
     ///
     /// # Errors
     /// When the page token is not ours or the database is away.
-    pub async fn list(&self, tenant: &TenantId, page_size: i32, page_token: &str) -> Result<(Vec<Row>, String), Error> {
+    pub async fn list(
+        &self,
+        tenant: &TenantId,
+        page_size: i32,
+        page_token: &str,
+    ) -> Result<(Vec<Row>, String), Error> {
         let size = page::size(page_size)?;
         let before: Option<(DateTime<Utc>, Uuid)> = page::start(page_token)?;
         let mut tx = self.db.tx(tenant).await?;
         let mut rows = quarantine::list(tx.conn(), tenant, before, size + 1).await?;
         let more = rows.len() as i64 > size;
         rows.truncate(usize::try_from(size).unwrap_or(usize::MAX));
-        let next = rows.last().filter(|_| more).map(|last| page::token(&(last.received_at, last.delivery_id)));
+        let next = rows
+            .last()
+            .filter(|_| more)
+            .map(|last| page::token(&(last.received_at, last.delivery_id)));
         Ok((rows, next.unwrap_or_default()))
     }
 
@@ -67,8 +75,13 @@ impl Quarantine {
         let mut tx = self.db.tx(tenant).await?;
         // If it failed again in the meantime, its row has lost the mark and stays.
         quarantine::end_redrive(tx.conn(), tenant, id, redrive_id).await?;
-        if tx.replay::<RedriveQuarantinedDeliveryResponse>(tenant, METHOD, &request.request_id, request).await?.is_none() {
-            tx.remember(tenant, METHOD, &request.request_id, request, &response).await?;
+        if tx
+            .replay::<RedriveQuarantinedDeliveryResponse>(tenant, METHOD, &request.request_id, request)
+            .await?
+            .is_none()
+        {
+            tx.remember(tenant, METHOD, &request.request_id, request, &response)
+                .await?;
         }
         tx.commit().await?;
         Ok(response)

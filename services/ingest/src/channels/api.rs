@@ -10,10 +10,19 @@ pub fn normalise(source: &Source<'_>, delivery: &Delivery) -> Normalised {
     let Ok(mut interaction) = Interaction::decode(delivery.body.as_ref()) else {
         return Normalised::unreadable("not an encoded interaction");
     };
-    let Some(party) = interaction.party.clone().filter(|_| !interaction.provider_id.is_empty()) else {
+    let Some(party) = interaction
+        .party
+        .clone()
+        .filter(|_| !interaction.provider_id.is_empty())
+    else {
         return Normalised::unreadable("no party or no provider_id");
     };
-    let blank = source.inbound(source.channel, source.spec.kind(), &interaction.provider_id, party);
+    let blank = source.inbound(
+        source.channel,
+        source.spec.kind(),
+        &interaction.provider_id,
+        party,
+    );
     interaction.interaction_id = blank.interaction_id;
     interaction.channel = blank.channel;
     interaction.channel_kind = blank.channel_kind;
@@ -41,8 +50,16 @@ mod tests {
     #[test]
     fn ids_are_derived_whatever_the_caller_says() {
         let interaction = Interaction {
-            interaction_id: "mine".into(), provider_id: "kiosk-1".into(), text: "ciao".into(), channel: "other".into(),
-            party: Some(Handle { kind: "crm".into(), value: "1".into(), trust: 2 }), ..Interaction::default()
+            interaction_id: "mine".into(),
+            provider_id: "kiosk-1".into(),
+            text: "ciao".into(),
+            channel: "other".into(),
+            party: Some(Handle {
+                kind: "crm".into(),
+                value: "1".into(),
+                trust: 2,
+            }),
+            ..Interaction::default()
         };
         let i = only(read(json!({"api": {}}), &delivery(interaction.encode_to_vec()))).interaction;
         assert_eq!(i.channel, "door");

@@ -117,11 +117,18 @@ pub enum Place {
 impl Normalised {
     /// The whole delivery cannot be understood.
     fn unreadable(why: impl Into<String>) -> Self {
-        Self { problems: vec![why.into()], ..Self::default() }
+        Self {
+            problems: vec![why.into()],
+            ..Self::default()
+        }
     }
 
     fn push(&mut self, interaction: Interaction) {
-        self.interactions.push(Draft { interaction, inline: Vec::new(), remote: Vec::new() });
+        self.interactions.push(Draft {
+            interaction,
+            inline: Vec::new(),
+            remote: Vec::new(),
+        });
     }
 }
 
@@ -135,9 +142,14 @@ pub fn normalise(source: &Source<'_>, delivery: &Delivery) -> Normalised {
         Provider::WebChat(_) => web_chat::normalise(source, delivery),
         Provider::Api {} => api::normalise(source, delivery),
     };
-    let (good, bad): (Vec<_>, Vec<_>) = std::mem::take(&mut found.interactions).into_iter().partition(is_whole);
+    let (good, bad): (Vec<_>, Vec<_>) = std::mem::take(&mut found.interactions)
+        .into_iter()
+        .partition(is_whole);
     found.interactions = good;
-    found.problems.extend(bad.iter().map(|_| "an interaction without id or sender".to_owned()));
+    found.problems.extend(
+        bad.iter()
+            .map(|_| "an interaction without id or sender".to_owned()),
+    );
     found.interactions.iter_mut().for_each(clean);
     for receipt in &mut found.receipts {
         clean_text(&mut receipt.provider_message_id, MAX_ID);
@@ -148,7 +160,8 @@ pub fn normalise(source: &Source<'_>, delivery: &Delivery) -> Normalised {
 
 fn is_whole(draft: &Draft) -> bool {
     let party = draft.interaction.party.as_ref();
-    !draft.interaction.provider_id.trim_matches('\0').is_empty() && party.is_some_and(|p| !p.value.trim_matches('\0').trim().is_empty())
+    !draft.interaction.provider_id.trim_matches('\0').is_empty()
+        && party.is_some_and(|p| !p.value.trim_matches('\0').trim().is_empty())
 }
 
 /// Takes out what no database stores, and bounds what a stranger can make long.
@@ -185,14 +198,22 @@ fn clean_text(text: &mut String, bytes: usize) {
 impl Source<'_> {
     /// The id of an interaction: the same for every repeat.
     fn interaction_id(&self, channel: &str, provider_id: &str) -> InteractionId {
-        InteractionId::derived(&[self.tenant.as_str().as_bytes(), channel.as_bytes(), provider_id.as_bytes()])
+        InteractionId::derived(&[
+            self.tenant.as_str().as_bytes(),
+            channel.as_bytes(),
+            provider_id.as_bytes(),
+        ])
     }
 
     /// When something happened. Providers give whole seconds: within the same second our own clock is finer, and a
     /// clock ahead of ours must not put a message into the future.
     fn happened_at(&self, provider: DateTime<Utc>) -> DateTime<Utc> {
         let age = self.received_at - provider;
-        if age < chrono::Duration::seconds(1) { self.received_at } else { provider }
+        if age < chrono::Duration::seconds(1) {
+            self.received_at
+        } else {
+            provider
+        }
     }
 
     /// An inbound message with what every channel knows.
@@ -228,12 +249,18 @@ pub fn object_key(tenant: &TenantId, interaction_id: &str, position: usize) -> S
 }
 
 fn handle(kind: &str, value: impl Into<String>, trust: Trust) -> Handle {
-    Handle { kind: kind.to_owned(), value: value.into(), trust: trust.into() }
+    Handle {
+        kind: kind.to_owned(),
+        value: value.into(),
+        trust: trust.into(),
+    }
 }
 
 /// Whether a text is a telephone number in E.164.
 fn is_e164(text: &str) -> bool {
-    text.strip_prefix('+').is_some_and(|d| (6..=15).contains(&d.len()) && !d.starts_with('0') && d.bytes().all(|b| b.is_ascii_digit()))
+    text.strip_prefix('+').is_some_and(|d| {
+        (6..=15).contains(&d.len()) && !d.starts_with('0') && d.bytes().all(|b| b.is_ascii_digit())
+    })
 }
 
 fn from_unix(seconds: i64) -> Option<DateTime<Utc>> {
@@ -255,7 +282,9 @@ impl Form {
     pub(crate) fn parse(body: &[u8]) -> Self {
         let mut fields = std::collections::HashMap::new();
         for (name, value) in url::form_urlencoded::parse(body) {
-            fields.entry(name.into_owned()).or_insert_with(|| value.into_owned());
+            fields
+                .entry(name.into_owned())
+                .or_insert_with(|| value.into_owned());
         }
         Self(fields)
     }
@@ -273,7 +302,9 @@ mod tests {
 
     #[test]
     fn what_no_database_stores_is_taken_out() {
-        let entry = |visitor: &str| json!({"type": "line", "visitor_id": visitor, "client_msg_id": "1", "text": "a\0b"}).to_string();
+        let entry = |visitor: &str| {
+            json!({"type": "line", "visitor_id": visitor, "client_msg_id": "1", "text": "a\0b"}).to_string()
+        };
         let provider = || json!({"webChat": {"allowedOrigins": ["*"]}});
         let i = only(read(provider(), &delivery(entry("v\0-1")))).interaction;
         assert_eq!((i.text.as_str(), i.provider_id.as_str()), ("ab", "v-1/1"));
@@ -306,7 +337,13 @@ pub(crate) mod testing {
             "apiVersion": "trama.dev/v1alpha1", "kind": "Channel",
             "metadata": {"name": "door", "namespace": "acme"}, "spec": {"provider": provider},
         });
-        let (resources, problems) = Resources::build(&[Document { origin: "test".into(), content }], &Resources::default());
+        let (resources, problems) = Resources::build(
+            &[Document {
+                origin: "test".into(),
+                content,
+            }],
+            &Resources::default(),
+        );
         assert_eq!(problems, []);
         resources
     }
@@ -325,7 +362,10 @@ pub(crate) mod testing {
     }
 
     pub(crate) fn delivery(body: impl Into<Vec<u8>>) -> Delivery {
-        Delivery { body: body.into(), ..Delivery::default() }
+        Delivery {
+            body: body.into(),
+            ..Delivery::default()
+        }
     }
 
     pub(crate) fn only(mut found: Normalised) -> Draft {

@@ -15,8 +15,14 @@ pub fn normalise(source: &Source<'_>, delivery: &Delivery) -> Normalised {
         return Normalised::unreadable("no CallSid: not a webhook about a call");
     };
     // The leg to an agent's telephone, recordings, conference events: not the customer's call.
-    let Some(status) = form.get("CallStatus").filter(|_| form.get("ParentCallSid").is_none() && form.get("RecordingSid").is_none()) else {
-        return Normalised { ignored: 1, ..Normalised::default() };
+    let Some(status) = form
+        .get("CallStatus")
+        .filter(|_| form.get("ParentCallSid").is_none() && form.get("RecordingSid").is_none())
+    else {
+        return Normalised {
+            ignored: 1,
+            ..Normalised::default()
+        };
     };
     let Some((state, revision)) = state(status) else {
         return Normalised::unreadable("a CallStatus that is not known");
@@ -33,9 +39,18 @@ pub fn normalise(source: &Source<'_>, delivery: &Delivery) -> Normalised {
     interaction.conversation_key = call_sid.to_owned();
     interaction.our_address = form.get(us).unwrap_or_default().to_owned();
     interaction.display_name = form.get("CallerName").unwrap_or_default().to_owned();
-    let duration = form.get("CallDuration").and_then(|d| d.parse::<i32>().ok()).unwrap_or(0).max(0);
-    interaction.call = Some(Call { state: state.into(), duration_seconds: duration });
-    let at = form.get("Timestamp").and_then(|t| chrono::DateTime::parse_from_rfc2822(t).ok());
+    let duration = form
+        .get("CallDuration")
+        .and_then(|d| d.parse::<i32>().ok())
+        .unwrap_or(0)
+        .max(0);
+    interaction.call = Some(Call {
+        state: state.into(),
+        duration_seconds: duration,
+    });
+    let at = form
+        .get("Timestamp")
+        .and_then(|t| chrono::DateTime::parse_from_rfc2822(t).ok());
     if let Some(at) = at {
         interaction.occurred_at = Some(to_wire(source.happened_at(at.to_utc())));
     }
@@ -58,7 +73,13 @@ fn state(status: &str) -> Option<(CallState, i32)> {
 }
 
 /// The numbers that Twilio shows for callers who hide theirs: they are nobody in particular.
-const HIDDEN: [&str; 5] = ["+7378742833", "+2562533", "+8656696", "+266696687", "+86282452253"];
+const HIDDEN: [&str; 5] = [
+    "+7378742833",
+    "+2562533",
+    "+8656696",
+    "+266696687",
+    "+86282452253",
+];
 
 fn caller(number: &str, call_sid: &str) -> Handle {
     if is_e164(number) && !HIDDEN.contains(&number) {
@@ -87,18 +108,36 @@ mod tests {
 
     fn webhook(status: &str, from: &str) -> Vec<u8> {
         url::form_urlencoded::Serializer::new(String::new())
-            .extend_pairs([("CallSid", "CA1"), ("CallStatus", status), ("From", from), ("To", "+390212345678"), ("Direction", "inbound"), ("CallDuration", "61")])
+            .extend_pairs([
+                ("CallSid", "CA1"),
+                ("CallStatus", status),
+                ("From", from),
+                ("To", "+390212345678"),
+                ("Direction", "inbound"),
+                ("CallDuration", "61"),
+            ])
             .finish()
             .into_bytes()
     }
 
     #[test]
     fn a_call_is_one_interaction_whose_revisions_grow_with_its_state() {
-        let read_one = |status| only(read(provider(), &delivery(webhook(status, "+393331234567")))).interaction;
-        let (ringing, talking, over) = (read_one("ringing"), read_one("in-progress"), read_one("completed"));
+        let read_one =
+            |status| only(read(provider(), &delivery(webhook(status, "+393331234567")))).interaction;
+        let (ringing, talking, over) = (
+            read_one("ringing"),
+            read_one("in-progress"),
+            read_one("completed"),
+        );
         assert_eq!(ringing.interaction_id, over.interaction_id);
         assert!(ringing.revision < talking.revision && talking.revision < over.revision);
-        assert_eq!(over.call.unwrap(), Call { state: CallState::Completed.into(), duration_seconds: 61 });
+        assert_eq!(
+            over.call.unwrap(),
+            Call {
+                state: CallState::Completed.into(),
+                duration_seconds: 61
+            }
+        );
         assert_eq!(over.party.unwrap().value, "+393331234567");
         assert_eq!(over.conversation_key, "CA1");
     }
@@ -106,21 +145,35 @@ mod tests {
     #[test]
     fn hidden_callers_are_not_one_person() {
         for from in ["anonymous", "", "+266696687"] {
-            let party = only(read(provider(), &delivery(webhook("ringing", from)))).interaction.party.unwrap();
+            let party = only(read(provider(), &delivery(webhook("ringing", from))))
+                .interaction
+                .party
+                .unwrap();
             assert_eq!((party.kind.as_str(), party.value.as_str()), ("call", "CA1"));
         }
     }
 
     #[test]
     fn the_leg_to_an_agent_is_no_call_of_a_customer() {
-        let found = read(provider(), &delivery("CallSid=CA2&ParentCallSid=CA1&CallStatus=ringing&From=%2B39333&To=%2B3902"));
-        assert_eq!((found.interactions.len(), found.ignored, found.problems.len()), (0, 1, 0));
+        let found = read(
+            provider(),
+            &delivery("CallSid=CA2&ParentCallSid=CA1&CallStatus=ringing&From=%2B39333&To=%2B3902"),
+        );
+        assert_eq!(
+            (found.interactions.len(), found.ignored, found.problems.len()),
+            (0, 1, 0)
+        );
     }
 
     #[test]
     fn what_is_no_call_is_a_problem() {
         assert_eq!(read(provider(), &delivery("hello")).problems.len(), 1);
-        assert_eq!(read(provider(), &delivery("CallSid=CA1&CallStatus=teleported")).problems.len(), 1);
+        assert_eq!(
+            read(provider(), &delivery("CallSid=CA1&CallStatus=teleported"))
+                .problems
+                .len(),
+            1
+        );
     }
 
     proptest! {

@@ -149,12 +149,30 @@ fn read_change(source: &Source<'_>, value: Value, found: &mut Normalised) {
         }
     };
     let Some(channel) = channel_of(source, &value.metadata.phone_number_id) else {
-        found.problems.push("phone_number_id belongs to no channel of this app".into());
+        found
+            .problems
+            .push("phone_number_id belongs to no channel of this app".into());
         return;
     };
-    let digits: String = value.metadata.display_phone_number.chars().filter(char::is_ascii_digit).collect();
-    let number = Number { channel, address: if digits.is_empty() { value.metadata.phone_number_id } else { format!("+{digits}") } };
-    let contacts: Vec<Contact> = value.contacts.into_iter().filter_map(|c| serde_json::from_value(c).ok()).collect();
+    let digits: String = value
+        .metadata
+        .display_phone_number
+        .chars()
+        .filter(char::is_ascii_digit)
+        .collect();
+    let number = Number {
+        channel,
+        address: if digits.is_empty() {
+            value.metadata.phone_number_id
+        } else {
+            format!("+{digits}")
+        },
+    };
+    let contacts: Vec<Contact> = value
+        .contacts
+        .into_iter()
+        .filter_map(|c| serde_json::from_value(c).ok())
+        .collect();
     for (position, message) in value.messages.into_iter().enumerate() {
         match serde_json::from_value::<Message>(message) {
             Ok(message) => match read_message(source, &number, &contacts, message) {
@@ -162,7 +180,9 @@ fn read_change(source: &Source<'_>, value: Value, found: &mut Normalised) {
                 Ok(None) => found.ignored += 1,
                 Err(problem) => found.problems.push(format!("message {position}: {problem}")),
             },
-            Err(error) => found.problems.push(format!("message {position}: {}", shape(&error))),
+            Err(error) => found
+                .problems
+                .push(format!("message {position}: {}", shape(&error))),
         }
     }
     for (position, status) in value.statuses.into_iter().enumerate() {
@@ -171,7 +191,9 @@ fn read_change(source: &Source<'_>, value: Value, found: &mut Normalised) {
                 Some(receipt) => found.receipts.push(receipt),
                 None => found.ignored += 1,
             },
-            Err(error) => found.problems.push(format!("status {position}: {}", shape(&error))),
+            Err(error) => found
+                .problems
+                .push(format!("status {position}: {}", shape(&error))),
         }
     }
 }
@@ -179,23 +201,53 @@ fn read_change(source: &Source<'_>, value: Value, found: &mut Normalised) {
 /// The channel itself, or another one of the same app: all sign with one secret and share one webhook.
 fn channel_of<'a>(source: &Source<'a>, phone_number_id: &str) -> Option<&'a str> {
     let secret_of = |p: &WhatsappCloudProvider| p.app_secret.clone();
-    let Provider::WhatsappCloud(own) = &source.spec.provider else { return None };
+    let Provider::WhatsappCloud(own) = &source.spec.provider else {
+        return None;
+    };
     if own.phone_number_id == phone_number_id {
         return Some(source.channel);
     }
-    source.resources.channels.iter().find_map(|(name, spec)| match &spec.provider {
-        Provider::WhatsappCloud(p) if p.phone_number_id == phone_number_id && secret_of(p) == secret_of(own) => Some(name.as_str()),
-        _ => None,
-    })
+    source
+        .resources
+        .channels
+        .iter()
+        .find_map(|(name, spec)| match &spec.provider {
+            Provider::WhatsappCloud(p)
+                if p.phone_number_id == phone_number_id && secret_of(p) == secret_of(own) =>
+            {
+                Some(name.as_str())
+            }
+            _ => None,
+        })
 }
 
-fn read_message(source: &Source<'_>, number: &Number<'_>, contacts: &[Contact], message: Message) -> Result<Option<Draft>, String> {
+fn read_message(
+    source: &Source<'_>,
+    number: &Number<'_>,
+    contacts: &[Contact],
+    message: Message,
+) -> Result<Option<Draft>, String> {
     let contact = contacts
         .iter()
-        .find(|c| (c.wa_id.is_some() && c.wa_id == message.from) || (c.user_id.is_some() && c.user_id == message.from_user_id))
-        .or(if contacts.len() == 1 { contacts.first() } else { None });
-    let phone = message.from.clone().or_else(|| contact.and_then(|c| c.wa_id.clone())).filter(|p| !p.is_empty());
-    let user = message.from_user_id.clone().or_else(|| contact.and_then(|c| c.user_id.clone())).filter(|u| !u.is_empty());
+        .find(|c| {
+            (c.wa_id.is_some() && c.wa_id == message.from)
+                || (c.user_id.is_some() && c.user_id == message.from_user_id)
+        })
+        .or(if contacts.len() == 1 {
+            contacts.first()
+        } else {
+            None
+        });
+    let phone = message
+        .from
+        .clone()
+        .or_else(|| contact.and_then(|c| c.wa_id.clone()))
+        .filter(|p| !p.is_empty());
+    let user = message
+        .from_user_id
+        .clone()
+        .or_else(|| contact.and_then(|c| c.user_id.clone()))
+        .filter(|u| !u.is_empty());
     let (party, also_known_as) = parties(phone, user)?;
     let mut interaction = source.inbound(number.channel, ChannelKind::Whatsapp, &message.id, party);
     interaction.revision = 1;
@@ -203,17 +255,26 @@ fn read_message(source: &Source<'_>, number: &Number<'_>, contacts: &[Contact], 
     interaction.our_address.clone_from(&number.address);
     interaction.display_name = contact.and_then(|c| c.profile.name.clone()).unwrap_or_default();
     interaction.in_reply_to = message.context.id.clone().unwrap_or_default();
-    let at = message.timestamp.as_deref().and_then(|t| t.parse().ok()).and_then(from_unix);
+    let at = message
+        .timestamp
+        .as_deref()
+        .and_then(|t| t.parse().ok())
+        .and_then(from_unix);
     if let Some(at) = at {
         interaction.occurred_at = Some(to_wire(source.happened_at(at)));
     }
-    let mut draft = Draft { interaction, inline: Vec::new(), remote: Vec::new() };
+    let mut draft = Draft {
+        interaction,
+        inline: Vec::new(),
+        remote: Vec::new(),
+    };
     let understood = fill(&mut draft, &message.kind, &message.rest)?;
     if !understood {
         return Ok(None);
     }
     if message.kind == "edit" {
-        let original = text_at(&message.rest, &["edit", "original_message_id"]).ok_or("an edit of nothing")?;
+        let original =
+            text_at(&message.rest, &["edit", "original_message_id"]).ok_or("an edit of nothing")?;
         draft.interaction.interaction_id = source.interaction_id(number.channel, &original).to_string();
         draft.interaction.provider_id = original;
         // Of two edits the later one counts.
@@ -259,8 +320,14 @@ fn fill(draft: &mut Draft, kind: &str, rest: &serde_json::Map<String, Value>) ->
             interaction.text = place_text(part);
         }
         "contacts" => {
-            let cards = rest.get("contacts").and_then(Value::as_array).cloned().unwrap_or_default();
-            let names = cards.iter().filter_map(|c| c.pointer("/name/formatted_name").and_then(Value::as_str));
+            let cards = rest
+                .get("contacts")
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default();
+            let names = cards
+                .iter()
+                .filter_map(|c| c.pointer("/name/formatted_name").and_then(Value::as_str));
             interaction.text = names.collect::<Vec<_>>().join(", ");
         }
         "reaction" => {
@@ -277,8 +344,16 @@ fn fill(draft: &mut Draft, kind: &str, rest: &serde_json::Map<String, Value>) ->
                 .ok_or("an answer of unknown shape")?;
         }
         "edit" => {
-            let inner = rest.get("edit").and_then(|e| e.get("message")).and_then(Value::as_object).ok_or("an edit without message")?;
-            let inner_kind = inner.get("type").and_then(Value::as_str).unwrap_or("text").to_owned();
+            let inner = rest
+                .get("edit")
+                .and_then(|e| e.get("message"))
+                .and_then(Value::as_object)
+                .ok_or("an edit without message")?;
+            let inner_kind = inner
+                .get("type")
+                .and_then(Value::as_str)
+                .unwrap_or("text")
+                .to_owned();
             if inner_kind == "edit" {
                 return Err("an edit in an edit".into());
             }
@@ -288,7 +363,12 @@ fn fill(draft: &mut Draft, kind: &str, rest: &serde_json::Map<String, Value>) ->
         "unsupported" => interaction.text = "[unsupported]".into(),
         "order" => interaction.text = text(&["order", "text"]).unwrap_or_else(|| "[order]".into()),
         "system" | "revoke" | "ephemeral" | "request_welcome" => return Ok(false),
-        other => return Err(format!("a message of unknown type `{}`", other.chars().take(40).collect::<String>())),
+        other => {
+            return Err(format!(
+                "a message of unknown type `{}`",
+                other.chars().take(40).collect::<String>()
+            ));
+        }
     }
     Ok(true)
 }
@@ -306,8 +386,14 @@ fn remote(media: Media) -> RemoteFile {
 fn place_text(part: &Value) -> String {
     let word = |name| part.get(name).and_then(Value::as_str).map(str::to_owned);
     let number = |name| part.get(name).and_then(Value::as_f64).map(|n| n.to_string());
-    let coordinates = number("latitude").zip(number("longitude")).map(|(a, b)| format!("{a}, {b}"));
-    [word("name"), word("address"), coordinates].into_iter().flatten().collect::<Vec<_>>().join("; ")
+    let coordinates = number("latitude")
+        .zip(number("longitude"))
+        .map(|(a, b)| format!("{a}, {b}"));
+    [word("name"), word("address"), coordinates]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 fn read_status(source: &Source<'_>, number: &Number<'_>, status: Status) -> Option<ReceiptReceived> {
@@ -320,11 +406,20 @@ fn read_status(source: &Source<'_>, number: &Number<'_>, status: Status) -> Opti
     };
     let error = status.errors.first().map(|e| {
         let code = e.get("code").map(Value::to_string).unwrap_or_default();
-        let words = e.pointer("/error_data/details").or_else(|| e.get("title")).and_then(Value::as_str);
+        let words = e
+            .pointer("/error_data/details")
+            .or_else(|| e.get("title"))
+            .and_then(Value::as_str);
         format!("{code} {}", words.unwrap_or_default()).trim().to_owned()
     });
-    let ours = status.biz_opaque_callback_data.filter(|id| id.parse::<MessageId>().is_ok());
-    let at = status.timestamp.as_deref().and_then(|t| t.parse().ok()).and_then(from_unix);
+    let ours = status
+        .biz_opaque_callback_data
+        .filter(|id| id.parse::<MessageId>().is_ok());
+    let at = status
+        .timestamp
+        .as_deref()
+        .and_then(|t| t.parse().ok())
+        .and_then(from_unix);
     Some(ReceiptReceived {
         channel: number.channel.to_owned(),
         provider_message_id: status.id,
@@ -367,14 +462,25 @@ mod tests;
 /// Cheaply finds who a webhook is about, so that one conversation stays in one partition: the first value of one
 /// of the fields that name a person. Nothing depends on it but the order of processing.
 pub fn peek_sender(body: &[u8]) -> Option<&str> {
-    [b"\"wa_id\"".as_slice(), b"\"from\"", b"\"recipient_id\"", b"\"user_id\"", b"\"from_user_id\"", b"\"recipient_user_id\""]
-        .iter()
-        .find_map(|name| string_after(body, name))
+    [
+        b"\"wa_id\"".as_slice(),
+        b"\"from\"",
+        b"\"recipient_id\"",
+        b"\"user_id\"",
+        b"\"from_user_id\"",
+        b"\"recipient_user_id\"",
+    ]
+    .iter()
+    .find_map(|name| string_after(body, name))
 }
 
 fn string_after<'a>(body: &'a [u8], name: &[u8]) -> Option<&'a str> {
     let at = body.windows(name.len()).position(|w| w == name)? + name.len();
-    let rest = body[at..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
+    let rest = body[at..]
+        .trim_ascii_start()
+        .strip_prefix(b":")?
+        .trim_ascii_start()
+        .strip_prefix(b"\"")?;
     let end = rest.iter().take(200).position(|b| *b == b'"')?;
     std::str::from_utf8(&rest[..end]).ok()
 }

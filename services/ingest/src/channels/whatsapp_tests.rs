@@ -17,7 +17,10 @@ fn value(extra: Value) -> Value {
         "metadata": {"display_phone_number": "39 02 1234567", "phone_number_id": "106"},
         "contacts": [{"profile": {"name": "Anna"}, "wa_id": "393331234567", "user_id": "IT.1349"}],
     });
-    value.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    value
+        .as_object_mut()
+        .unwrap()
+        .extend(extra.as_object().unwrap().clone());
     value
 }
 
@@ -29,12 +32,18 @@ fn webhook(value: &Value) -> Vec<u8> {
 
 fn message(extra: Value) -> Value {
     let mut message = json!({"from": "393331234567", "id": "wamid.1", "timestamp": "1799999999"});
-    message.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    message
+        .as_object_mut()
+        .unwrap()
+        .extend(extra.as_object().unwrap().clone());
     message
 }
 
 fn one(extra: Value) -> Draft {
-    only(read(provider(), &delivery(webhook(&value(json!({"messages": [message(extra)]}))))))
+    only(read(
+        provider(),
+        &delivery(webhook(&value(json!({"messages": [message(extra)]})))),
+    ))
 }
 
 #[test]
@@ -46,8 +55,15 @@ fn a_text_is_a_message_from_a_number_that_is_also_a_telephone() {
     assert_eq!(i.our_address, "+39021234567");
     assert_eq!(i.display_name, "Anna");
     let party = i.party.unwrap();
-    assert_eq!((party.kind.as_str(), party.value.as_str()), ("whatsapp", "393331234567"));
-    let known: Vec<_> = i.also_known_as.iter().map(|h| format!("{}:{}", h.kind, h.value)).collect();
+    assert_eq!(
+        (party.kind.as_str(), party.value.as_str()),
+        ("whatsapp", "393331234567")
+    );
+    let known: Vec<_> = i
+        .also_known_as
+        .iter()
+        .map(|h| format!("{}:{}", h.kind, h.value))
+        .collect();
     assert_eq!(known, ["phone:+393331234567", "whatsapp:IT.1349"]);
     assert_eq!(i.occurred_at.unwrap().seconds, 1_799_999_999);
 }
@@ -66,12 +82,17 @@ fn a_user_name_hides_the_number() {
         "messages": [{"id": "wamid.1", "from_user_id": "IT.1349", "type": "text", "text": {"body": "ciao"}}],
     })));
     let party = only(read(provider(), &delivery(body))).interaction.party.unwrap();
-    assert_eq!((party.kind.as_str(), party.value.as_str()), ("whatsapp", "IT.1349"));
+    assert_eq!(
+        (party.kind.as_str(), party.value.as_str()),
+        ("whatsapp", "IT.1349")
+    );
 }
 
 #[test]
 fn a_voice_note_is_fetched_later() {
-    let draft = one(json!({"type": "audio", "audio": {"id": "77", "mime_type": "audio/ogg; codecs=opus", "sha256": "x", "voice": true}}));
+    let draft = one(
+        json!({"type": "audio", "audio": {"id": "77", "mime_type": "audio/ogg; codecs=opus", "sha256": "x", "voice": true}}),
+    );
     assert_eq!(draft.remote.len(), 1);
     assert!(draft.remote[0].voice_note);
     assert_eq!(draft.remote[0].place, Place::Whatsapp("77".into()));
@@ -79,21 +100,55 @@ fn a_voice_note_is_fetched_later() {
 
 #[test]
 fn every_documented_kind_is_understood() {
-    assert_eq!(one(json!({"type": "image", "image": {"id": "1", "mime_type": "image/jpeg", "caption": "qui"}})).interaction.text, "qui");
-    assert_eq!(one(json!({"type": "location", "location": {"latitude": 45.5, "longitude": 9.25, "name": "Casa"}})).interaction.text, "Casa; 45.5, 9.25");
-    assert_eq!(one(json!({"type": "button", "button": {"payload": "p", "text": "Sì"}})).interaction.text, "Sì");
+    assert_eq!(
+        one(json!({"type": "image", "image": {"id": "1", "mime_type": "image/jpeg", "caption": "qui"}}))
+            .interaction
+            .text,
+        "qui"
+    );
+    assert_eq!(
+        one(json!({"type": "location", "location": {"latitude": 45.5, "longitude": 9.25, "name": "Casa"}}))
+            .interaction
+            .text,
+        "Casa; 45.5, 9.25"
+    );
+    assert_eq!(
+        one(json!({"type": "button", "button": {"payload": "p", "text": "Sì"}}))
+            .interaction
+            .text,
+        "Sì"
+    );
     let list = json!({"type": "list_reply", "list_reply": {"id": "1", "title": "9"}});
-    assert_eq!(one(json!({"type": "interactive", "interactive": list})).interaction.text, "9");
-    assert_eq!(one(json!({"type": "unsupported", "errors": [{"code": 131_051}]})).interaction.text, "[unsupported]");
+    assert_eq!(
+        one(json!({"type": "interactive", "interactive": list}))
+            .interaction
+            .text,
+        "9"
+    );
+    assert_eq!(
+        one(json!({"type": "unsupported", "errors": [{"code": 131_051}]}))
+            .interaction
+            .text,
+        "[unsupported]"
+    );
     let cards = json!([{"name": {"formatted_name": "Bruno"}}]);
-    assert_eq!(one(json!({"type": "contacts", "contacts": cards})).interaction.text, "Bruno");
+    assert_eq!(
+        one(json!({"type": "contacts", "contacts": cards}))
+            .interaction
+            .text,
+        "Bruno"
+    );
 }
 
 #[test]
 fn a_reaction_may_be_taken_back() {
     for (emoji, text) in [(json!("👍"), "👍"), (json!(""), ""), (Value::Null, "")] {
-        let i = one(json!({"type": "reaction", "reaction": {"message_id": "wamid.0", "emoji": emoji}})).interaction;
-        assert_eq!((i.kind(), i.text.as_str(), i.in_reply_to.as_str()), (InteractionKind::Reaction, text, "wamid.0"));
+        let i = one(json!({"type": "reaction", "reaction": {"message_id": "wamid.0", "emoji": emoji}}))
+            .interaction;
+        assert_eq!(
+            (i.kind(), i.text.as_str(), i.in_reply_to.as_str()),
+            (InteractionKind::Reaction, text, "wamid.0")
+        );
     }
 }
 
@@ -137,7 +192,9 @@ fn statuses_become_receipts() {
 
 #[test]
 fn a_foreign_number_is_a_problem() {
-    let body = webhook(&value(json!({"metadata": {"phone_number_id": "999"}, "messages": [message(json!({"type": "text", "text": {"body": "x"}}))]})));
+    let body = webhook(&value(
+        json!({"metadata": {"phone_number_id": "999"}, "messages": [message(json!({"type": "text", "text": {"body": "x"}}))]}),
+    ));
     let found = read(provider(), &delivery(body));
     assert!(found.interactions.is_empty());
     assert_eq!(found.problems.len(), 1);
@@ -145,7 +202,9 @@ fn a_foreign_number_is_a_problem() {
 
 #[test]
 fn the_sender_is_found_without_parsing() {
-    let body = webhook(&value(json!({"messages": [message(json!({"type": "text", "text": {"body": "ciao"}}))]})));
+    let body = webhook(&value(
+        json!({"messages": [message(json!({"type": "text", "text": {"body": "ciao"}}))]}),
+    ));
     assert_eq!(peek_sender(&body), Some("393331234567"));
     assert_eq!(peek_sender(b"{\"from\" : \"1\"}"), Some("1"));
     assert_eq!(peek_sender(b"{\"from\""), None);
@@ -153,17 +212,35 @@ fn the_sender_is_found_without_parsing() {
 
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
-        Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from), "\\PC{0,12}".prop_map(Value::from),
-        Just(json!("text")), Just(json!("audio")), Just(json!("106")), Just(json!("messages")),
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "\\PC{0,12}".prop_map(Value::from),
+        Just(json!("text")),
+        Just(json!("audio")),
+        Just(json!("106")),
+        Just(json!("messages")),
     ];
     let names = prop_oneof![
-        "\\PC{0,6}", Just("type".to_owned()), Just("text".into()), Just("body".into()), Just("id".into()), Just("from".into()), Just("audio".into()),
-        Just("messages".into()), Just("statuses".into()), Just("status".into()), Just("edit".into()), Just("timestamp".into()), Just("context".into()),
+        "\\PC{0,6}",
+        Just("type".to_owned()),
+        Just("text".into()),
+        Just("body".into()),
+        Just("id".into()),
+        Just("from".into()),
+        Just("audio".into()),
+        Just("messages".into()),
+        Just("statuses".into()),
+        Just("status".into()),
+        Just("edit".into()),
+        Just("timestamp".into()),
+        Just("context".into()),
     ];
     leaf.prop_recursive(5, 48, 6, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-            prop::collection::vec((names.clone(), inner), 0..6).prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+            prop::collection::vec((names.clone(), inner), 0..6)
+                .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
         ]
     })
 }

@@ -138,7 +138,10 @@ pub const MAX_CLIENT_ID: usize = 128;
 /// # Errors
 /// Says what is wrong with it.
 pub fn check_line(client_msg_id: &str, text: &str) -> Result<(), &'static str> {
-    if client_msg_id.is_empty() || client_msg_id.len() > MAX_CLIENT_ID || !client_msg_id.chars().all(|c| c.is_ascii_graphic()) {
+    if client_msg_id.is_empty()
+        || client_msg_id.len() > MAX_CLIENT_ID
+        || !client_msg_id.chars().all(|c| c.is_ascii_graphic())
+    {
         return Err("client_msg_id must be 1 to 128 visible ASCII characters");
     }
     if text.trim().is_empty() {
@@ -157,11 +160,31 @@ mod tests {
     #[test]
     fn frames_read_as_documented() {
         let hello: FromClient = serde_json::from_str(r#"{"type":"hello"}"#).expect("hello");
-        assert_eq!(hello, FromClient::Hello { visitor_id: None, token: None, last_seq: 0 });
-        let line: FromClient = serde_json::from_str(r#"{"type":"message","client_msg_id":"1","text":"ciao"}"#).expect("line");
-        assert_eq!(line, FromClient::Message { client_msg_id: "1".into(), text: "ciao".into() });
-        let ack = FromServer::Ack { client_msg_id: "1".into(), seq: 4 };
-        assert_eq!(serde_json::to_string(&ack).expect("json"), r#"{"type":"ack","client_msg_id":"1","seq":4}"#);
+        assert_eq!(
+            hello,
+            FromClient::Hello {
+                visitor_id: None,
+                token: None,
+                last_seq: 0
+            }
+        );
+        let line: FromClient =
+            serde_json::from_str(r#"{"type":"message","client_msg_id":"1","text":"ciao"}"#).expect("line");
+        assert_eq!(
+            line,
+            FromClient::Message {
+                client_msg_id: "1".into(),
+                text: "ciao".into()
+            }
+        );
+        let ack = FromServer::Ack {
+            client_msg_id: "1".into(),
+            seq: 4,
+        };
+        assert_eq!(
+            serde_json::to_string(&ack).expect("json"),
+            r#"{"type":"ack","client_msg_id":"1","seq":4}"#
+        );
     }
 
     #[test]

@@ -22,7 +22,9 @@ fn live(secret: &str) -> impl Iterator<Item = &str> {
 
 /// Compares texts without telling where they differ.
 pub fn same(secret: &str, given: &str) -> bool {
-    live(secret).fold(false, |found, s| found | bool::from(s.as_bytes().ct_eq(given.as_bytes())))
+    live(secret).fold(false, |found, s| {
+        found | bool::from(s.as_bytes().ct_eq(given.as_bytes()))
+    })
 }
 
 /// Checks `X-Hub-Signature-256` of Meta: `sha256=<hex>` over the body.
@@ -31,7 +33,10 @@ pub fn same(secret: &str, given: &str) -> bool {
 /// When it is missing or not made with one of the secrets.
 pub fn meta(secret: &str, header: Option<&str>, body: &[u8]) -> Result<(), Forged> {
     let header = header.ok_or(Forged::Missing)?;
-    let given = header.strip_prefix("sha256=").and_then(|h| hex::decode(h).ok()).ok_or(Forged::Wrong)?;
+    let given = header
+        .strip_prefix("sha256=")
+        .and_then(|h| hex::decode(h).ok())
+        .ok_or(Forged::Wrong)?;
     let good = live(secret).fold(false, |found, secret| {
         let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect(ANY_LENGTH);
         mac.update(body);
@@ -59,10 +64,15 @@ pub struct TwilioRequest<'a> {
 /// When it is missing or not made with one of the tokens.
 pub fn twilio(tokens: &str, header: Option<&str>, request: &TwilioRequest<'_>) -> Result<(), Forged> {
     let header = header.ok_or(Forged::Missing)?;
-    if request.settings.is_some_and(|s| !s.split(',').any(|part| part.trim() == "algorithm=HMAC_SHA1")) {
+    if request
+        .settings
+        .is_some_and(|s| !s.split(',').any(|part| part.trim() == "algorithm=HMAC_SHA1"))
+    {
         return Err(Forged::Wrong);
     }
-    let given = base64::engine::general_purpose::STANDARD.decode(header).map_err(|_| Forged::Wrong)?;
+    let given = base64::engine::general_purpose::STANDARD
+        .decode(header)
+        .map_err(|_| Forged::Wrong)?;
     let mut fields = BTreeSet::new();
     if request.is_form {
         fields.extend(url::form_urlencoded::parse(request.body));
@@ -86,15 +96,22 @@ pub fn twilio(tokens: &str, header: Option<&str>, request: &TwilioRequest<'_>) -
 
 /// A body that is no form is covered by its hash in the query.
 fn body_hash_is_right(request: &TwilioRequest<'_>) -> bool {
-    let Ok(url) = Url::parse(request.url) else { return false };
-    let wanted = url.query_pairs().find(|(name, _)| name == "bodySHA256").map(|(_, value)| value);
+    let Ok(url) = Url::parse(request.url) else {
+        return false;
+    };
+    let wanted = url
+        .query_pairs()
+        .find(|(name, _)| name == "bodySHA256")
+        .map(|(_, value)| value);
     wanted.is_some_and(|w| hex::decode(w.as_bytes()).is_ok_and(|w| w[..] == Sha256::digest(request.body)[..]))
 }
 
 /// The URL as it is, with and without its port: Twilio signs either.
 fn spellings(url: &str) -> Vec<String> {
     let mut all = vec![url.to_owned()];
-    let Some((scheme, rest)) = url.split_once("://") else { return all };
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return all;
+    };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(end);
     let host_start = authority.rfind('@').map_or(0, |at| at + 1);
@@ -105,7 +122,11 @@ fn spellings(url: &str) -> Vec<String> {
     match port_at {
         Some(at) => all.push(format!("{scheme}://{}{tail}", &authority[..at])),
         None => {
-            let port = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
+            let port = if scheme.eq_ignore_ascii_case("https") {
+                443
+            } else {
+                80
+            };
             all.push(format!("{scheme}://{authority}:{port}{tail}"));
         }
     }
@@ -123,20 +144,38 @@ mod tests {
         b"CallSid=CA1234567890ABCDE&Caller=%2B14158675309&Digits=1234&From=%2B14158675309&To=%2B18005551212";
 
     fn form<'a>(url: &'a str, body: &'a [u8]) -> TwilioRequest<'a> {
-        TwilioRequest { url, is_form: true, body, settings: None }
+        TwilioRequest {
+            url,
+            is_form: true,
+            body,
+            settings: None,
+        }
     }
 
     #[test]
     fn the_vector_of_twilios_own_library_is_accepted() {
-        assert_eq!(twilio("12345", Some("RSOYDt4T1cUTdK1PDd93/VVr8B8="), &form(URL, BODY)), Ok(()));
-        assert_eq!(twilio("12346", Some("RSOYDt4T1cUTdK1PDd93/VVr8B8="), &form(URL, BODY)), Err(Forged::Wrong));
+        assert_eq!(
+            twilio("12345", Some("RSOYDt4T1cUTdK1PDd93/VVr8B8="), &form(URL, BODY)),
+            Ok(())
+        );
+        assert_eq!(
+            twilio("12346", Some("RSOYDt4T1cUTdK1PDd93/VVr8B8="), &form(URL, BODY)),
+            Err(Forged::Wrong)
+        );
         assert_eq!(twilio("12345", None, &form(URL, BODY)), Err(Forged::Missing));
     }
 
     #[test]
     fn both_secrets_are_live_while_one_is_replaced() {
         let old_and_new = "new\n12345\n";
-        assert_eq!(twilio(old_and_new, Some("RSOYDt4T1cUTdK1PDd93/VVr8B8="), &form(URL, BODY)), Ok(()));
+        assert_eq!(
+            twilio(
+                old_and_new,
+                Some("RSOYDt4T1cUTdK1PDd93/VVr8B8="),
+                &form(URL, BODY)
+            ),
+            Ok(())
+        );
     }
 
     #[test]
@@ -146,33 +185,54 @@ mod tests {
             mac.update(signed.as_bytes());
             let signature = base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes());
             for called in ["https://mycompany.com:443/a?b=c", "https://mycompany.com/a?b=c"] {
-                assert_eq!(twilio("token", Some(&signature), &form(called, b"")), Ok(()), "{signed} {called}");
+                assert_eq!(
+                    twilio("token", Some(&signature), &form(called, b"")),
+                    Ok(()),
+                    "{signed} {called}"
+                );
             }
         }
     }
 
     #[test]
     fn another_algorithm_is_refused() {
-        let request = TwilioRequest { settings: Some("key=k,algorithm=HMAC_SHA256"), ..form(URL, BODY) };
-        assert_eq!(twilio("12345", Some("RSOYDt4T1cUTdK1PDd93/VVr8B8="), &request), Err(Forged::Wrong));
+        let request = TwilioRequest {
+            settings: Some("key=k,algorithm=HMAC_SHA256"),
+            ..form(URL, BODY)
+        };
+        assert_eq!(
+            twilio("12345", Some("RSOYDt4T1cUTdK1PDd93/VVr8B8="), &request),
+            Err(Forged::Wrong)
+        );
     }
 
     #[test]
     fn an_order_of_the_fields_does_not_matter_and_a_repeated_one_counts_once() {
         let shuffled = b"To=%2B18005551212&Digits=1234&Digits=1234&From=%2B14158675309&CallSid=CA1234567890ABCDE&Caller=%2B14158675309";
-        assert_eq!(twilio("12345", Some("RSOYDt4T1cUTdK1PDd93/VVr8B8="), &form(URL, shuffled)), Ok(()));
+        assert_eq!(
+            twilio(
+                "12345",
+                Some("RSOYDt4T1cUTdK1PDd93/VVr8B8="),
+                &form(URL, shuffled)
+            ),
+            Ok(())
+        );
     }
 
     #[test]
     fn metas_signature_covers_the_bytes_as_sent() {
         let body = br#"{"text":"caff\u00e8"}"#;
-        let header = "sha256=".to_owned() + &{
-            let mut mac = Hmac::<Sha256>::new_from_slice(b"app").expect(ANY_LENGTH);
-            mac.update(body);
-            hex::encode(mac.finalize().into_bytes())
-        };
+        let header = "sha256=".to_owned()
+            + &{
+                let mut mac = Hmac::<Sha256>::new_from_slice(b"app").expect(ANY_LENGTH);
+                mac.update(body);
+                hex::encode(mac.finalize().into_bytes())
+            };
         assert_eq!(meta("app", Some(&header), body), Ok(()));
-        assert_eq!(meta("app", Some(&header), "{\"text\":\"caffè\"}".as_bytes()), Err(Forged::Wrong));
+        assert_eq!(
+            meta("app", Some(&header), "{\"text\":\"caffè\"}".as_bytes()),
+            Err(Forged::Wrong)
+        );
         assert_eq!(meta("", Some(&header), body), Err(Forged::Wrong));
         assert_eq!(meta("app", None, body), Err(Forged::Missing));
     }

@@ -17,7 +17,12 @@ impl VisitorId {
 
     /// The visitor whom the site knows by this subject.
     pub fn logged_in(tenant: &TenantId, channel: &str, subject: &str) -> Self {
-        let id = derive(&[b"visitor", tenant.as_str().as_bytes(), channel.as_bytes(), subject.as_bytes()]);
+        let id = derive(&[
+            b"visitor",
+            tenant.as_str().as_bytes(),
+            channel.as_bytes(),
+            subject.as_bytes(),
+        ]);
         Self(format!("u-{}", id.simple()))
     }
 
@@ -26,7 +31,9 @@ impl VisitorId {
         let (kind, rest) = text.split_at_checked(2)?;
         let well_formed = matches!(kind, "v-" | "u-")
             && rest.len() == 32
-            && rest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+            && rest
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         well_formed.then(|| Self(text.to_owned()))
     }
 

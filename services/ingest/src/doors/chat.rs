@@ -26,7 +26,9 @@ struct Door {
 /// The routes of this door.
 pub fn routes(doors: Doors) -> Router {
     let connections = Arc::new(Semaphore::new(doors.config.chat_connections));
-    Router::new().route("/chat/{tenant}/{channel}", get(connect)).with_state(Arc::new(Door { doors, connections }))
+    Router::new()
+        .route("/chat/{tenant}/{channel}", get(connect))
+        .with_state(Arc::new(Door { doors, connections }))
 }
 
 async fn connect(
@@ -45,7 +47,11 @@ async fn connect(
     let origin = headers.get(header::ORIGIN).and_then(|o| o.to_str().ok());
     if !may_open(provider, origin) {
         metrics::counter!("trama_ingest_chat_connections_total", "outcome" => "foreign_origin").increment(1);
-        return Error::new(Kind::Denied, "this origin may not open the chat; see allowedOrigins of the channel").into_response();
+        return Error::new(
+            Kind::Denied,
+            "this origin may not open the chat; see allowedOrigins of the channel",
+        )
+        .into_response();
     }
     let Ok(permit) = Arc::clone(&door.connections).try_acquire_owned() else {
         metrics::counter!("trama_ingest_chat_connections_total", "outcome" => "overloaded").increment(1);
@@ -55,10 +61,13 @@ async fn connect(
     let frame = door.doors.config.chat_frame_bytes;
     let doors = door.doors.clone();
     let provider = provider.clone();
-    upgrade.max_message_size(frame).max_frame_size(frame).on_upgrade(move |socket| async move {
-        let _permit = permit;
-        session::run(doors, tenant, channel, provider, socket).await;
-    })
+    upgrade
+        .max_message_size(frame)
+        .max_frame_size(frame)
+        .on_upgrade(move |socket| async move {
+            let _permit = permit;
+            session::run(doors, tenant, channel, provider, socket).await;
+        })
 }
 
 /// A page of another site must not open a chat in its visitor's name. Programs that are no browsers send no origin.

@@ -42,7 +42,11 @@ impl Doors {
     fn channel(&self, tenant: &str, channel: &str) -> Result<(TenantId, Arc<ChannelSpec>), Error> {
         let tenant: TenantId = tenant.parse().map_err(|_| no_such_channel(channel))?;
         let snapshot = self.resources.snapshot();
-        let spec = snapshot.tenant(&tenant).and_then(|t| t.channels.get(channel)).cloned();
-        spec.map(|spec| (tenant, spec)).ok_or_else(|| no_such_channel(channel))
+        let spec = snapshot
+            .tenant(&tenant)
+            .and_then(|t| t.channels.get(channel))
+            .cloned();
+        spec.map(|spec| (tenant, spec))
+            .ok_or_else(|| no_such_channel(channel))
     }
 }

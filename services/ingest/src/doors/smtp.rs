@@ -45,7 +45,8 @@ pub async fn serve(doors: Doors, listener: TcpListener) -> Result<(), Error> {
                     });
                 }
                 Err(_) => {
-                    metrics::counter!("trama_ingest_smtp_connections_total", "outcome" => "overloaded").increment(1);
+                    metrics::counter!("trama_ingest_smtp_connections_total", "outcome" => "overloaded")
+                        .increment(1);
                     doors.lifecycle.spawn("smtp-refusal", turn_away(stream));
                 }
             },

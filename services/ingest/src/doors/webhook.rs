@@ -42,7 +42,10 @@ struct Door {
 pub fn routes(doors: Doors) -> Router {
     Router::new()
         .route("/webhooks/{tenant}/{channel}", get(take_get).post(take_post))
-        .with_state(Arc::new(Door { doors, waiting: Mutex::default() }))
+        .with_state(Arc::new(Door {
+            doors,
+            waiting: Mutex::default(),
+        }))
 }
 
 async fn take_get(
@@ -50,10 +53,13 @@ async fn take_get(
     Path((tenant, channel)): Path<(String, String)>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Response {
-    let answer = door.doors.channel(&tenant, &channel).and_then(|(tenant, spec)| match &spec.provider {
-        Provider::WhatsappCloud(provider) => door.handshake(&tenant, provider, &query),
-        _ => Err(no_such_channel(&channel)),
-    });
+    let answer = door
+        .doors
+        .channel(&tenant, &channel)
+        .and_then(|(tenant, spec)| match &spec.provider {
+            Provider::WhatsappCloud(provider) => door.handshake(&tenant, provider, &query),
+            _ => Err(no_such_channel(&channel)),
+        });
     answer.unwrap_or_else(refuse)
 }
 
@@ -66,7 +72,13 @@ async fn take_post(
 ) -> Response {
     let span = tracing::info_span!("webhook.delivery.receive", otel.kind = "server");
     telemetry::follow(&span, text(&headers, trama_platform::bus::TRACE_HEADER));
-    async move { door.receive(&tenant, &channel, &uri, &headers, body).await.unwrap_or_else(refuse) }.instrument(span).await
+    async move {
+        door.receive(&tenant, &channel, &uri, &headers, body)
+            .await
+            .unwrap_or_else(refuse)
+    }
+    .instrument(span)
+    .await
 }
 
 /// The answer to a request that was not let in.
@@ -82,13 +94,20 @@ fn refuse(error: Error) -> Response {
     let retry = matches!(error.kind(), Kind::Exhausted | Kind::Unavailable);
     let mut response = error.into_response();
     if retry {
-        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
     }
     response
 }
 
 impl Door {
-    fn handshake(&self, tenant: &TenantId, provider: &WhatsappCloudProvider, query: &HashMap<String, String>) -> Result<Response, Error> {
+    fn handshake(
+        &self,
+        tenant: &TenantId,
+        provider: &WhatsappCloudProvider,
+        query: &HashMap<String, String>,
+    ) -> Result<Response, Error> {
         let get = |name: &str| query.get(name).map(String::as_str).unwrap_or_default();
         let token = self.doors.secrets.get(tenant, &provider.verify_token)?;
         if get("hub.mode") != "subscribe" || !signature::same(&token, get("hub.verify_token")) {
@@ -96,15 +115,32 @@ impl Door {
         }
         let challenge = get("hub.challenge");
         // It is sent back as it came: nothing that a browser could take for a page.
-        if challenge.len() > 256 || !challenge.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b)) {
-            return Err(Error::invalid("hub.challenge", "must be at most 256 letters and digits"));
+        if challenge.len() > 256
+            || !challenge
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+        {
+            return Err(Error::invalid(
+                "hub.challenge",
+                "must be at most 256 letters and digits",
+            ));
         }
         Ok(([(header::CONTENT_TYPE, "text/plain")], challenge.to_owned()).into_response())
     }
 
-    async fn receive(&self, tenant: &str, channel: &str, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<Response, Error> {
+    async fn receive(
+        &self,
+        tenant: &str,
+        channel: &str,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Response, Error> {
         let (tenant, spec) = self.doors.channel(tenant, channel)?;
-        if !matches!(spec.provider, Provider::WhatsappCloud(_) | Provider::TwilioVoice(_) | Provider::TwilioSms(_)) {
+        if !matches!(
+            spec.provider,
+            Provider::WhatsappCloud(_) | Provider::TwilioVoice(_) | Provider::TwilioSms(_)
+        ) {
             return Err(no_such_channel(channel));
         }
         let body = match self.read(headers, body).await {
@@ -112,14 +148,21 @@ impl Door {
             Err((status, detail)) => return Ok(problem(status, detail)),
         };
         let Some(_permit) = self.permit(&tenant, channel) else {
-            return Err(Error::new(Kind::Exhausted, "too many requests of this channel at once; try again"));
+            return Err(Error::new(
+                Kind::Exhausted,
+                "too many requests of this channel at once; try again",
+            ));
         };
         let key = self.verify(&tenant, &spec, uri, headers, &body)?;
         let incoming = Incoming {
             tenant,
             channel: channel.to_owned(),
             kind: spec.kind(),
-            content_type: text(headers, "content-type").unwrap_or_default().chars().take(200).collect(),
+            content_type: text(headers, "content-type")
+                .unwrap_or_default()
+                .chars()
+                .take(200)
+                .collect(),
             body,
             attributes: HashMap::new(),
             distinct: Vec::new(),
@@ -155,13 +198,24 @@ impl Door {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             // Only channels that exist come here, so the map stays small.
             let bound = self.doors.config.in_flight_per_channel;
-            Arc::clone(waiting.entry((tenant.clone(), channel.to_owned())).or_insert_with(|| Arc::new(Semaphore::new(bound))))
+            Arc::clone(
+                waiting
+                    .entry((tenant.clone(), channel.to_owned()))
+                    .or_insert_with(|| Arc::new(Semaphore::new(bound))),
+            )
         };
         semaphore.try_acquire_owned().ok()
     }
 
     /// Checks the signature over the raw bytes, and finds the conversation where that is cheap.
-    fn verify(&self, tenant: &TenantId, spec: &ChannelSpec, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Result<Option<String>, Error> {
+    fn verify(
+        &self,
+        tenant: &TenantId,
+        spec: &ChannelSpec,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Result<Option<String>, Error> {
         match &spec.provider {
             Provider::WhatsappCloud(provider) => {
                 let secret = self.doors.secrets.get(tenant, &provider.app_secret)?;
@@ -181,7 +235,14 @@ impl Door {
         }
     }
 
-    fn verify_twilio(&self, tenant: &TenantId, provider: &TwilioProvider, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Result<(), Error> {
+    fn verify_twilio(
+        &self,
+        tenant: &TenantId,
+        provider: &TwilioProvider,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Result<(), Error> {
         let token = self.doors.secrets.get(tenant, &provider.auth_token)?;
         let path = uri.path_and_query().map_or("/", |p| p.as_str());
         let url = format!("{}{path}", provider.public_base_url.trim_end_matches('/'));
@@ -192,7 +253,11 @@ impl Door {
             body,
             settings: text(headers, "x-twilio-webhooks-signature-settings"),
         };
-        Ok(signature::twilio(&token, text(headers, "x-twilio-signature"), &request)?)
+        Ok(signature::twilio(
+            &token,
+            text(headers, "x-twilio-signature"),
+            &request,
+        )?)
     }
 }
 
@@ -205,5 +270,10 @@ fn problem(status: StatusCode, detail: &str) -> Response {
     let body = serde_json::json!({
         "type": "about:blank", "title": status.canonical_reason(), "status": status.as_u16(), "detail": detail,
     });
-    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+    (
+        status,
+        [(header::CONTENT_TYPE, "application/problem+json")],
+        body.to_string(),
+    )
+        .into_response()
 }

@@ -73,13 +73,15 @@ async fn lock(conn: &mut PgConnection, c: &Conversation, now: DateTime<Utc>) -> 
 }
 
 async fn advance(conn: &mut PgConnection, c: &Conversation, seq: i64) -> Result<(), Error> {
-    sqlx::query("UPDATE chat_conversations SET last_seq = $4 WHERE tenant = $1 AND channel = $2 AND visitor = $3")
-        .bind(c.tenant.as_str())
-        .bind(&c.channel)
-        .bind(&c.visitor)
-        .bind(seq)
-        .execute(conn)
-        .await?;
+    sqlx::query(
+        "UPDATE chat_conversations SET last_seq = $4 WHERE tenant = $1 AND channel = $2 AND visitor = $3",
+    )
+    .bind(c.tenant.as_str())
+    .bind(&c.channel)
+    .bind(&c.visitor)
+    .bind(seq)
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
@@ -170,7 +172,12 @@ pub async fn post(
 ///
 /// # Errors
 /// When the database is away.
-pub async fn lines_after(conn: &mut PgConnection, c: &Conversation, seq: i64, limit: i64) -> Result<Vec<Line>, Error> {
+pub async fn lines_after(
+    conn: &mut PgConnection,
+    c: &Conversation,
+    seq: i64,
+    limit: i64,
+) -> Result<Vec<Line>, Error> {
     Ok(sqlx::query_as(
         "SELECT seq, message_id, body, author, created_at FROM chat_messages
          WHERE tenant = $1 AND channel = $2 AND visitor = $3 AND seq > $4 AND message_id IS NOT NULL

@@ -37,7 +37,12 @@ pub struct Pending {
 ///
 /// # Errors
 /// When the database is away.
-pub async fn put(conn: &mut PgConnection, key: &Key, pending: &Pending, now: DateTime<Utc>) -> Result<(), Error> {
+pub async fn put(
+    conn: &mut PgConnection,
+    key: &Key,
+    pending: &Pending,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO pending_media (tenant, interaction_id, revision, channel, interaction, media, trace, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (tenant, interaction_id, revision) DO NOTHING",
@@ -86,7 +91,14 @@ pub async fn waiting(conn: &mut PgConnection, keys: &[&Key]) -> Result<HashSet<K
     .bind(keys.iter().map(|k| k.revision).collect::<Vec<_>>())
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|(tenant, interaction_id, revision)| Key { tenant, interaction_id, revision }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(tenant, interaction_id, revision)| Key {
+            tenant,
+            interaction_id,
+            revision,
+        })
+        .collect())
 }
 
 /// Removes one that is done; `false` when another replica was faster.
@@ -94,12 +106,13 @@ pub async fn waiting(conn: &mut PgConnection, keys: &[&Key]) -> Result<HashSet<K
 /// # Errors
 /// When the database is away.
 pub async fn remove(conn: &mut PgConnection, key: &Key) -> Result<bool, Error> {
-    let removed = sqlx::query("DELETE FROM pending_media WHERE tenant = $1 AND interaction_id = $2 AND revision = $3")
-        .bind(&key.tenant)
-        .bind(key.interaction_id)
-        .bind(key.revision)
-        .execute(conn)
-        .await?;
+    let removed =
+        sqlx::query("DELETE FROM pending_media WHERE tenant = $1 AND interaction_id = $2 AND revision = $3")
+            .bind(&key.tenant)
+            .bind(key.interaction_id)
+            .bind(key.revision)
+            .execute(conn)
+            .await?;
     Ok(removed.rows_affected() > 0)
 }
 

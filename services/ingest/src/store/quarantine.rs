@@ -112,7 +112,12 @@ pub async fn begin_redrive(
 ///
 /// # Errors
 /// When the database is away.
-pub async fn end_redrive(conn: &mut PgConnection, tenant: &TenantId, id: DeliveryId, redrive_id: Uuid) -> Result<(), Error> {
+pub async fn end_redrive(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    id: DeliveryId,
+    redrive_id: Uuid,
+) -> Result<(), Error> {
     sqlx::query("DELETE FROM quarantine WHERE tenant = $1 AND delivery_id = $2 AND redrive_id = $3")
         .bind(tenant.as_str())
         .bind(id.uuid())

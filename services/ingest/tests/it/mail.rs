@@ -15,12 +15,18 @@ use trama_proto::ingest::v1::GetAttachmentRequest;
 use crate::support::World;
 
 fn mailer(smtp: SocketAddr) -> AsyncSmtpTransport<Tokio1Executor> {
-    AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(smtp.ip().to_string()).port(smtp.port()).build()
+    AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(smtp.ip().to_string())
+        .port(smtp.port())
+        .build()
 }
 
 fn photo(size: usize) -> Message {
-    let text = SinglePart::plain("la macchina del caffè perde acqua, ordine 4711\r\n.\r\n..fine\r\n".to_owned());
-    let file = Attachment::new("foto.jpg".into()).body(vec![7_u8; size], ContentType::parse("image/jpeg").expect("a type"));
+    let text =
+        SinglePart::plain("la macchina del caffè perde acqua, ordine 4711\r\n.\r\n..fine\r\n".to_owned());
+    let file = Attachment::new("foto.jpg".into()).body(
+        vec![7_u8; size],
+        ContentType::parse("image/jpeg").expect("a type"),
+    );
     Message::builder()
         .from("Anna Rossi <Anna@example.com>".parse().expect("an address"))
         .to("care+x@acme.example".parse().expect("an address"))
@@ -39,21 +45,51 @@ async fn a_mail_with_a_photo_becomes_an_interaction_with_a_file() {
     let said = world.interactions().await;
     assert_eq!(said.len(), 1);
     let i = &said[0];
-    assert_eq!((i.subject.as_str(), i.display_name.as_str(), i.our_address.as_str()), ("Perdita d'acqua", "Anna Rossi", "care@acme.example"));
-    assert!(i.text.starts_with("la macchina del caffè perde acqua, ordine 4711") && i.text.ends_with("..fine"), "{}", i.text);
+    assert_eq!(
+        (
+            i.subject.as_str(),
+            i.display_name.as_str(),
+            i.our_address.as_str()
+        ),
+        ("Perdita d'acqua", "Anna Rossi", "care@acme.example")
+    );
+    assert!(
+        i.text
+            .starts_with("la macchina del caffè perde acqua, ordine 4711")
+            && i.text.ends_with("..fine"),
+        "{}",
+        i.text
+    );
     assert_eq!(i.party.as_ref().expect("a party").value, "anna@example.com");
     let file = &i.attachments[0];
-    assert_eq!((file.filename.as_str(), file.content_type.as_str(), file.size_bytes), ("foto.jpg", "image/jpeg", 200_000));
+    assert_eq!(
+        (
+            file.filename.as_str(),
+            file.content_type.as_str(),
+            file.size_bytes
+        ),
+        ("foto.jpg", "image/jpeg", 200_000)
+    );
 
-    let request = GetAttachmentRequest { object_key: file.object_key.clone() };
-    let mut pieces = world.ingest().get_attachment(world.app.request("acme", "bruno", request.clone())).await.expect("a file").into_inner();
+    let request = GetAttachmentRequest {
+        object_key: file.object_key.clone(),
+    };
+    let mut pieces = world
+        .ingest()
+        .get_attachment(world.app.request("acme", "bruno", request.clone()))
+        .await
+        .expect("a file")
+        .into_inner();
     let mut bytes = Vec::new();
     while let Some(piece) = pieces.message().await.expect("a piece") {
         assert!(piece.data.len() <= 64 * 1024);
         bytes.extend(piece.data);
     }
     assert_eq!(bytes, vec![7; 200_000]);
-    let foreign = world.ingest().get_attachment(world.app.request("beta", "bruno", request)).await;
+    let foreign = world
+        .ingest()
+        .get_attachment(world.app.request("beta", "bruno", request))
+        .await;
     assert_eq!(foreign.expect_err("foreign").code(), tonic::Code::NotFound);
     world.stop().await;
 }
@@ -93,7 +129,11 @@ impl Line {
     }
 
     async fn write(&mut self, text: &str) {
-        self.stream.get_mut().write_all(text.as_bytes()).await.expect("sent");
+        self.stream
+            .get_mut()
+            .write_all(text.as_bytes())
+            .await
+            .expect("sent");
     }
 
     pub async fn say(&mut self, text: &str) -> String {
@@ -121,7 +161,10 @@ async fn lmtp_answers_for_each_recipient() {
     assert!(line.read().await.starts_with("250 2.6.0"));
     assert!(line.say("QUIT").await.starts_with("221"));
     world.app.settle().await;
-    let events = world.app.events::<trama_proto::ingest::v1::InteractionReceived>().await;
+    let events = world
+        .app
+        .events::<trama_proto::ingest::v1::InteractionReceived>()
+        .await;
     let mut tenants: Vec<_> = events.iter().map(|e| e.tenant.as_str()).collect();
     tenants.sort_unstable();
     assert_eq!(tenants, ["acme", "beta"]);
@@ -137,7 +180,10 @@ async fn a_mail_ends_at_the_one_true_line_end_only() {
     line.say("RCPT TO:<care@acme.example>").await;
     assert!(line.say("DATA").await.starts_with("354"));
     // None of these dots ends the mail; a server that took one would let a second mail be smuggled in.
-    line.write(&format!("{MAIL}a\n.\nMAIL FROM:<evil@example.com>\r\nb\r.\rc\n.\r\nd\r\n.\ne\r\n..f\r\n.\r\n")).await;
+    line.write(&format!(
+        "{MAIL}a\n.\nMAIL FROM:<evil@example.com>\r\nb\r.\rc\n.\r\nd\r\n.\ne\r\n..f\r\n.\r\n"
+    ))
+    .await;
     assert!(line.read().await.starts_with("250"));
     assert!(line.say("NOOP").await.starts_with("250"));
     let said = world.interactions().await;
@@ -154,9 +200,17 @@ async fn what_is_wrong_gets_the_right_code() {
     assert!(line.say("MAIL FROM:<a@b.example>").await.starts_with("503"));
     assert!(line.say("HELO mx.example").await.starts_with("250"));
     assert!(line.say("RCPT TO:<care@acme.example>").await.starts_with("503"));
-    assert!(line.say("MAIL FROM:<a@b.example> SIZE=5001").await.starts_with("552 5.3.4"));
+    assert!(
+        line.say("MAIL FROM:<a@b.example> SIZE=5001")
+            .await
+            .starts_with("552 5.3.4")
+    );
     assert!(line.say("MAIL FROM:<a@b.example>").await.starts_with("250"));
-    assert!(line.say("RCPT TO:<nobody@acme.example>").await.starts_with("550 5.1.1"));
+    assert!(
+        line.say("RCPT TO:<nobody@acme.example>")
+            .await
+            .starts_with("550 5.1.1")
+    );
     assert!(line.say("DATA").await.starts_with("554"));
     assert!(line.say("RCPT TO:<care@acme.example>").await.starts_with("250"));
     assert!(line.say("DATA").await.starts_with("354"));

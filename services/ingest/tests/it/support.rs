@@ -117,7 +117,12 @@ impl World {
 
     pub async fn get(&self, path: &str) -> Response {
         let url = format!("{}{path}", self.app.http_url());
-        self.outbound.request(Method::GET, &url).expect("a URL").send().await.expect("an answer")
+        self.outbound
+            .request(Method::GET, &url)
+            .expect("a URL")
+            .send()
+            .await
+            .expect("an answer")
     }
 
     /// Posts a webhook of Meta, signed with a secret.
@@ -125,32 +130,55 @@ impl World {
         let url = format!("{}{path}", self.app.http_url());
         let request = self.outbound.request(Method::POST, &url).expect("a URL");
         let signature = sign::meta(secret, &body);
-        request.header("x-hub-signature-256", signature).body(body).send().await.expect("an answer")
+        request
+            .header("x-hub-signature-256", signature)
+            .body(body)
+            .send()
+            .await
+            .expect("an answer")
     }
 
     pub async fn post_whatsapp(&self, body: &Value) -> Response {
-        self.post_meta("/webhooks/acme/whatsapp", APP_SECRET, sign::meta_json(body)).await
+        self.post_meta("/webhooks/acme/whatsapp", APP_SECRET, sign::meta_json(body))
+            .await
     }
 
     /// Posts a form as Twilio does, signed for our public URL.
     pub async fn post_twilio(&self, path: &str, fields: &[(&str, &str)]) -> Response {
-        let pairs: Vec<(String, String)> = fields.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let pairs: Vec<(String, String)> = fields
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
         let signature = sign::twilio(AUTH_TOKEN, &format!("{PUBLIC_URL}{path}"), &pairs);
         let url = format!("{}{path}", self.app.http_url());
         let request = self.outbound.request(Method::POST, &url).expect("a URL");
-        request.header("x-twilio-signature", signature).form(&pairs).send().await.expect("an answer")
+        request
+            .header("x-twilio-signature", signature)
+            .form(&pairs)
+            .send()
+            .await
+            .expect("an answer")
     }
 
     pub async fn post_unsigned(&self, path: &str, body: &str) -> Response {
         let url = format!("{}{path}", self.app.http_url());
-        self.outbound.request(Method::POST, &url).expect("a URL").body(body.to_owned()).send().await.expect("an answer")
+        self.outbound
+            .request(Method::POST, &url)
+            .expect("a URL")
+            .body(body.to_owned())
+            .send()
+            .await
+            .expect("an answer")
     }
 
     /// Everything that was said so far.
     pub async fn interactions(&self) -> Vec<Interaction> {
         self.app.settle().await;
         let events = self.app.events::<InteractionReceived>().await;
-        events.into_iter().map(|e| e.event.interaction.expect("an interaction")).collect()
+        events
+            .into_iter()
+            .map(|e| e.event.interaction.expect("an interaction"))
+            .collect()
     }
 
     pub fn ingest(&self) -> IngestServiceClient<tonic::transport::Channel> {
@@ -169,7 +197,10 @@ pub fn whatsapp(extra: Value) -> Value {
         "metadata": {"display_phone_number": "390212345678", "phone_number_id": "106"},
         "contacts": [{"profile": {"name": "Anna"}, "wa_id": ANNA}],
     });
-    value.as_object_mut().expect("an object").extend(extra.as_object().expect("an object").clone());
+    value
+        .as_object_mut()
+        .expect("an object")
+        .extend(extra.as_object().expect("an object").clone());
     json!({"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": [{"field": "messages", "value": value}]}]})
 }
 

@@ -6,7 +6,9 @@ use trama_platform::{Tx, stage::Envelope};
 use trama_proto::{
     events::Event,
     identity_resolution::v1::Purpose,
-    notification::v1::{MessageDelivered, MessageFailed, MessageOutcome, MessageRead, MessageRequested, MessageSent},
+    notification::v1::{
+        MessageDelivered, MessageFailed, MessageOutcome, MessageRead, MessageRequested, MessageSent,
+    },
     time::to_wire,
 };
 
@@ -36,7 +38,11 @@ pub fn publish(tx: &mut Tx, row: &MessageRow, at: DateTime<Utc>) {
     let counted = match row.standing {
         Standing::Queued => return,
         Standing::Sent => {
-            let event = MessageSent { outcome, text: row.body.clone(), article_version: row.request.article_version.clone() };
+            let event = MessageSent {
+                outcome,
+                text: row.body.clone(),
+                article_version: row.request.article_version.clone(),
+            };
             emit(tx, row, &event);
             "sent"
         }

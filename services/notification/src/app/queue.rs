@@ -33,10 +33,16 @@ pub async fn queue(tx: &mut Tx, asked: Vec<Asked>) -> Result<(), Error> {
     for one in asked {
         messages.push(read(one, now)?);
     }
-    let customers: Vec<(&TenantId, CustomerId)> = messages.iter().map(|m| (&m.tenant, m.asked_customer_id)).collect();
+    let customers: Vec<(&TenantId, CustomerId)> = messages
+        .iter()
+        .map(|m| (&m.tenant, m.asked_customer_id))
+        .collect();
     let now_called = store::resolve(tx.conn(), &customers).await?;
     for message in &mut messages {
-        let key = (message.tenant.as_str().to_owned(), message.asked_customer_id.uuid());
+        let key = (
+            message.tenant.as_str().to_owned(),
+            message.asked_customer_id.uuid(),
+        );
         if let Some(customer) = now_called.get(&key) {
             message.customer_id = *customer;
         }
@@ -49,7 +55,11 @@ pub async fn queue(tx: &mut Tx, asked: Vec<Asked>) -> Result<(), Error> {
 fn read(asked: Asked, now: DateTime<Utc>) -> Result<NewMessage, Error> {
     let request = &asked.request;
     let customer_id: CustomerId = request.customer_id.parse()?;
-    let case_id: Option<CaseId> = if request.case_id.is_empty() { None } else { Some(request.case_id.parse()?) };
+    let case_id: Option<CaseId> = if request.case_id.is_empty() {
+        None
+    } else {
+        Some(request.case_id.parse()?)
+    };
     Ok(NewMessage {
         message_id: request.message_id.parse()?,
         customer_id,

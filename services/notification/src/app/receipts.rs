@@ -46,22 +46,32 @@ pub async fn apply(tx: &mut Tx, received: &[Received<'_>]) -> Result<(), Error> 
     if known.is_empty() {
         return Ok(());
     }
-    let provider_ids: Vec<(&TenantId, &str, &str)> =
-        known.iter().map(|k| (&k.tenant, k.channel.as_str(), k.provider_message_id.as_str())).collect();
+    let provider_ids: Vec<(&TenantId, &str, &str)> = known
+        .iter()
+        .map(|k| (&k.tenant, k.channel.as_str(), k.provider_message_id.as_str()))
+        .collect();
     store::lock_provider_ids(tx.conn(), &provider_ids).await?;
-    let by_provider: Vec<(&str, &str)> = known.iter().map(|k| (k.tenant.as_str(), k.provider_message_id.as_str())).collect();
-    let by_message: Vec<(&str, Uuid)> = known.iter().filter_map(|k| Some((k.tenant.as_str(), k.message_id?))).collect();
+    let by_provider: Vec<(&str, &str)> = known
+        .iter()
+        .map(|k| (k.tenant.as_str(), k.provider_message_id.as_str()))
+        .collect();
+    let by_message: Vec<(&str, Uuid)> = known
+        .iter()
+        .filter_map(|k| Some((k.tenant.as_str(), k.message_id?)))
+        .collect();
     let mut rows = Rows::new(store::rows_of(tx.conn(), &by_provider, &by_message).await?);
     let mut early = Vec::new();
     let mut changed = HashSet::new();
     for one in known {
-        let Some(news) = news(one.status, &one.error) else { continue };
+        let Some(news) = news(one.status, &one.error) else {
+            continue;
+        };
         match rows.find(&one) {
             Some(row) if row.standing != Standing::Queued => {
-                if let Some(change) = receipt(row.standing, &news, one.at) {
-                    if reached(tx, row, &change).await? {
-                        changed.insert(row.message_id);
-                    }
+                if let Some(change) = receipt(row.standing, &news, one.at)
+                    && reached(tx, row, &change).await?
+                {
+                    changed.insert(row.message_id);
                 }
             }
             Some(_) | None => early.push(EarlyReceipt {
@@ -75,7 +85,11 @@ pub async fn apply(tx: &mut Tx, received: &[Received<'_>]) -> Result<(), Error> 
             }),
         }
     }
-    let to_save: Vec<&MessageRow> = rows.rows.iter().filter(|r| changed.contains(&r.message_id)).collect();
+    let to_save: Vec<&MessageRow> = rows
+        .rows
+        .iter()
+        .filter(|r| changed.contains(&r.message_id))
+        .collect();
     store::save_standings(tx.conn(), &to_save, now).await?;
     metrics::counter!("trama_notification_early_receipts_total").increment(early.len() as u64);
     store::keep_early(tx.conn(), &early, now).await
@@ -114,17 +128,32 @@ impl Rows {
         let mut by_message = HashMap::new();
         for (index, row) in rows.iter().enumerate() {
             let tenant = row.tenant.to_string();
-            by_provider.insert((tenant.clone(), row.channel.clone(), row.provider_message_id.clone()), index);
+            by_provider.insert(
+                (
+                    tenant.clone(),
+                    row.channel.clone(),
+                    row.provider_message_id.clone(),
+                ),
+                index,
+            );
             by_message.insert((tenant, row.message_id.uuid()), index);
         }
-        Self { rows, by_provider, by_message }
+        Self {
+            rows,
+            by_provider,
+            by_message,
+        }
     }
 
     /// The provider's id decides; ours only where we do not know theirs, so that a receipt of an earlier try on
     /// another channel does not speak for the later one.
     fn find(&mut self, known: &Known) -> Option<&mut MessageRow> {
         let tenant = known.tenant.to_string();
-        let theirs = (tenant.clone(), known.channel.clone(), known.provider_message_id.clone());
+        let theirs = (
+            tenant.clone(),
+            known.channel.clone(),
+            known.provider_message_id.clone(),
+        );
         let index = match self.by_provider.get(&theirs) {
             Some(index) => *index,
             None => *self.by_message.get(&(tenant, known.message_id?))?,

@@ -97,16 +97,16 @@ impl Sender {
                 self.tidy().await;
             }
         }
+        // What is written down as being tried is tried: left behind, its outcome would look unknown.
         let rest = async {
             while let Some(step) = steps.next().await {
-                // What is only prepared waits for the next sender; what is with a provider is waited for.
-                if let Step::Ready(..) = step {
-                    tracing::debug!("prepared messages are left to the next sender");
-                }
+                busy = self.take(step, busy, &steps);
             }
         };
         if tokio::time::timeout(DRAIN, rest).await.is_err() {
-            tracing::warn!("messages were still with their providers at the end; their outcome is settled at the next start");
+            tracing::warn!(
+                "messages were still with their providers at the end; their outcome is settled at the next start"
+            );
         }
         Ok(())
     }
@@ -143,7 +143,10 @@ impl Sender {
             }
             Err(error) => {
                 // Their lease ends by itself.
-                tracing::warn!(detail = error.detail(), "messages cannot be prepared; they are taken again when their lease ends");
+                tracing::warn!(
+                    detail = error.detail(),
+                    "messages cannot be prepared; they are taken again when their lease ends"
+                );
                 Step::Ready(Vec::new(), all)
             }
         }
@@ -153,7 +156,8 @@ impl Sender {
         let started = std::time::Instant::now();
         let result = self.providers.send(&job.channel, &job.outgoing).await;
         let kind = job.row.channel_kind.as_str_name();
-        metrics::histogram!("trama_notification_send_seconds", "kind" => kind).record(started.elapsed().as_secs_f64());
+        metrics::histogram!("trama_notification_send_seconds", "kind" => kind)
+            .record(started.elapsed().as_secs_f64());
         if let Err(error) = &result {
             tracing::info!(message = %job.row.message_id, kind, problem = error.words, "a provider did not take a message");
         }
@@ -174,7 +178,9 @@ impl Sender {
         let mut tx = self.db.system_tx().await?;
         match result {
             Ok(sent) => settle::sent(&mut tx, &job.row, job.attempt, &sent.provider_message_id).await?,
-            Err(error) => settle::failed(&mut tx, &mut job.row.clone(), job.attempt, error, &self.config).await?,
+            Err(error) => {
+                settle::failed(&mut tx, &mut job.row.clone(), job.attempt, error, &self.config).await?
+            }
         }
         tx.commit().await
     }
@@ -188,7 +194,10 @@ impl Sender {
         };
         let result: Result<(), Error> = work.await;
         if let Err(error) = result {
-            tracing::warn!(detail = error.detail(), "early receipts cannot be tidied; later again");
+            tracing::warn!(
+                detail = error.detail(),
+                "early receipts cannot be tidied; later again"
+            );
         }
     }
 }

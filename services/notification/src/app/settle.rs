@@ -14,18 +14,35 @@ use crate::{
 
 /// A provider took the message: it is sent, and receipts that were faster than we are worked in.
 /// A second report of the same changes nothing.
-pub async fn sent(tx: &mut Tx, row: &MessageRow, attempt: i32, provider_message_id: &str) -> Result<(), Error> {
+pub async fn sent(
+    tx: &mut Tx,
+    row: &MessageRow,
+    attempt: i32,
+    provider_message_id: &str,
+) -> Result<(), Error> {
     let now = tx.now();
     store::lock_provider_ids(tx.conn(), &[(&row.tenant, &row.channel, provider_message_id)]).await?;
-    store::close_attempt(tx.conn(), &row.tenant, row.message_id, attempt, "accepted", "", provider_message_id).await?;
-    let Some(mut row) = store::record_sent(tx.conn(), row, provider_message_id, &kept(row), now).await? else {
+    store::close_attempt(
+        tx.conn(),
+        &row.tenant,
+        row.message_id,
+        attempt,
+        "accepted",
+        "",
+        provider_message_id,
+    )
+    .await?;
+    let Some(mut row) = store::record_sent(tx.conn(), row, provider_message_id, &kept(row), now).await?
+    else {
         return Ok(());
     };
     publish(tx, &row, now);
     let mut changed = false;
     for early in store::take_early(tx.conn(), &row.tenant, &row.channel, provider_message_id).await? {
         let Some(news) = early.receipt() else { continue };
-        let Some(change) = receipt(row.standing, &news, early.occurred_at) else { continue };
+        let Some(change) = receipt(row.standing, &news, early.occurred_at) else {
+            continue;
+        };
         changed |= reached(tx, &mut row, &change).await?;
     }
     if changed {
@@ -37,7 +54,10 @@ pub async fn sent(tx: &mut Tx, row: &MessageRow, attempt: i32, provider_message_
 impl EarlyReceipt {
     /// In the words of the domain.
     pub fn receipt(&self) -> Option<Receipt> {
-        news(ReceiptStatus::try_from(self.status).unwrap_or_default(), &self.error)
+        news(
+            ReceiptStatus::try_from(self.status).unwrap_or_default(),
+            &self.error,
+        )
     }
 }
 
@@ -93,7 +113,12 @@ async fn fail(tx: &mut Tx, row: &mut MessageRow, at: DateTime<Utc>) -> Result<()
 }
 
 /// It is over without having left, or without having arrived.
-pub async fn finished(tx: &mut Tx, row: &mut MessageRow, standing: Standing, at: DateTime<Utc>) -> Result<(), Error> {
+pub async fn finished(
+    tx: &mut Tx,
+    row: &mut MessageRow,
+    standing: Standing,
+    at: DateTime<Utc>,
+) -> Result<(), Error> {
     let now = tx.now();
     if store::finish(tx.conn(), row, standing, &kept(row), now).await? {
         row.standing = standing;
@@ -104,10 +129,29 @@ pub async fn finished(tx: &mut Tx, row: &mut MessageRow, standing: Standing, at:
 }
 
 /// A try failed: the same again later, the next channel now, or never.
-pub async fn failed(tx: &mut Tx, row: &mut MessageRow, attempt: i32, error: &SendError, config: &Config) -> Result<(), Error> {
+pub async fn failed(
+    tx: &mut Tx,
+    row: &mut MessageRow,
+    attempt: i32,
+    error: &SendError,
+    config: &Config,
+) -> Result<(), Error> {
     let now = tx.now();
-    let state = if error.kind == SendErrorKind::Unknown { "unknown" } else { "refused" };
-    store::close_attempt(tx.conn(), &row.tenant, row.message_id, attempt, state, &error.words, "").await?;
+    let state = if error.kind == SendErrorKind::Unknown {
+        "unknown"
+    } else {
+        "refused"
+    };
+    store::close_attempt(
+        tx.conn(),
+        &row.tenant,
+        row.message_id,
+        attempt,
+        state,
+        &error.words,
+        "",
+    )
+    .await?;
     row.reason.clone_from(&error.words);
     let bounds = Backoff {
         first: TimeDelta::milliseconds(config.backoff_ms),

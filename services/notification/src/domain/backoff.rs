@@ -16,7 +16,10 @@ pub struct Backoff {
 /// together, because up to a quarter is added by message id. At least what the provider asked for.
 pub fn pause(backoff: Backoff, id: MessageId, tries: i32, asked: Option<TimeDelta>) -> TimeDelta {
     let doublings = u32::try_from(tries.clamp(1, 24) - 1).unwrap_or(0);
-    let grown = backoff.first.num_milliseconds().saturating_mul(1_i64 << doublings);
+    let grown = backoff
+        .first
+        .num_milliseconds()
+        .saturating_mul(1_i64 << doublings);
     let capped = grown.min(backoff.longest.num_milliseconds()).max(1);
     let bytes = id.uuid().into_bytes();
     let draw = i64::from(bytes[15] ^ u8::try_from(tries.clamp(0, 255)).unwrap_or(u8::MAX));

@@ -34,9 +34,16 @@ impl Standing {
 
     /// As the table wrote it.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Queued, Self::Sent, Self::Delivered, Self::Read, Self::Failed, Self::Suppressed]
-            .into_iter()
-            .find(|s| s.as_str() == text)
+        [
+            Self::Queued,
+            Self::Sent,
+            Self::Delivered,
+            Self::Read,
+            Self::Failed,
+            Self::Suppressed,
+        ]
+        .into_iter()
+        .find(|s| s.as_str() == text)
     }
 }
 
@@ -85,12 +92,17 @@ pub fn receipt(standing: Standing, receipt: &Receipt, at: DateTime<Utc>) -> Opti
         (Standing::Queued, _) => None,
         (Standing::Sent | Standing::Failed, Receipt::Delivered) => Some(Change::Delivered { at }),
         (Standing::Sent | Standing::Delivered | Standing::Failed, Receipt::Read) => Some(Change::Read { at }),
-        (Standing::Sent, Receipt::Failed(words)) => Some(Change::GaveUp { at, words: words.clone() }),
+        (Standing::Sent, Receipt::Failed(words)) => Some(Change::GaveUp {
+            at,
+            words: words.clone(),
+        }),
         (Standing::Delivered | Standing::Read | Standing::Failed, Receipt::Failed(_)) => None,
         (Standing::Delivered | Standing::Read, Receipt::Delivered) => None,
         (Standing::Read, Receipt::Read) => None,
         (Standing::Sent | Standing::Delivered | Standing::Read | Standing::Failed, Receipt::Sent) => None,
-        (Standing::Suppressed, Receipt::Sent | Receipt::Delivered | Receipt::Read | Receipt::Failed(_)) => None,
+        (Standing::Suppressed, Receipt::Sent | Receipt::Delivered | Receipt::Read | Receipt::Failed(_)) => {
+            None
+        }
     }
 }
 

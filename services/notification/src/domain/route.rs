@@ -74,7 +74,11 @@ pub fn decide(
         Some(handle) => {
             let kind = sendable(kind_for(question.channel_kind, handle), handle);
             if question.purpose == Purpose::Marketing
-                && !points.iter().any(|p| p.handle.as_ref().is_some_and(|h| h.kind == handle.kind && h.value == handle.value))
+                && !points.iter().any(|p| {
+                    p.handle
+                        .as_ref()
+                        .is_some_and(|h| h.kind == handle.kind && h.value == handle.value)
+                })
             {
                 return Decision::Suppress("marketing without consent for this address".into());
             }
@@ -125,7 +129,11 @@ pub fn decide(
 
 /// Who asks for a text on the telephone means a short message to the same number.
 fn sendable(kind: ChannelKind, handle: &Handle) -> ChannelKind {
-    if kind == ChannelKind::Voice && handle.kind == "phone" { ChannelKind::Sms } else { kind }
+    if kind == ChannelKind::Voice && handle.kind == "phone" {
+        ChannelKind::Sms
+    } else {
+        kind
+    }
 }
 
 const fn can_send(kind: ChannelKind) -> bool {
@@ -166,12 +174,26 @@ mod tests {
     }
 
     fn point(kind: ChannelKind, handle_kind: &str, value: &str) -> ContactPoint {
-        let handle = Handle { kind: handle_kind.into(), value: value.into(), trust: 0 };
-        ContactPoint { channel_kind: kind.into(), handle: Some(handle), reason: "last used".into() }
+        let handle = Handle {
+            kind: handle_kind.into(),
+            value: value.into(),
+            trust: 0,
+        };
+        ContactPoint {
+            channel_kind: kind.into(),
+            handle: Some(handle),
+            reason: "last used".into(),
+        }
     }
 
     fn question<'a>(purpose: Purpose, spent: &'a [String]) -> Question<'a> {
-        Question { purpose, channel_kind: ChannelKind::Unspecified, handle: None, spent, last_problem: "" }
+        Question {
+            purpose,
+            channel_kind: ChannelKind::Unspecified,
+            handle: None,
+            spent,
+            last_problem: "",
+        }
     }
 
     fn channel_of(decision: Decision) -> String {
@@ -188,42 +210,93 @@ mod tests {
             point(ChannelKind::Whatsapp, "whatsapp", "39333"),
             point(ChannelKind::Email, "email", "a@b.c"),
         ];
-        assert_eq!(channel_of(decide(&question(Purpose::Service, &[]), &points, &channels())), "wa");
+        assert_eq!(
+            channel_of(decide(&question(Purpose::Service, &[]), &points, &channels())),
+            "wa"
+        );
         let spent = ["wa/whatsapp:39333".to_owned()];
-        assert_eq!(channel_of(decide(&question(Purpose::Service, &spent), &points, &channels())), "care-mail");
+        assert_eq!(
+            channel_of(decide(&question(Purpose::Service, &spent), &points, &channels())),
+            "care-mail"
+        );
         let spent = ["wa/whatsapp:39333".to_owned(), "care-mail/email:a@b.c".to_owned()];
-        let decision = decide(&Question { last_problem: "131026", ..question(Purpose::Service, &spent) }, &points, &channels());
+        let decision = decide(
+            &Question {
+                last_problem: "131026",
+                ..question(Purpose::Service, &spent)
+            },
+            &points,
+            &channels(),
+        );
         assert_eq!(decision, Decision::Fail("131026".into()));
     }
 
     #[test]
     fn a_caller_is_answered_by_short_message() {
-        let points = [point(ChannelKind::Email, "email", "a@b.c"), point(ChannelKind::Sms, "phone", "+39333")];
-        let asked = Question { channel_kind: ChannelKind::Voice, ..question(Purpose::Service, &[]) };
+        let points = [
+            point(ChannelKind::Email, "email", "a@b.c"),
+            point(ChannelKind::Sms, "phone", "+39333"),
+        ];
+        let asked = Question {
+            channel_kind: ChannelKind::Voice,
+            ..question(Purpose::Service, &[])
+        };
         assert_eq!(channel_of(decide(&asked, &points, &channels())), "sms");
         let refused = [point(ChannelKind::Voice, "phone", "+39333")];
-        assert!(matches!(decide(&asked, &refused, &channels()), Decision::Fail(_)), "a short message was not allowed");
+        assert!(
+            matches!(decide(&asked, &refused, &channels()), Decision::Fail(_)),
+            "a short message was not allowed"
+        );
     }
 
     #[test]
     fn a_given_kind_or_address_wins_over_wishes() {
-        let points = [point(ChannelKind::Whatsapp, "whatsapp", "39333"), point(ChannelKind::Email, "email", "a@b.c")];
-        let only = Question { channel_kind: ChannelKind::Email, ..question(Purpose::Service, &[]) };
+        let points = [
+            point(ChannelKind::Whatsapp, "whatsapp", "39333"),
+            point(ChannelKind::Email, "email", "a@b.c"),
+        ];
+        let only = Question {
+            channel_kind: ChannelKind::Email,
+            ..question(Purpose::Service, &[])
+        };
         assert_eq!(channel_of(decide(&only, &points, &channels())), "care-mail");
-        let handle = Handle { kind: "phone".into(), value: "+39333".into(), trust: 0 };
-        let given = Question { handle: Some(&handle), ..question(Purpose::Security, &[]) };
+        let handle = Handle {
+            kind: "phone".into(),
+            value: "+39333".into(),
+            trust: 0,
+        };
+        let given = Question {
+            handle: Some(&handle),
+            ..question(Purpose::Security, &[])
+        };
         assert_eq!(channel_of(decide(&given, &[], &channels())), "sms");
         assert!(!needs_identity(Purpose::Security, Some(&handle)));
     }
 
     #[test]
     fn marketing_without_consent_is_suppressed() {
-        let handle = Handle { kind: "email".into(), value: "a@b.c".into(), trust: 0 };
-        let given = Question { handle: Some(&handle), ..question(Purpose::Marketing, &[]) };
+        let handle = Handle {
+            kind: "email".into(),
+            value: "a@b.c".into(),
+            trust: 0,
+        };
+        let given = Question {
+            handle: Some(&handle),
+            ..question(Purpose::Marketing, &[])
+        };
         assert!(matches!(decide(&given, &[], &channels()), Decision::Suppress(_)));
-        assert!(matches!(decide(&question(Purpose::Marketing, &[]), &[], &channels()), Decision::Suppress(_)));
-        assert!(matches!(decide(&question(Purpose::Survey, &[]), &[], &channels()), Decision::Suppress(_)));
-        assert!(matches!(decide(&question(Purpose::Service, &[]), &[], &channels()), Decision::Fail(_)));
+        assert!(matches!(
+            decide(&question(Purpose::Marketing, &[]), &[], &channels()),
+            Decision::Suppress(_)
+        ));
+        assert!(matches!(
+            decide(&question(Purpose::Survey, &[]), &[], &channels()),
+            Decision::Suppress(_)
+        ));
+        assert!(matches!(
+            decide(&question(Purpose::Service, &[]), &[], &channels()),
+            Decision::Fail(_)
+        ));
         assert!(needs_identity(Purpose::Marketing, Some(&handle)));
     }
 }

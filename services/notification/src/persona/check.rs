@@ -37,13 +37,21 @@ pub fn check(text: &str, language: &str, tone: &Tone) -> Vec<Finding> {
         let words = sentence.split_whitespace().count();
         if words > tone.max_sentence_words {
             let found: String = sentence.split_whitespace().take(6).collect::<Vec<_>>().join(" ");
-            let advice = format!("at most {} words in a sentence; this one has {words}", tone.max_sentence_words);
+            let advice = format!(
+                "at most {} words in a sentence; this one has {words}",
+                tone.max_sentence_words
+            );
             findings.push(finding("long_sentence", format!("{found} …"), advice, false));
         }
     }
     findings.extend(shouting(text));
     if text.contains("!!") {
-        findings.push(finding("exclamation_marks", "!!".into(), "one is enough".into(), false));
+        findings.push(finding(
+            "exclamation_marks",
+            "!!".into(),
+            "one is enough".into(),
+            false,
+        ));
     }
     if language.split('-').next() == Some("it") {
         findings.extend(register(text, tone.register));
@@ -52,11 +60,18 @@ pub fn check(text: &str, language: &str, tone: &Tone) -> Vec<Finding> {
 }
 
 fn finding(rule: &'static str, found: String, suggestion: String, blocking: bool) -> Finding {
-    Finding { rule, found, suggestion, blocking }
+    Finding {
+        rule,
+        found,
+        suggestion,
+        blocking,
+    }
 }
 
 fn sentences(text: &str) -> impl Iterator<Item = &str> {
-    text.split(['.', '!', '?', '\n', '…']).map(str::trim).filter(|s| !s.is_empty())
+    text.split(['.', '!', '?', '\n', '…'])
+        .map(str::trim)
+        .filter(|s| !s.is_empty())
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
@@ -65,12 +80,15 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 
 /// Two capital words in a row shout; one may be a name or an acronym.
 fn shouting(text: &str) -> Option<Finding> {
-    let loud = |word: &&str| {
-        word.chars().count() >= SHOUT_LETTERS && word.chars().all(char::is_uppercase)
-    };
+    let loud = |word: &&str| word.chars().count() >= SHOUT_LETTERS && word.chars().all(char::is_uppercase);
     let all: Vec<&str> = words(text).collect();
     let pair = all.windows(2).find(|pair| pair.iter().all(loud))?;
-    Some(finding("shouting", pair.join(" "), "write it in small letters".into(), false))
+    Some(finding(
+        "shouting",
+        pair.join(" "),
+        "write it in small letters".into(),
+        false,
+    ))
 }
 
 /// *tu* and *Lei* in one text, or the form that is not the persona's.
@@ -89,11 +107,24 @@ fn register(text: &str, wanted: Register) -> Option<Finding> {
         }
     }
     match (tu, lei, wanted) {
-        (Some(tu), Some(lei), _) => {
-            Some(finding("register_mixed", format!("{tu} / {lei}"), "address the customer in one form".into(), false))
-        }
-        (Some(tu), None, Register::Formal) => Some(finding("register", tu, "address the customer as Lei".into(), false)),
-        (None, Some(lei), Register::Informal) => Some(finding("register", lei, "address the customer as tu".into(), false)),
+        (Some(tu), Some(lei), _) => Some(finding(
+            "register_mixed",
+            format!("{tu} / {lei}"),
+            "address the customer in one form".into(),
+            false,
+        )),
+        (Some(tu), None, Register::Formal) => Some(finding(
+            "register",
+            tu,
+            "address the customer as Lei".into(),
+            false,
+        )),
+        (None, Some(lei), Register::Informal) => Some(finding(
+            "register",
+            lei,
+            "address the customer as tu".into(),
+            false,
+        )),
         (Some(_), None, Register::Informal) | (None, Some(_), Register::Formal) | (None, None, _) => None,
     }
 }
@@ -116,18 +147,33 @@ mod tests {
     }
 
     fn rules(text: &str, register: Register) -> Vec<&'static str> {
-        check(text, "it", &tone(register)).into_iter().map(|f| f.rule).collect()
+        check(text, "it", &tone(register))
+            .into_iter()
+            .map(|f| f.rule)
+            .collect()
     }
 
     #[test]
     fn each_rule_finds_its_case_and_nothing_else() {
-        assert_eq!(rules("Il tuo ordine è partito.", Register::Informal), Vec::<&str>::new());
+        assert_eq!(
+            rules("Il tuo ordine è partito.", Register::Informal),
+            Vec::<&str>::new()
+        );
         assert_eq!(rules("Il tuo ordine è partito.", Register::Formal), ["register"]);
-        assert_eq!(rules("La ringrazio, ti scrivo per il Suo ordine.", Register::Formal), ["register_mixed"]);
-        assert_eq!(rules("Il codice IBAN va bene", Register::Formal), Vec::<&str>::new());
+        assert_eq!(
+            rules("La ringrazio, ti scrivo per il Suo ordine.", Register::Formal),
+            ["register_mixed"]
+        );
+        assert_eq!(
+            rules("Il codice IBAN va bene", Register::Formal),
+            Vec::<&str>::new()
+        );
         assert_eq!(rules("ATTENZIONE LEGGERE subito", Register::Formal), ["shouting"]);
         assert_eq!(rules("Bene!!", Register::Formal), ["exclamation_marks"]);
-        assert_eq!(rules("uno due tre quattro cinque sei sette otto nove", Register::Formal), ["long_sentence"]);
+        assert_eq!(
+            rules("uno due tre quattro cinque sei sette otto nove", Register::Formal),
+            ["long_sentence"]
+        );
         assert_eq!(rules("Lo garantiamo.", Register::Formal), ["forbidden_phrase"]);
     }
 }

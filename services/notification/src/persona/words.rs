@@ -36,7 +36,11 @@ pub fn find_phrase(text: &str, phrase: &str) -> Vec<(usize, usize)> {
     let mut at = 0;
     while at < letters.len() {
         let before_is_word = at > 0 && letters[at - 1].1.is_alphanumeric() && wanted[0].is_alphanumeric();
-        match if before_is_word { None } else { matches_at(&letters[at..], &wanted) } {
+        match if before_is_word {
+            None
+        } else {
+            matches_at(&letters[at..], &wanted)
+        } {
             Some(length) => {
                 let end = letters.get(at + length).map_or(text.len(), |(byte, _)| *byte);
                 let after_is_word = letters.get(at + length).is_some_and(|(_, c)| c.is_alphanumeric());
@@ -92,7 +96,10 @@ mod tests {
     #[test]
     fn only_whole_words_are_replaced() {
         let prefer = BTreeMap::from([("utente".to_owned(), "cliente".to_owned())]);
-        assert_eq!(replace_avoided("Utente e utente, non utenteria", &prefer), "Cliente e cliente, non utenteria");
+        assert_eq!(
+            replace_avoided("Utente e utente, non utenteria", &prefer),
+            "Cliente e cliente, non utenteria"
+        );
         assert_eq!(find_phrase("à È colpa", "è").len(), 1);
         assert_eq!(tidy("Ciao  , bene"), "Ciao, bene");
     }

@@ -1,12 +1,19 @@
 //! Mail through a relay. The Message-ID is derived from our message id, so that a repeat after an unknown outcome is
 //! the same mail to whoever receives it.
 
-use std::{collections::HashMap, net::IpAddr, time::{Duration, SystemTime}};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
 
 use lettre::{
     Address, AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor,
     address::Envelope,
-    message::{Mailbox, header::{ContentType, Header, HeaderName, HeaderValue}},
+    message::{
+        Mailbox,
+        header::{ContentType, Header, HeaderName, HeaderValue},
+    },
     transport::smtp::{authentication::Credentials, client::Tls},
 };
 use tokio::sync::Mutex;
@@ -32,20 +39,28 @@ pub(super) struct Email<'a> {
 
 impl Email<'_> {
     pub async fn send(&self, outgoing: &Outgoing) -> Result<Sent, SendError> {
-        let from: Mailbox =
-            self.spec.from.parse().map_err(|_| SendError::next_channel("spec.provider.email.from is no mail address"))?;
-        let to: Address =
-            outgoing.handle.value.parse().map_err(|_| SendError::next_channel("the handle is no mail address"))?;
+        let from: Mailbox = self
+            .spec
+            .from
+            .parse()
+            .map_err(|_| SendError::next_channel("spec.provider.email.from is no mail address"))?;
+        let to: Address = outgoing
+            .handle
+            .value
+            .parse()
+            .map_err(|_| SendError::next_channel("the handle is no mail address"))?;
         let id = message_id(outgoing.message_id, from.email.domain());
         let mail = compose(&from, &to, &id, outgoing)?;
         // An automatic answer must not cause another one, not even a bounce (RFC 3834).
         let answers_by_machine = outgoing.automatic && is_mail_id(&outgoing.in_reply_to);
         let sender = (!answers_by_machine).then(|| from.email.clone());
-        let envelope =
-            Envelope::new(sender, vec![to]).map_err(|_| SendError::next_channel("the mail has no recipient"))?;
+        let envelope = Envelope::new(sender, vec![to])
+            .map_err(|_| SendError::next_channel("the mail has no recipient"))?;
         let relay = self.relay(outgoing).await?;
         match relay.send_raw(&envelope, &mail.formatted()).await {
-            Ok(_) => Ok(Sent { provider_message_id: id }),
+            Ok(_) => Ok(Sent {
+                provider_message_id: id,
+            }),
             Err(error) => Err(refused(&error)),
         }
     }
@@ -74,7 +89,10 @@ impl Email<'_> {
 
 fn connect(spec: &EmailProvider, password: Option<&str>) -> Result<Relay, SendError> {
     let bad = |words: &str| SendError::next_channel(format!("spec.provider.email: {words}"));
-    let (host, port) = spec.relay.rsplit_once(':').ok_or_else(|| bad("relay is not host:port"))?;
+    let (host, port) = spec
+        .relay
+        .rsplit_once(':')
+        .ok_or_else(|| bad("relay is not host:port"))?;
     let port: u16 = port.parse().map_err(|_| bad("relay is not host:port"))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let builder = match spec.relay_security {
@@ -85,7 +103,9 @@ fn connect(spec: &EmailProvider, password: Option<&str>) -> Result<Relay, SendEr
     };
     let builder = builder.port(port).timeout(Some(COMMAND_LIMIT));
     let builder = match (&spec.relay_user, password) {
-        (Some(user), Some(password)) => builder.credentials(Credentials::new(user.clone(), password.to_owned())),
+        (Some(user), Some(password)) => {
+            builder.credentials(Credentials::new(user.clone(), password.to_owned()))
+        }
         (Some(_), None) | (None, Some(_)) | (None, None) => builder,
     };
     Ok(builder.build())
@@ -103,7 +123,10 @@ fn refused(error: &lettre::transport::smtp::Error) -> SendError {
     } else if error.is_transient() {
         SendError::retry(format!("smtp {code}"))
     } else {
-        SendError::new(SendErrorKind::Retry { after: None }, "the relay cannot be reached or does not answer")
+        SendError::new(
+            SendErrorKind::Retry { after: None },
+            "the relay cannot be reached or does not answer",
+        )
     }
 }
 
@@ -124,7 +147,10 @@ fn bare(id: &str) -> &str {
 fn compose(from: &Mailbox, to: &Address, id: &str, outgoing: &Outgoing) -> Result<Message, SendError> {
     let reply = is_mail_id(&outgoing.in_reply_to).then(|| format!("<{}>", bare(&outgoing.in_reply_to)));
     let mut builder = Message::builder()
-        .from(Mailbox::new(Some(sender_name(from, outgoing)).filter(|n| !n.is_empty()), from.email.clone()))
+        .from(Mailbox::new(
+            Some(sender_name(from, outgoing)).filter(|n| !n.is_empty()),
+            from.email.clone(),
+        ))
         .to(Mailbox::new(None, to.clone()))
         .subject(subject(outgoing, reply.is_some()))
         .date(SystemTime::from(outgoing.at))
@@ -133,8 +159,14 @@ fn compose(from: &Mailbox, to: &Address, id: &str, outgoing: &Outgoing) -> Resul
         builder = builder.in_reply_to(reply.clone()).references(reply.clone());
     }
     if outgoing.automatic {
-        let kind = if reply.is_some() { "auto-replied" } else { "auto-generated" };
-        builder = builder.header(AutoSubmitted(kind.into())).header(AutoResponseSuppress("All".into()));
+        let kind = if reply.is_some() {
+            "auto-replied"
+        } else {
+            "auto-generated"
+        };
+        builder = builder
+            .header(AutoSubmitted(kind.into()))
+            .header(AutoResponseSuppress("All".into()));
     }
     builder
         .header(ContentType::TEXT_PLAIN)
@@ -194,7 +226,11 @@ mod tests {
             tenant: "acme".parse().expect("a tenant"),
             message_id: MessageId::derived(&[b"m"]),
             channel: "mail".into(),
-            handle: Handle { kind: "email".into(), value: "anna@example.com".into(), trust: 0 },
+            handle: Handle {
+                kind: "email".into(),
+                value: "anna@example.com".into(),
+                trust: 0,
+            },
             text: "Perché no?".into(),
             subject: "Macchina del caffè".into(),
             author_name: "Luce".into(),
@@ -209,24 +245,46 @@ mod tests {
     fn formatted(outgoing: &Outgoing) -> String {
         let from: Mailbox = "Acme Care <care@acme.example>".parse().expect("a mailbox");
         let to: Address = outgoing.handle.value.parse().expect("an address");
-        let mail = compose(&from, &to, &message_id(outgoing.message_id, "acme.example"), outgoing).expect("a mail");
+        let mail = compose(
+            &from,
+            &to,
+            &message_id(outgoing.message_id, "acme.example"),
+            outgoing,
+        )
+        .expect("a mail");
         String::from_utf8(mail.formatted()).expect("utf-8")
     }
 
     #[test]
     fn an_automatic_answer_says_so_and_joins_its_thread() {
         let mail = formatted(&outgoing());
-        for line in ["In-Reply-To: <abc@example.com>", "References: <abc@example.com>", "Auto-Submitted: auto-replied", "@acme.example>"] {
+        for line in [
+            "In-Reply-To: <abc@example.com>",
+            "References: <abc@example.com>",
+            "Auto-Submitted: auto-replied",
+            "@acme.example>",
+        ] {
             assert!(mail.contains(line), "{line} is missing in {mail}");
         }
-        let person = Outgoing { automatic: false, in_reply_to: "wamid.x".into(), ..outgoing() };
+        let person = Outgoing {
+            automatic: false,
+            in_reply_to: "wamid.x".into(),
+            ..outgoing()
+        };
         let mail = formatted(&person);
-        assert!(!mail.contains("Auto-Submitted") && !mail.contains("In-Reply-To"), "{mail}");
+        assert!(
+            !mail.contains("Auto-Submitted") && !mail.contains("In-Reply-To"),
+            "{mail}"
+        );
     }
 
     #[test]
     fn a_header_cannot_be_smuggled_in() {
-        let evil = Outgoing { subject: "x\r\nBcc: all@example.com".into(), in_reply_to: "a@b\r\nBcc: c@d".into(), ..outgoing() };
+        let evil = Outgoing {
+            subject: "x\r\nBcc: all@example.com".into(),
+            in_reply_to: "a@b\r\nBcc: c@d".into(),
+            ..outgoing()
+        };
         let mail = formatted(&evil);
         assert!(!mail.lines().any(|l| l.starts_with("Bcc")), "{mail}");
     }

@@ -47,11 +47,19 @@ impl TwilioSms<'_> {
         let status = response.status();
         let after = retry_after(response.headers());
         let bytes = read_limited(response, MAX_ANSWER).await;
-        let answer: Value = bytes.ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+        let answer: Value = bytes
+            .ok()
+            .and_then(|b| serde_json::from_slice(&b).ok())
+            .unwrap_or_default();
         if status.is_success() {
             return match answer.get("sid").and_then(Value::as_str) {
-                Some(sid) => Ok(Sent { provider_message_id: sid.to_owned() }),
-                None => Err(SendError::new(SendErrorKind::Unknown, "twilio gave no message id")),
+                Some(sid) => Ok(Sent {
+                    provider_message_id: sid.to_owned(),
+                }),
+                None => Err(SendError::new(
+                    SendErrorKind::Unknown,
+                    "twilio gave no message id",
+                )),
             };
         }
         // Its message quotes the number: only the code is kept.
@@ -61,11 +69,22 @@ impl TwilioSms<'_> {
             None => format!("twilio answered {status}"),
         };
         if code == Some(20_003) {
-            tracing::error!(channel = outgoing.channel, code, "twilio refuses our account; the channel is dead until this is mended");
+            tracing::error!(
+                channel = outgoing.channel,
+                code,
+                "twilio refuses our account; the channel is dead until this is mended"
+            );
             metrics::counter!("trama_notification_dead_channels_total", "kind" => "sms").increment(1);
         }
         // 21610 opted out, 21211 and 21614 no such number …: this way is closed, another may be open.
         let busy = status.as_u16() == 429 || status.is_server_error();
-        Err(SendError::new(if busy { SendErrorKind::Retry { after } } else { SendErrorKind::NextChannel }, words))
+        Err(SendError::new(
+            if busy {
+                SendErrorKind::Retry { after }
+            } else {
+                SendErrorKind::NextChannel
+            },
+            words,
+        ))
     }
 }

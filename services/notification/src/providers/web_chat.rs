@@ -21,8 +21,13 @@ impl WebChat<'_> {
         };
         let request = self.clients.request(&outgoing.tenant, "ingest", message);
         match client.post_chat_message(request).await {
-            Ok(_) => Ok(Sent { provider_message_id: outgoing.message_id.to_string() }),
-            Err(status) => Err(SendError::new(verdict(status.code()), format!("web chat: {:?}", status.code()))),
+            Ok(_) => Ok(Sent {
+                provider_message_id: outgoing.message_id.to_string(),
+            }),
+            Err(status) => Err(SendError::new(
+                verdict(status.code()),
+                format!("web chat: {:?}", status.code()),
+            )),
         }
     }
 }
@@ -30,9 +35,10 @@ impl WebChat<'_> {
 fn verdict(code: tonic::Code) -> SendErrorKind {
     match code {
         tonic::Code::InvalidArgument | tonic::Code::OutOfRange => SendErrorKind::Permanent,
-        tonic::Code::NotFound | tonic::Code::FailedPrecondition | tonic::Code::PermissionDenied | tonic::Code::Unauthenticated => {
-            SendErrorKind::NextChannel
-        }
+        tonic::Code::NotFound
+        | tonic::Code::FailedPrecondition
+        | tonic::Code::PermissionDenied
+        | tonic::Code::Unauthenticated => SendErrorKind::NextChannel,
         tonic::Code::Ok
         | tonic::Code::Cancelled
         | tonic::Code::Unknown

@@ -45,33 +45,65 @@ impl WhatsappCloud<'_> {
 
     async fn post(&self, outgoing: &Outgoing, body: &Value) -> Result<Sent, Refusal> {
         let plain = |error: SendError| Refusal { code: None, error };
-        let token = self.secrets.get(&outgoing.tenant, &self.spec.access_token).map_err(|e| plain(e.into()))?;
-        let url = format!("{}/{}/messages", self.spec.api_base_url.trim_end_matches('/'), self.spec.phone_number_id);
-        let request = self.outbound.request(Method::POST, &url).map_err(|e| plain(e.into()))?;
-        let response =
-            request.bearer_auth(token).json(body).send().await.map_err(|e| plain(SendError::no_answer("whatsapp", &e)))?;
+        let token = self
+            .secrets
+            .get(&outgoing.tenant, &self.spec.access_token)
+            .map_err(|e| plain(e.into()))?;
+        let url = format!(
+            "{}/{}/messages",
+            self.spec.api_base_url.trim_end_matches('/'),
+            self.spec.phone_number_id
+        );
+        let request = self
+            .outbound
+            .request(Method::POST, &url)
+            .map_err(|e| plain(e.into()))?;
+        let response = request
+            .bearer_auth(token)
+            .json(body)
+            .send()
+            .await
+            .map_err(|e| plain(SendError::no_answer("whatsapp", &e)))?;
         let status = response.status();
         let after = retry_after(response.headers());
         let bytes = read_limited(response, MAX_ANSWER).await;
-        let answer: Value = bytes.ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+        let answer: Value = bytes
+            .ok()
+            .and_then(|b| serde_json::from_slice(&b).ok())
+            .unwrap_or_default();
         if status.is_success() {
             return match answer.pointer("/messages/0/id").and_then(Value::as_str) {
-                Some(id) => Ok(Sent { provider_message_id: id.to_owned() }),
-                None => Err(plain(SendError::new(SendErrorKind::Unknown, "whatsapp gave no message id"))),
+                Some(id) => Ok(Sent {
+                    provider_message_id: id.to_owned(),
+                }),
+                None => Err(plain(SendError::new(
+                    SendErrorKind::Unknown,
+                    "whatsapp gave no message id",
+                ))),
             };
         }
         let code = answer.pointer("/error/code").and_then(Value::as_i64);
-        let title = answer.pointer("/error/message").and_then(Value::as_str).unwrap_or_default();
+        let title = answer
+            .pointer("/error/message")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let words = match code {
             Some(code) => format!("whatsapp {code}: {title}"),
             None => format!("whatsapp answered {status}"),
         };
         let kind = verdict(code, status.as_u16(), after);
         if matches!(code, Some(190 | 131_031 | 368)) {
-            tracing::error!(channel = outgoing.channel, code, "whatsapp refuses our account; the channel is dead until this is mended");
+            tracing::error!(
+                channel = outgoing.channel,
+                code,
+                "whatsapp refuses our account; the channel is dead until this is mended"
+            );
             metrics::counter!("trama_notification_dead_channels_total", "kind" => "whatsapp").increment(1);
         }
-        Err(Refusal { code, error: SendError::new(kind, words) })
+        Err(Refusal {
+            code,
+            error: SendError::new(kind, words),
+        })
     }
 }
 
@@ -81,7 +113,9 @@ fn verdict(code: Option<i64>, status: u16, after: Option<TimeDelta>) -> SendErro
         // Throttled: the API as a whole, the number, or spam limit.
         Some(4 | 32 | 613 | 80_007 | 130_429 | 131_048) => SendErrorKind::Retry { after },
         // One message in about six seconds to one customer.
-        Some(131_056) => SendErrorKind::Retry { after: Some(after.unwrap_or(TimeDelta::seconds(6))) },
+        Some(131_056) => SendErrorKind::Retry {
+            after: Some(after.unwrap_or(TimeDelta::seconds(6))),
+        },
         Some(1 | 2 | 131_000 | 131_016) => SendErrorKind::Retry { after },
         // Token dead, account locked or blocked, not on WhatsApp, opted out, window closed, template unknown …
         Some(_) if status < 500 && status != 429 => SendErrorKind::NextChannel,
@@ -149,7 +183,11 @@ mod tests {
             tenant: "acme".parse().expect("a tenant"),
             message_id: MessageId::derived(&[b"m"]),
             channel: "wa".into(),
-            handle: Handle { kind: "whatsapp".into(), value: value.into(), trust: 0 },
+            handle: Handle {
+                kind: "whatsapp".into(),
+                value: value.into(),
+                trust: 0,
+            },
             text: "Ciao Anna!\nTutto  bene.".into(),
             subject: String::new(),
             author_name: String::new(),
@@ -174,15 +212,28 @@ mod tests {
     fn a_template_carries_the_text_in_one_line() {
         let body = template_body(&outgoing("39333")).expect("a template");
         assert_eq!(body["template"]["name"], "case_update");
-        assert_eq!(body["template"]["components"][0]["parameters"][0]["text"], "Ciao Anna! Tutto bene.");
+        assert_eq!(
+            body["template"]["components"][0]["parameters"][0]["text"],
+            "Ciao Anna! Tutto bene."
+        );
     }
 
     #[test]
     fn codes_decide_what_is_tried_next() {
         assert_eq!(verdict(Some(190), 401, None), SendErrorKind::NextChannel);
         assert_eq!(verdict(Some(131_047), 400, None), SendErrorKind::NextChannel);
-        assert_eq!(verdict(Some(131_056), 400, None), SendErrorKind::Retry { after: Some(TimeDelta::seconds(6)) });
-        assert_eq!(verdict(Some(130_429), 429, Some(TimeDelta::seconds(9))), SendErrorKind::Retry { after: Some(TimeDelta::seconds(9)) });
+        assert_eq!(
+            verdict(Some(131_056), 400, None),
+            SendErrorKind::Retry {
+                after: Some(TimeDelta::seconds(6))
+            }
+        );
+        assert_eq!(
+            verdict(Some(130_429), 429, Some(TimeDelta::seconds(9))),
+            SendErrorKind::Retry {
+                after: Some(TimeDelta::seconds(9))
+            }
+        );
         assert_eq!(verdict(None, 502, None), SendErrorKind::Retry { after: None });
     }
 }

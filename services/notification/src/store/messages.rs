@@ -104,7 +104,8 @@ impl FromRow<'_, PgRow> for MessageRow {
             message_id: MessageId::new(id),
             customer_id: CustomerId::new(row.try_get("customer_id")?),
             case_id: row.try_get::<Option<Uuid>, _>("case_id")?.map(CaseId::new),
-            request: MessageRequested::decode(request.as_slice()).map_err(|_| decode(broken_row("messages", id)))?,
+            request: MessageRequested::decode(request.as_slice())
+                .map_err(|_| decode(broken_row("messages", id)))?,
             standing: Standing::parse(&status).ok_or_else(|| decode(broken_row("messages", id)))?,
             tries: row.try_get("tries")?,
             tries_here: row.try_get("tries_here")?,
@@ -112,7 +113,11 @@ impl FromRow<'_, PgRow> for MessageRow {
             spent: row.try_get("spent")?,
             channel: row.try_get("channel")?,
             channel_kind: ChannelKind::try_from(row.try_get::<i32, _>("channel_kind")?).unwrap_or_default(),
-            handle: Handle { kind: row.try_get("handle_kind")?, value: row.try_get("handle_value")?, trust: 0 },
+            handle: Handle {
+                kind: row.try_get("handle_kind")?,
+                value: row.try_get("handle_value")?,
+                trust: 0,
+            },
             provider_message_id: row.try_get("provider_message_id")?,
             body: row.try_get("body")?,
             reason: row.try_get("reason")?,
@@ -124,7 +129,11 @@ impl FromRow<'_, PgRow> for MessageRow {
 }
 
 /// Queues messages in their order; one that is there already stays as it is. Returns how many are new.
-pub async fn insert(conn: &mut PgConnection, messages: &[NewMessage], now: DateTime<Utc>) -> Result<u64, Error> {
+pub async fn insert(
+    conn: &mut PgConnection,
+    messages: &[NewMessage],
+    now: DateTime<Utc>,
+) -> Result<u64, Error> {
     if messages.is_empty() {
         return Ok(0);
     }
@@ -181,13 +190,28 @@ pub async fn claim(
          WHERE tenant = due.t AND message_id = due.m
          RETURNING {COLUMNS}"
     ));
-    Ok(sqlx::query_as(query).bind(now).bind(lease_end).bind(limit).fetch_all(conn).await?)
+    Ok(sqlx::query_as(query)
+        .bind(now)
+        .bind(lease_end)
+        .bind(limit)
+        .fetch_all(conn)
+        .await?)
 }
 
 /// One message.
-pub async fn find(conn: &mut PgConnection, tenant: &TenantId, id: MessageId) -> Result<Option<MessageRow>, Error> {
-    let query = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM messages WHERE tenant = $1 AND message_id = $2"));
-    Ok(sqlx::query_as(query).bind(tenant.as_str()).bind(id.uuid()).fetch_optional(conn).await?)
+pub async fn find(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    id: MessageId,
+) -> Result<Option<MessageRow>, Error> {
+    let query = sqlx::AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM messages WHERE tenant = $1 AND message_id = $2"
+    ));
+    Ok(sqlx::query_as(query)
+        .bind(tenant.as_str())
+        .bind(id.uuid())
+        .fetch_optional(conn)
+        .await?)
 }
 
 /// One try to send.
@@ -210,7 +234,11 @@ pub struct AttemptRow {
 }
 
 /// All tries of a message, in order.
-pub async fn attempts_of(conn: &mut PgConnection, tenant: &TenantId, id: MessageId) -> Result<Vec<AttemptRow>, Error> {
+pub async fn attempts_of(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    id: MessageId,
+) -> Result<Vec<AttemptRow>, Error> {
     Ok(sqlx::query_as(
         "SELECT message_id, number, channel, state, error, provider_message_id, started_at
          FROM attempts WHERE tenant = $1 AND message_id = $2 ORDER BY number",
@@ -223,7 +251,10 @@ pub async fn attempts_of(conn: &mut PgConnection, tenant: &TenantId, id: Message
 
 /// All tries of several messages, oldest first.
 pub async fn last_attempts(conn: &mut PgConnection, messages: &[&Claimed]) -> Result<Vec<AttemptRow>, Error> {
-    let (tenants, ids): (Vec<&str>, Vec<Uuid>) = messages.iter().map(|m| (m.tenant.as_str(), m.message_id.uuid())).unzip();
+    let (tenants, ids): (Vec<&str>, Vec<Uuid>) = messages
+        .iter()
+        .map(|m| (m.tenant.as_str(), m.message_id.uuid()))
+        .unzip();
     Ok(sqlx::query_as(
         "SELECT a.message_id, a.number, a.channel, a.state, a.error, a.provider_message_id, a.started_at
          FROM unnest($1::text[], $2::uuid[]) AS wanted (tenant, message_id)
@@ -256,7 +287,11 @@ pub struct Beginning<'a> {
 
 /// Writes down that providers are about to be called; a message that somebody else has taken over is left out.
 /// Returns the ids that may be sent.
-pub async fn begin(conn: &mut PgConnection, tries: &[Beginning<'_>], now: DateTime<Utc>) -> Result<Vec<Uuid>, Error> {
+pub async fn begin(
+    conn: &mut PgConnection,
+    tries: &[Beginning<'_>],
+    now: DateTime<Utc>,
+) -> Result<Vec<Uuid>, Error> {
     if tries.is_empty() {
         return Ok(Vec::new());
     }
@@ -349,7 +384,12 @@ pub async fn record_sent(
 }
 
 /// Puts it back in line for another try. `false` when somebody else has taken it over.
-pub async fn requeue(conn: &mut PgConnection, message: &MessageRow, due_at: DateTime<Utc>, now: DateTime<Utc>) -> Result<bool, Error> {
+pub async fn requeue(
+    conn: &mut PgConnection,
+    message: &MessageRow,
+    due_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
     let done = sqlx::query(
         "UPDATE messages SET status = 'queued', due_at = $4, spent = $5, reason = $6, tries_here = $7, unknown_outcomes = $8,
              provider_message_id = '', version = version + 1, updated_at = $9
@@ -394,8 +434,15 @@ pub async fn finish(
 }
 
 /// Lets claimed messages be taken again at `due_at`, unchanged: no provider was called.
-pub async fn touch(conn: &mut PgConnection, messages: &[&Claimed], due_at: DateTime<Utc>) -> Result<(), Error> {
-    let (tenants, ids): (Vec<&str>, Vec<Uuid>) = messages.iter().map(|m| (m.tenant.as_str(), m.message_id.uuid())).unzip();
+pub async fn touch(
+    conn: &mut PgConnection,
+    messages: &[&Claimed],
+    due_at: DateTime<Utc>,
+) -> Result<(), Error> {
+    let (tenants, ids): (Vec<&str>, Vec<Uuid>) = messages
+        .iter()
+        .map(|m| (m.tenant.as_str(), m.message_id.uuid()))
+        .unzip();
     let versions: Vec<i64> = messages.iter().map(|m| m.version).collect();
     sqlx::query(
         "UPDATE messages SET due_at = $4 FROM unnest($1::text[], $2::uuid[], $3::int8[]) AS row (tenant, message_id, version)

@@ -29,8 +29,14 @@ pub struct EarlyReceipt {
 
 /// Serialises whoever works on the same provider ids: a receipt and the record of its send must see each other.
 /// Taken before any row lock, in one order, so that nobody waits in a circle.
-pub async fn lock_provider_ids(conn: &mut PgConnection, ids: &[(&TenantId, &str, &str)]) -> Result<(), Error> {
-    let keys: Vec<String> = ids.iter().map(|(tenant, channel, id)| format!("{tenant}/{channel}/{id}")).collect();
+pub async fn lock_provider_ids(
+    conn: &mut PgConnection,
+    ids: &[(&TenantId, &str, &str)],
+) -> Result<(), Error> {
+    let keys: Vec<String> = ids
+        .iter()
+        .map(|(tenant, channel, id)| format!("{tenant}/{channel}/{id}"))
+        .collect();
     sqlx::query(
         "SELECT pg_advisory_xact_lock(7707, bucket)
          FROM (SELECT DISTINCT hashtext(key) & 1023 AS bucket FROM unnest($1::text[]) AS given (key) ORDER BY bucket) AS buckets",
@@ -67,11 +73,18 @@ pub async fn rows_of(
 }
 
 /// Writes where messages stand now; the rows are locked.
-pub async fn save_standings(conn: &mut PgConnection, rows: &[&MessageRow], now: DateTime<Utc>) -> Result<(), Error> {
+pub async fn save_standings(
+    conn: &mut PgConnection,
+    rows: &[&MessageRow],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
     if rows.is_empty() {
         return Ok(());
     }
-    let (tenants, ids): (Vec<&str>, Vec<Uuid>) = rows.iter().map(|r| (r.tenant.as_str(), r.message_id.uuid())).unzip();
+    let (tenants, ids): (Vec<&str>, Vec<Uuid>) = rows
+        .iter()
+        .map(|r| (r.tenant.as_str(), r.message_id.uuid()))
+        .unzip();
     let standings: Vec<&str> = rows.iter().map(|r| r.standing.as_str()).collect();
     sqlx::query(
         "UPDATE messages SET status = row.status, version = version + 1, updated_at = $4
@@ -88,7 +101,11 @@ pub async fn save_standings(conn: &mut PgConnection, rows: &[&MessageRow], now: 
 }
 
 /// Keeps receipts aside until their message is known.
-pub async fn keep_early(conn: &mut PgConnection, receipts: &[EarlyReceipt], now: DateTime<Utc>) -> Result<(), Error> {
+pub async fn keep_early(
+    conn: &mut PgConnection,
+    receipts: &[EarlyReceipt],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
     if receipts.is_empty() {
         return Ok(());
     }
@@ -138,8 +155,14 @@ pub async fn take_early(
 }
 
 /// Early receipts that name our own message ids.
-pub async fn early_of_messages(conn: &mut PgConnection, messages: &[&Claimed]) -> Result<Vec<EarlyReceipt>, Error> {
-    let (tenants, ids): (Vec<&str>, Vec<Uuid>) = messages.iter().map(|m| (m.tenant.as_str(), m.message_id.uuid())).unzip();
+pub async fn early_of_messages(
+    conn: &mut PgConnection,
+    messages: &[&Claimed],
+) -> Result<Vec<EarlyReceipt>, Error> {
+    let (tenants, ids): (Vec<&str>, Vec<Uuid>) = messages
+        .iter()
+        .map(|m| (m.tenant.as_str(), m.message_id.uuid()))
+        .unzip();
     Ok(sqlx::query_as(
         "SELECT e.tenant, e.channel, e.provider_message_id, e.status, e.message_id, e.error, e.occurred_at
          FROM unnest($1::text[], $2::uuid[]) AS wanted (tenant, message_id)
@@ -154,5 +177,9 @@ pub async fn early_of_messages(conn: &mut PgConnection, messages: &[&Claimed]) -
 
 /// Forgets early receipts whose message never came: somebody else sent it over the same account.
 pub async fn forget_early(conn: &mut PgConnection, before: DateTime<Utc>) -> Result<u64, Error> {
-    Ok(sqlx::query("DELETE FROM early_receipts WHERE received_at < $1").bind(before).execute(conn).await?.rows_affected())
+    Ok(sqlx::query("DELETE FROM early_receipts WHERE received_at < $1")
+        .bind(before)
+        .execute(conn)
+        .await?
+        .rows_affected())
 }

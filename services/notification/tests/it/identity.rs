@@ -11,7 +11,8 @@ use tonic::{Request, Response, Status, transport::server::TcpIncoming};
 use trama_proto::{
     common::v1::{ChannelKind, CustomerContext, Handle},
     identity_resolution::v1::{
-        self as identity, BatchResolveContactsRequest, BatchResolveContactsResponse, ContactAnswer, ContactPoint, Purpose,
+        self as identity, BatchResolveContactsRequest, BatchResolveContactsResponse, ContactAnswer,
+        ContactPoint, Purpose,
         identity_service_server::{IdentityService, IdentityServiceServer},
     },
 };
@@ -24,21 +25,36 @@ pub struct Identity {
 }
 
 pub fn point(kind: ChannelKind, handle_kind: &str, value: &str) -> ContactPoint {
-    let handle = Handle { kind: handle_kind.into(), value: value.into(), trust: 0 };
-    ContactPoint { channel_kind: kind.into(), handle: Some(handle), reason: "preference for product_fault".into() }
+    let handle = Handle {
+        kind: handle_kind.into(),
+        value: value.into(),
+        trust: 0,
+    };
+    ContactPoint {
+        channel_kind: kind.into(),
+        handle: Some(handle),
+        reason: "preference for product_fault".into(),
+    }
 }
 
 impl Identity {
     pub fn reach(&self, customer: &str, points: Vec<ContactPoint>) {
-        self.points.lock().expect("not poisoned").insert(customer.to_owned(), points);
+        self.points
+            .lock()
+            .expect("not poisoned")
+            .insert(customer.to_owned(), points);
     }
 
     /// Serves on a free port until the test ends.
-    #[expect(clippy::disallowed_methods, reason = "a counterpart outside the app's lifecycle")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a counterpart outside the app's lifecycle"
+    )]
     pub fn serve(&self) -> String {
         let incoming = TcpIncoming::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
         let address = incoming.local_addr().expect("bound");
-        let server = tonic::transport::Server::builder().add_service(IdentityServiceServer::new(self.clone()));
+        let server =
+            tonic::transport::Server::builder().add_service(IdentityServiceServer::new(self.clone()));
         tokio::spawn(server.serve_with_incoming(incoming));
         format!("http://{address}")
     }
@@ -73,14 +89,21 @@ impl IdentityService for Identity {
             .iter()
             .map(|q| {
                 let allowed = q.purpose() != Purpose::Marketing;
-                let points = known.get(&q.customer_id).filter(|_| allowed).cloned().unwrap_or_default();
+                let points = known
+                    .get(&q.customer_id)
+                    .filter(|_| allowed)
+                    .cloned()
+                    .unwrap_or_default();
                 let customer = CustomerContext {
                     customer_id: q.customer_id.clone(),
                     display_name: "Anna".into(),
                     language: "it".into(),
                     ..CustomerContext::default()
                 };
-                ContactAnswer { customer: Some(customer), points }
+                ContactAnswer {
+                    customer: Some(customer),
+                    points,
+                }
             })
             .collect();
         Ok(Response::new(BatchResolveContactsResponse { answers }))

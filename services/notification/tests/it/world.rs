@@ -8,7 +8,8 @@ use trama_proto::{
     ids::{CaseId, CustomerId, MessageId},
     ingest::v1::{ReceiptReceived, ReceiptStatus},
     notification::v1::{
-        GetMessageRequest, Message, MessageRequested, MessageSent, MessageStatus, notification_service_client::NotificationServiceClient,
+        GetMessageRequest, Message, MessageRequested, MessageSent, MessageStatus,
+        notification_service_client::NotificationServiceClient,
     },
     time::to_wire,
 };
@@ -76,7 +77,11 @@ impl World {
                     app_secret: "s".into(),
                     callback_url: String::new(),
                 }),
-                twilio: Some(TwilioAccount { account_sid: "AC1".into(), auth_token: "tw-token".into(), status_callback_url: None }),
+                twilio: Some(TwilioAccount {
+                    account_sid: "AC1".into(),
+                    auth_token: "tw-token".into(),
+                    status_callback_url: None,
+                }),
             },
             ..trama_sandbox::Config::default()
         };
@@ -90,20 +95,29 @@ impl World {
             .configure(move |config| {
                 config.remotes.insert("identity-resolution".into(), address);
                 config.outbound.timeout_ms = 400;
-                config.services.insert("notification".into(), serde_json::json!({"poll_ms": 50}));
+                config
+                    .services
+                    .insert("notification".into(), serde_json::json!({"poll_ms": 50}));
             })
             .start()
             .await;
-        Self { app, sandbox, identity }
+        Self {
+            app,
+            sandbox,
+            identity,
+        }
     }
 
     /// A customer who prefers WhatsApp and has mail and a telephone.
     pub fn anna(&self) -> String {
         let id = CustomerId::derived(&[b"anna"]).to_string();
-        self.identity.reach(&id, vec![
-            point(ChannelKind::Whatsapp, "whatsapp", NUMBER),
-            point(ChannelKind::Email, "email", "anna@example.com"),
-        ]);
+        self.identity.reach(
+            &id,
+            vec![
+                point(ChannelKind::Whatsapp, "whatsapp", NUMBER),
+                point(ChannelKind::Email, "email", "anna@example.com"),
+            ],
+        );
         id
     }
 
@@ -113,13 +127,25 @@ impl World {
 
     pub async fn get(&self, message_id: &str) -> Option<Message> {
         let mut client = NotificationServiceClient::new(self.app.grpc());
-        let request = self.app.request("acme", "carla", GetMessageRequest { message_id: message_id.to_owned() });
-        client.get_message(request).await.ok().and_then(|r| r.into_inner().message)
+        let request = self.app.request(
+            "acme",
+            "carla",
+            GetMessageRequest {
+                message_id: message_id.to_owned(),
+            },
+        );
+        client
+            .get_message(request)
+            .await
+            .ok()
+            .and_then(|r| r.into_inner().message)
     }
 
     pub async fn reaches(&self, message_id: &str, status: MessageStatus) -> Message {
         self.app
-            .eventually(status.as_str_name(), || async { self.get(message_id).await.is_some_and(|m| m.status() == status) })
+            .eventually(status.as_str_name(), || async {
+                self.get(message_id).await.is_some_and(|m| m.status() == status)
+            })
             .await;
         self.get(message_id).await.expect("a message")
     }
@@ -127,21 +153,31 @@ impl World {
     pub async fn failed_tries(&self, message_id: &str, tries: usize) {
         self.app
             .eventually("a failed try", || async {
-                self.get(message_id)
-                    .await
-                    .is_some_and(|m| m.attempts.iter().filter(|a| !a.error.is_empty() && a.error != "in progress").count() >= tries)
+                self.get(message_id).await.is_some_and(|m| {
+                    m.attempts
+                        .iter()
+                        .filter(|a| !a.error.is_empty() && a.error != "in progress")
+                        .count()
+                        >= tries
+                })
             })
             .await;
     }
 
     pub async fn sent(&self, message_id: &str) -> MessageSent {
         self.app
-            .wait_for(message_id, |e: &MessageSent| e.outcome.as_ref().is_some_and(|o| o.message_id == message_id))
+            .wait_for(message_id, |e: &MessageSent| {
+                e.outcome.as_ref().is_some_and(|o| o.message_id == message_id)
+            })
             .await
     }
 
     pub fn through(&self, provider: Provider) -> Vec<Sent> {
-        self.sandbox.sent().into_iter().filter(|s| s.provider == provider).collect()
+        self.sandbox
+            .sent()
+            .into_iter()
+            .filter(|s| s.provider == provider)
+            .collect()
     }
 
     pub async fn receipt(&self, channel: &str, provider_id: &str, message_id: &str, status: ReceiptStatus) {
@@ -151,7 +187,11 @@ impl World {
             message_id: message_id.into(),
             status: status.into(),
             occurred_at: Some(to_wire(self.app.clock.now())),
-            error: if status == ReceiptStatus::Failed { "131026".into() } else { String::new() },
+            error: if status == ReceiptStatus::Failed {
+                "131026".into()
+            } else {
+                String::new()
+            },
         };
         self.app.publish("acme", provider_id, &receipt).await;
     }
@@ -187,7 +227,11 @@ pub fn code_to(handle_kind: &str, value: &str) -> MessageRequested {
         template_values: [("code".to_owned(), "482913".to_owned())].into(),
         purpose: Purpose::Security.into(),
         author: "security".into(),
-        handle: Some(Handle { kind: handle_kind.into(), value: value.into(), trust: 0 }),
+        handle: Some(Handle {
+            kind: handle_kind.into(),
+            value: value.into(),
+            trust: 0,
+        }),
         ..message("code", &CustomerId::derived(&[b"somebody"]).to_string())
     }
 }

@@ -54,13 +54,20 @@ pub struct Outcome {
 /// # Errors
 /// `NotFound` when there is no such asking (it may be on its way), `Invalid` when the answer is outside the scale.
 pub async fn answered(tx: &mut Tx, given: Vec<(&Envelope, Given)>, config: Config) -> Result<(), Error> {
-    let keys: Vec<(&TenantId, InvitationId)> = given.iter().map(|(_, g)| (&g.tenant, g.invitation_id)).collect();
-    let mut invitations: HashMap<(TenantId, InvitationId), Invitation> =
-        store::lock(tx.conn(), &keys).await?.into_iter().map(|i| ((i.tenant.clone(), i.id), i)).collect();
+    let keys: Vec<(&TenantId, InvitationId)> =
+        given.iter().map(|(_, g)| (&g.tenant, g.invitation_id)).collect();
+    let mut invitations: HashMap<(TenantId, InvitationId), Invitation> = store::lock(tx.conn(), &keys)
+        .await?
+        .into_iter()
+        .map(|i| ((i.tenant.clone(), i.id), i))
+        .collect();
     let (mut asked, mut responses, mut changed) = (Vec::new(), Vec::new(), Vec::new());
     for (envelope, given) in given {
         let key = (given.tenant.clone(), given.invitation_id);
-        let invitation = invitations.get(&key).cloned().ok_or_else(|| no_such_invitation(given.invitation_id))?;
+        let invitation = invitations
+            .get(&key)
+            .cloned()
+            .ok_or_else(|| no_such_invitation(given.invitation_id))?;
         tx.follow(envelope);
         match one(tx, invitation, &given, config) {
             Ok(outcome) => {
@@ -111,7 +118,8 @@ impl From<Refused> for Error {
 pub fn one(tx: &mut Tx, invitation: Invitation, given: &Given, config: Config) -> Result<Outcome, Refused> {
     let now = tx.now();
     let position = invitation.position(&given.question_id)?;
-    let (mut invitation, Answered { next, follow_up }) = invitation.answer(position, given.score, given.at, now)?;
+    let (mut invitation, Answered { next, follow_up }) =
+        invitation.answer(position, given.score, given.at, now)?;
     let question = invitation.question(position)?.clone();
     if given.channel_kind != ChannelKind::Unspecified {
         invitation.channel_kind = given.channel_kind;
@@ -168,7 +176,11 @@ pub fn one(tx: &mut Tx, invitation: Invitation, given: &Given, config: Config) -
         channel_kind: given.channel_kind,
         at: given.at,
     };
-    Ok(Outcome { invitation, asked, response })
+    Ok(Outcome {
+        invitation,
+        asked,
+        response,
+    })
 }
 
 impl Outcome {
@@ -201,7 +213,11 @@ fn subject(invitation: &Invitation, question: &SurveyQuestion, score: i32) -> St
         Measure::Csat => ("CSAT", 5),
         Measure::Ces => ("CES", 7),
     };
-    let what = if invitation.language.starts_with("it") { "Da ricontattare" } else { "Call back" };
+    let what = if invitation.language.starts_with("it") {
+        "Da ricontattare"
+    } else {
+        "Call back"
+    };
     if invitation.case_subject.is_empty() {
         format!("{what}: {name} {score}/{top}")
     } else {
@@ -226,18 +242,36 @@ pub struct Undelivered {
 pub async fn undelivered(tx: &mut Tx, failed: &[Undelivered]) -> Result<(), Error> {
     let messages: Vec<(&TenantId, MessageId)> = failed.iter().map(|f| (&f.tenant, f.message_id)).collect();
     let questions = store::by_messages(tx.conn(), &messages).await?;
-    let tenants: Vec<TenantId> = questions.iter().map(|(t, ..)| t.parse()).collect::<Result<_, _>>()?;
-    let keys: Vec<(&TenantId, InvitationId)> =
-        tenants.iter().zip(&questions).map(|(t, (_, id, ..))| (t, InvitationId::new(*id))).collect();
-    let mut invitations: HashMap<(TenantId, Uuid), Invitation> =
-        store::lock(tx.conn(), &keys).await?.into_iter().map(|i| ((i.tenant.clone(), i.id.uuid()), i)).collect();
+    let tenants: Vec<TenantId> = questions
+        .iter()
+        .map(|(t, ..)| t.parse())
+        .collect::<Result<_, _>>()?;
+    let keys: Vec<(&TenantId, InvitationId)> = tenants
+        .iter()
+        .zip(&questions)
+        .map(|(t, (_, id, ..))| (t, InvitationId::new(*id)))
+        .collect();
+    let mut invitations: HashMap<(TenantId, Uuid), Invitation> = store::lock(tx.conn(), &keys)
+        .await?
+        .into_iter()
+        .map(|i| ((i.tenant.clone(), i.id.uuid()), i))
+        .collect();
     let now = tx.now();
     for (tenant, (_, id, question_id, message_id)) in tenants.iter().zip(&questions) {
-        let Some(why) = failed.iter().find(|f| f.tenant == *tenant && f.message_id.uuid() == *message_id) else { continue };
-        let Some(invitation) = invitations.remove(&(tenant.clone(), *id)) else { continue };
+        let Some(why) = failed
+            .iter()
+            .find(|f| f.tenant == *tenant && f.message_id.uuid() == *message_id)
+        else {
+            continue;
+        };
+        let Some(invitation) = invitations.remove(&(tenant.clone(), *id)) else {
+            continue;
+        };
         let position = invitation.position(question_id)?;
         // Answered or closed meanwhile: then it did arrive, or does not matter any more.
-        let Ok(invitation) = invitation.undeliverable(position, &why.reason) else { continue };
+        let Ok(invitation) = invitation.undeliverable(position, &why.reason) else {
+            continue;
+        };
         store::unask(tx.conn(), tenant, invitation.id, question_id).await?;
         store::save(tx.conn(), &[&invitation], now).await?;
         tx.disarm(tenant, LAPSE, invitation.id.to_string());

@@ -3,7 +3,11 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use trama_platform::{Error, Tx, stage::Envelope, timers::{Timer, TimerSpec}};
+use trama_platform::{
+    Error, Tx,
+    stage::Envelope,
+    timers::{Timer, TimerSpec},
+};
 use trama_proto::{
     common::v1::ChannelKind,
     events::Event as _,
@@ -45,7 +49,10 @@ pub struct Thread<'a> {
 pub async fn ask_due(tx: &mut Tx, due: &[&Timer], config: Config) -> Result<(), Error> {
     let keys = keys(due)?;
     let waiting = store::lock(tx.conn(), &keys).await?;
-    let mut busy: HashSet<Uuid> = store::others_open(tx.conn(), &waiting).await?.into_iter().collect();
+    let mut busy: HashSet<Uuid> = store::others_open(tx.conn(), &waiting)
+        .await?
+        .into_iter()
+        .collect();
     let mut asked_now = HashSet::new();
     let mut changed = Vec::new();
     let mut asked = Vec::new();
@@ -62,7 +69,9 @@ pub async fn ask_due(tx: &mut Tx, due: &[&Timer], config: Config) -> Result<(), 
             continue;
         }
         // A timer that fires again finds it asked.
-        let Ok(invitation) = invitation.ask(now) else { continue };
+        let Ok(invitation) = invitation.ask(now) else {
+            continue;
+        };
         follow(tx, due, &invitation);
         asked.extend(pose(tx, &invitation, Thread::default(), config)?);
         changed.push(invitation);
@@ -79,8 +88,11 @@ pub async fn ask_due(tx: &mut Tx, due: &[&Timer], config: Config) -> Result<(), 
 pub async fn lapse_due(tx: &mut Tx, due: &[&Timer]) -> Result<(), Error> {
     let keys = keys(due)?;
     let now = tx.now();
-    let lapsed: Vec<Invitation> =
-        store::lock(tx.conn(), &keys).await?.into_iter().filter_map(|i| i.lapse(now).ok()).collect();
+    let lapsed: Vec<Invitation> = store::lock(tx.conn(), &keys)
+        .await?
+        .into_iter()
+        .filter_map(|i| i.lapse(now).ok())
+        .collect();
     metrics::counter!("trama_survey_lapsed_total").increment(lapsed.len() as u64);
     let rows: Vec<&Invitation> = lapsed.iter().collect();
     store::save(tx.conn(), &rows, now).await
@@ -109,8 +121,19 @@ fn follow(tx: &mut Tx, due: &[&Timer], invitation: &Invitation) {
 
 /// Publishes the open question of an asking, first to those who must know its answer, then to the customer.
 /// `None` when no question is open.
-pub fn pose(tx: &mut Tx, invitation: &Invitation, thread: Thread<'_>, config: Config) -> Result<Option<Asked>, Error> {
-    let State::Asked { question: position, closes_at } = invitation.state else { return Ok(None) };
+pub fn pose(
+    tx: &mut Tx,
+    invitation: &Invitation,
+    thread: Thread<'_>,
+    config: Config,
+) -> Result<Option<Asked>, Error> {
+    let State::Asked {
+        question: position,
+        closes_at,
+    } = invitation.state
+    else {
+        return Ok(None);
+    };
     let question = invitation.question(position)?;
     let message_id = invitation.message_id(question);
     let (min_score, max_score) = question.measures.scale();
@@ -138,7 +161,9 @@ pub fn pose(tx: &mut Tx, invitation: &Invitation, thread: Thread<'_>, config: Co
         need: invitation.need.clone(),
         purpose: Purpose::Survey.into(),
         author: "survey".into(),
-        text: localized(&question.text, &invitation.language).unwrap_or_default().to_owned(),
+        text: localized(&question.text, &invitation.language)
+            .unwrap_or_default()
+            .to_owned(),
         language: invitation.language.clone(),
         channel_kind: thread.channel_kind.unwrap_or_default().into(),
         fallback: invitation.channel_kind.into(),

@@ -40,10 +40,16 @@ struct Known<'a> {
 /// `Invalid` when an id is none.
 pub async fn invite(tx: &mut Tx, resources: &Resources, resolved: Vec<Resolved<'_>>) -> Result<(), Error> {
     let known = resolved.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let asked: Vec<(&TenantId, CustomerId)> = known.iter().map(|k| (&k.envelope.tenant, k.customer_id)).collect();
+    let asked: Vec<(&TenantId, CustomerId)> = known
+        .iter()
+        .map(|k| (&k.envelope.tenant, k.customer_id))
+        .collect();
     let now_called = store::resolve(tx.conn(), &asked).await?;
     let current = |tenant: &TenantId, id: CustomerId| {
-        now_called.get(&(tenant.as_str().to_owned(), id.uuid())).copied().unwrap_or(id)
+        now_called
+            .get(&(tenant.as_str().to_owned(), id.uuid()))
+            .copied()
+            .unwrap_or(id)
     };
     let people: Vec<(&TenantId, CustomerId)> = asked.iter().map(|(t, c)| (*t, current(t, *c))).collect();
     let mut histories = store::histories(tx.conn(), &people).await?;
@@ -51,16 +57,23 @@ pub async fn invite(tx: &mut Tx, resources: &Resources, resolved: Vec<Resolved<'
     let mut order = Vec::new();
     for one in &known {
         let tenant = &one.envelope.tenant;
-        let Some((survey, spec)) = survey_for(resources, tenant) else { continue };
+        let Some((survey, spec)) = survey_for(resources, tenant) else {
+            continue;
+        };
         let person = current(tenant, one.customer_id);
         let id = invitation_id(tenant, survey, one.case_id);
         if decided.contains_key(&id.uuid()) {
             continue;
         }
-        let history = histories.entry((tenant.as_str().to_owned(), person.uuid())).or_default();
+        let history = histories
+            .entry((tenant.as_str().to_owned(), person.uuid()))
+            .or_default();
         let invitation = invitation(tx, one, (survey, spec), person, *history);
         if matches!(invitation.state, State::Scheduled { .. }) {
-            *history = History { last_invited_at: Some(tx.now()), open: true };
+            *history = History {
+                last_invited_at: Some(tx.now()),
+                open: true,
+            };
         }
         order.push(id.uuid());
         decided.insert(id.uuid(), (invitation, one.customer_id));
@@ -70,7 +83,10 @@ pub async fn invite(tx: &mut Tx, resources: &Resources, resolved: Vec<Resolved<'
     for (invitation, _) in rows.iter().filter(|(i, _)| new.contains(&i.id.uuid())) {
         let decision = match invitation.state {
             State::Scheduled { ask_at } => {
-                let trace = known.iter().find(|k| k.case_id == invitation.case_id).and_then(|k| k.envelope.trace.clone());
+                let trace = known
+                    .iter()
+                    .find(|k| k.case_id == invitation.case_id)
+                    .and_then(|k| k.envelope.trace.clone());
                 tx.arm(TimerSpec {
                     tenant: invitation.tenant.clone(),
                     kind: ASK,
@@ -88,8 +104,14 @@ pub async fn invite(tx: &mut Tx, resources: &Resources, resolved: Vec<Resolved<'
 }
 
 fn read(resolved: Resolved<'_>) -> Result<Known<'_>, Error> {
-    let case = resolved.event.case.ok_or_else(|| Error::invalid("case", "is missing"))?;
-    let customer = resolved.event.customer.ok_or_else(|| Error::invalid("customer", "is missing"))?;
+    let case = resolved
+        .event
+        .case
+        .ok_or_else(|| Error::invalid("case", "is missing"))?;
+    let customer = resolved
+        .event
+        .customer
+        .ok_or_else(|| Error::invalid("customer", "is missing"))?;
     Ok(Known {
         envelope: resolved.envelope,
         case_id: case.case_id.parse()?,
@@ -112,7 +134,12 @@ fn survey_for<'a>(resources: &'a Resources, tenant: &TenantId) -> Option<(&'a st
 
 /// One asking per survey and case, however often the case is resolved or told so.
 fn invitation_id(tenant: &TenantId, survey: &str, case: CaseId) -> InvitationId {
-    InvitationId::derived(&[b"survey invitation", tenant.as_str().as_bytes(), survey.as_bytes(), case.uuid().as_bytes()])
+    InvitationId::derived(&[
+        b"survey invitation",
+        tenant.as_str().as_bytes(),
+        survey.as_bytes(),
+        case.uuid().as_bytes(),
+    ])
 }
 
 fn invitation(
@@ -130,14 +157,21 @@ fn invitation(
     };
     let understood = one.case.understanding.as_ref();
     let spoken = understood.map_or("", |u| u.language.as_str());
-    let language = if spoken.is_empty() { one.customer.language.as_str() } else { spoken };
+    let language = if spoken.is_empty() {
+        one.customer.language.as_str()
+    } else {
+        spoken
+    };
     Invitation {
         id: invitation_id(&tenant, survey, one.case_id),
         tenant,
         survey: survey.to_owned(),
         spec: spec.clone(),
         customer_id: person,
-        customer: CustomerContext { customer_id: person.to_string(), ..one.customer.clone() },
+        customer: CustomerContext {
+            customer_id: person.to_string(),
+            ..one.customer.clone()
+        },
         case_id: one.case_id,
         case_subject: one.case.subject.clone(),
         need: understood.map(|u| u.intent.clone()).unwrap_or_default(),

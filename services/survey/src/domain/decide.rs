@@ -56,16 +56,24 @@ pub fn decide(
     }
     let quarantine = TimeDelta::days(i64::from(spec.quarantine_days));
     match history.last_invited_at.map(|last| last + quarantine) {
-        Some(until) if until > now => suppress(format!("quarantine until {}", until.format("%Y-%m-%dT%H:%M:%SZ"))),
-        Some(_) | None => {
-            Decision::Ask { at: now + TimeDelta::seconds(i64::from(spec.delay_seconds)), reason: "sampled".into() }
+        Some(until) if until > now => {
+            suppress(format!("quarantine until {}", until.format("%Y-%m-%dT%H:%M:%SZ")))
         }
+        Some(_) | None => Decision::Ask {
+            at: now + TimeDelta::seconds(i64::from(spec.delay_seconds)),
+            reason: "sampled".into(),
+        },
     }
 }
 
 /// A number from 0 to below 1.
 fn draw(customer: CustomerId, survey: &str, case: CaseId) -> f64 {
-    let hash = derive(&[b"survey draw", customer.uuid().as_bytes(), survey.as_bytes(), case.uuid().as_bytes()]);
+    let hash = derive(&[
+        b"survey draw",
+        customer.uuid().as_bytes(),
+        survey.as_bytes(),
+        case.uuid().as_bytes(),
+    ]);
     // The low 62 bits of a UUIDv8 are free of version and variant.
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
     let numerator = (hash.as_u128() & ((1 << 53) - 1)) as f64;
@@ -88,7 +96,10 @@ mod tests {
     }
 
     fn ids(n: u128) -> (CustomerId, CaseId) {
-        (CustomerId::new(Uuid::from_u128(n)), CaseId::new(Uuid::from_u128(n + 1)))
+        (
+            CustomerId::new(Uuid::from_u128(n)),
+            CaseId::new(Uuid::from_u128(n + 1)),
+        )
     }
 
     fn now() -> DateTime<Utc> {
@@ -99,19 +110,36 @@ mod tests {
     fn a_recovery_case_and_an_open_survey_are_reasons_not_to_ask() {
         let spec = spec(1.0, 0);
         let none = History::default();
-        assert!(matches!(decide(&spec, "s", CaseKind::Recovery, ids(1), none, now()), Decision::Suppress { .. }));
+        assert!(matches!(
+            decide(&spec, "s", CaseKind::Recovery, ids(1), none, now()),
+            Decision::Suppress { .. }
+        ));
         let open = History { open: true, ..none };
-        assert!(matches!(decide(&spec, "s", CaseKind::Need, ids(1), open, now()), Decision::Suppress { .. }));
+        assert!(matches!(
+            decide(&spec, "s", CaseKind::Need, ids(1), open, now()),
+            Decision::Suppress { .. }
+        ));
         assert_eq!(
             decide(&spec, "s", CaseKind::Need, ids(1), none, now()),
-            Decision::Ask { at: now() + TimeDelta::seconds(60), reason: "sampled".into() }
+            Decision::Ask {
+                at: now() + TimeDelta::seconds(60),
+                reason: "sampled".into()
+            }
         );
     }
 
     #[test]
     fn quarantine_ends_on_its_day() {
-        let history = |days| History { last_invited_at: Some(now() - TimeDelta::days(days)), open: false };
-        let asked = |days| matches!(decide(&spec(1.0, 30), "s", CaseKind::Need, ids(1), history(days), now()), Decision::Ask { .. });
+        let history = |days| History {
+            last_invited_at: Some(now() - TimeDelta::days(days)),
+            open: false,
+        };
+        let asked = |days| {
+            matches!(
+                decide(&spec(1.0, 30), "s", CaseKind::Need, ids(1), history(days), now()),
+                Decision::Ask { .. }
+            )
+        };
         assert!(!asked(29));
         assert!(asked(30));
     }
@@ -120,7 +148,12 @@ mod tests {
     fn the_draw_keeps_its_share() {
         let spec = spec(0.3, 0);
         let asked = (0..10_000)
-            .filter(|n| matches!(decide(&spec, "s", CaseKind::Need, ids(n * 7), History::default(), now()), Decision::Ask { .. }))
+            .filter(|n| {
+                matches!(
+                    decide(&spec, "s", CaseKind::Need, ids(n * 7), History::default(), now()),
+                    Decision::Ask { .. }
+                )
+            })
             .count();
         assert!((2_800..3_200).contains(&asked), "{asked}");
     }

@@ -121,7 +121,11 @@ impl Invitation {
     /// # Errors
     /// When the survey has none of this id.
     pub fn position(&self, question_id: &str) -> Result<usize, Rejected> {
-        self.spec.questions.iter().position(|q| q.id == question_id).ok_or(Rejected::NoSuchQuestion)
+        self.spec
+            .questions
+            .iter()
+            .position(|q| q.id == question_id)
+            .ok_or(Rejected::NoSuchQuestion)
     }
 
     /// A question.
@@ -134,7 +138,11 @@ impl Invitation {
 
     /// The message that carries a question.
     pub fn message_id(&self, question: &SurveyQuestion) -> MessageId {
-        MessageId::derived(&[b"survey question", self.id.uuid().as_bytes(), question.id.as_bytes()])
+        MessageId::derived(&[
+            b"survey question",
+            self.id.uuid().as_bytes(),
+            question.id.as_bytes(),
+        ])
     }
 
     fn closes_at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
@@ -148,10 +156,15 @@ impl Invitation {
     pub fn ask(mut self, now: DateTime<Utc>) -> Result<Self, Rejected> {
         match self.state {
             State::Scheduled { .. } => {
-                self.state = State::Asked { question: 0, closes_at: self.closes_at(now) };
+                self.state = State::Asked {
+                    question: 0,
+                    closes_at: self.closes_at(now),
+                };
                 Ok(self)
             }
-            State::Asked { .. } | State::Completed | State::Suppressed | State::Lapsed => Err(Rejected::NotScheduled),
+            State::Asked { .. } | State::Completed | State::Suppressed | State::Lapsed => {
+                Err(Rejected::NotScheduled)
+            }
         }
     }
 
@@ -172,8 +185,13 @@ impl Invitation {
             return Err(Rejected::OutsideScale { low, high });
         }
         let is_bad = question.follow_up_at_most.is_some_and(|limit| score <= limit);
-        let follow_up = (is_bad && self.follow_up.is_none())
-            .then(|| CaseId::derived(&[b"survey follow-up", self.id.uuid().as_bytes(), question.id.as_bytes()]));
+        let follow_up = (is_bad && self.follow_up.is_none()).then(|| {
+            CaseId::derived(&[
+                b"survey follow-up",
+                self.id.uuid().as_bytes(),
+                question.id.as_bytes(),
+            ])
+        });
         match self.state {
             State::Scheduled { .. } => Err(Rejected::NotAsked),
             State::Asked { question, .. } if position < question => Err(Rejected::AlreadyAnswered),
@@ -182,7 +200,10 @@ impl Invitation {
             State::Asked { .. } => {
                 let next = Some(position + 1).filter(|n| *n < self.spec.questions.len());
                 self.state = match next {
-                    Some(question) => State::Asked { question, closes_at: self.closes_at(now) },
+                    Some(question) => State::Asked {
+                        question,
+                        closes_at: self.closes_at(now),
+                    },
                     None => State::Completed,
                 };
                 self.follow_up = self.follow_up.or(follow_up);
@@ -204,9 +225,11 @@ impl Invitation {
                 "not answered in time".clone_into(&mut self.reason);
                 Ok(self)
             }
-            State::Asked { .. } | State::Scheduled { .. } | State::Completed | State::Suppressed | State::Lapsed => {
-                Err(Rejected::Over)
-            }
+            State::Asked { .. }
+            | State::Scheduled { .. }
+            | State::Completed
+            | State::Suppressed
+            | State::Lapsed => Err(Rejected::Over),
         }
     }
 
@@ -217,13 +240,19 @@ impl Invitation {
     pub fn undeliverable(mut self, position: usize, why: &str) -> Result<Self, Rejected> {
         match self.state {
             State::Asked { question, .. } if question == position => {
-                self.state = if position == 0 { State::Suppressed } else { State::Lapsed };
+                self.state = if position == 0 {
+                    State::Suppressed
+                } else {
+                    State::Lapsed
+                };
                 self.reason = format!("the question did not arrive: {why}");
                 Ok(self)
             }
-            State::Asked { .. } | State::Scheduled { .. } | State::Completed | State::Suppressed | State::Lapsed => {
-                Err(Rejected::Over)
-            }
+            State::Asked { .. }
+            | State::Scheduled { .. }
+            | State::Completed
+            | State::Suppressed
+            | State::Lapsed => Err(Rejected::Over),
         }
     }
 
@@ -238,7 +267,9 @@ impl Invitation {
                 why.clone_into(&mut self.reason);
                 Ok(self)
             }
-            State::Asked { .. } | State::Completed | State::Suppressed | State::Lapsed => Err(Rejected::NotScheduled),
+            State::Asked { .. } | State::Completed | State::Suppressed | State::Lapsed => {
+                Err(Rejected::NotScheduled)
+            }
         }
     }
 }
@@ -286,17 +317,35 @@ mod tests {
         let (asked, first) = asked.answer(0, 3, at(10), at(10)).expect("answered");
         assert_eq!(first.next, Some(1));
         assert!(first.follow_up.is_some());
-        assert_eq!(asked.clone().answer(0, 9, at(11), at(11)).err(), Some(Rejected::AlreadyAnswered));
+        assert_eq!(
+            asked.clone().answer(0, 9, at(11), at(11)).err(),
+            Some(Rejected::AlreadyAnswered)
+        );
         let (done, second) = asked.answer(1, 1, at(12), at(12)).expect("answered");
-        assert_eq!((done.state, second), (State::Completed, Answered { next: None, follow_up: None }));
-        assert_eq!(done.answer(1, 1, at(13), at(13)).err(), Some(Rejected::AlreadyAnswered));
+        assert_eq!(
+            (done.state, second),
+            (
+                State::Completed,
+                Answered {
+                    next: None,
+                    follow_up: None
+                }
+            )
+        );
+        assert_eq!(
+            done.answer(1, 1, at(13), at(13)).err(),
+            Some(Rejected::AlreadyAnswered)
+        );
     }
 
     #[test]
     fn an_answer_counts_until_the_asking_closes_whenever_it_is_worked_in() {
         let asked = invitation().ask(at(0)).expect("asked");
         assert!(asked.clone().answer(0, 10, at(3_600), at(3_700)).is_ok());
-        assert_eq!(asked.clone().answer(0, 10, at(3_601), at(3_700)).err(), Some(Rejected::TooLate));
+        assert_eq!(
+            asked.clone().answer(0, 10, at(3_601), at(3_700)).err(),
+            Some(Rejected::TooLate)
+        );
         assert!(asked.clone().lapse(at(3_599)).is_err());
         assert_eq!(asked.lapse(at(3_600)).expect("lapsed").state, State::Lapsed);
     }

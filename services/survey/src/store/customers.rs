@@ -28,7 +28,10 @@ pub async fn resolve(
     .bind(ids)
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|(tenant, asked, now)| ((tenant, asked), CustomerId::new(now))).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(tenant, asked, now)| ((tenant, asked), CustomerId::new(now)))
+        .collect())
 }
 
 /// Remembers a merge and repoints, with what is now known of the survivor. A merge that is known, or was undone before it came, changes nothing.

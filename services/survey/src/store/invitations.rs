@@ -18,7 +18,8 @@ use crate::{
     error::broken_row,
 };
 
-const COLUMNS: &str = "tenant, invitation_id, survey, spec, customer_id, customer, case_id, case_subject, need, language,
+const COLUMNS: &str =
+    "tenant, invitation_id, survey, spec, customer_id, customer, case_id, case_subject, need, language,
     channel_kind, status, until, position, reason, follow_up_case_id, created_at";
 
 struct Row(Invitation);
@@ -34,9 +35,10 @@ impl FromRow<'_, PgRow> for Row {
         let position: Option<i32> = row.try_get("position")?;
         let state = match (status.as_str(), until, position) {
             ("scheduled", Some(ask_at), None) => State::Scheduled { ask_at },
-            ("asked", Some(closes_at), Some(question)) => {
-                State::Asked { question: usize::try_from(question).map_err(|_| broken())?, closes_at }
-            }
+            ("asked", Some(closes_at), Some(question)) => State::Asked {
+                question: usize::try_from(question).map_err(|_| broken())?,
+                closes_at,
+            },
             ("completed", None, None) => State::Completed,
             ("suppressed", None, None) => State::Suppressed,
             ("lapsed", None, None) => State::Lapsed,
@@ -56,7 +58,9 @@ impl FromRow<'_, PgRow> for Row {
             channel_kind: ChannelKind::try_from(row.try_get::<i32, _>("channel_kind")?).unwrap_or_default(),
             state,
             reason: row.try_get("reason")?,
-            follow_up: row.try_get::<Option<Uuid>, _>("follow_up_case_id")?.map(CaseId::new),
+            follow_up: row
+                .try_get::<Option<Uuid>, _>("follow_up_case_id")?
+                .map(CaseId::new),
             created_at: row.try_get("created_at")?,
         }))
     }
@@ -89,16 +93,33 @@ pub async fn histories(
     .bind(ids)
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|(t, c, last_invited_at, open)| ((t, c), History { last_invited_at, open })).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(t, c, last_invited_at, open)| {
+            (
+                (t, c),
+                History {
+                    last_invited_at,
+                    open,
+                },
+            )
+        })
+        .collect())
 }
 
 /// Adds decisions; one that is known stays as it is. Returns the ids that are new.
-pub async fn add(conn: &mut PgConnection, invitations: &[(Invitation, CustomerId)]) -> Result<Vec<Uuid>, Error> {
+pub async fn add(
+    conn: &mut PgConnection,
+    invitations: &[(Invitation, CustomerId)],
+) -> Result<Vec<Uuid>, Error> {
     if invitations.is_empty() {
         return Ok(Vec::new());
     }
     let each = || invitations.iter().map(|(i, _)| i);
-    let specs = each().map(|i| serde_json::to_value(&i.spec)).collect::<Result<Vec<_>, _>>().map_err(|e| Error::internal(e))?;
+    let specs = each()
+        .map(|i| serde_json::to_value(&i.spec))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(Error::internal)?;
     let states: Vec<_> = each().map(|i| columns(i.state)).collect();
     Ok(sqlx::query_scalar(
         "INSERT INTO invitations (tenant, invitation_id, survey, spec, customer_id, asked_customer_id, customer, case_id,
@@ -133,24 +154,38 @@ pub async fn add(conn: &mut PgConnection, invitations: &[(Invitation, CustomerId
 }
 
 /// Askings by id, locked.
-pub async fn lock(conn: &mut PgConnection, wanted: &[(&TenantId, InvitationId)]) -> Result<Vec<Invitation>, Error> {
+pub async fn lock(
+    conn: &mut PgConnection,
+    wanted: &[(&TenantId, InvitationId)],
+) -> Result<Vec<Invitation>, Error> {
     let (tenants, ids): (Vec<&str>, Vec<Uuid>) = wanted.iter().map(|(t, i)| (t.as_str(), i.uuid())).unzip();
     let query = sqlx::AssertSqlSafe(format!(
         "SELECT {COLUMNS} FROM invitations WHERE (tenant, invitation_id) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))
          ORDER BY tenant, invitation_id FOR UPDATE"
     ));
-    let rows: Vec<Row> = sqlx::query_as(query).bind(tenants).bind(ids).fetch_all(conn).await?;
+    let rows: Vec<Row> = sqlx::query_as(query)
+        .bind(tenants)
+        .bind(ids)
+        .fetch_all(conn)
+        .await?;
     Ok(rows.into_iter().map(|r| r.0).collect())
 }
 
 /// One asking.
-pub async fn find(conn: &mut PgConnection, tenant: &TenantId, id: InvitationId) -> Result<Option<Invitation>, Error> {
+pub async fn find(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    id: InvitationId,
+) -> Result<Option<Invitation>, Error> {
     Ok(lock(conn, &[(tenant, id)]).await?.pop())
 }
 
 /// Customers of whom another asking has a question open, by the id of the asking that wants to be next.
 pub async fn others_open(conn: &mut PgConnection, invitations: &[Invitation]) -> Result<Vec<Uuid>, Error> {
-    let (tenants, ids): (Vec<&str>, Vec<Uuid>) = invitations.iter().map(|i| (i.tenant.as_str(), i.id.uuid())).unzip();
+    let (tenants, ids): (Vec<&str>, Vec<Uuid>) = invitations
+        .iter()
+        .map(|i| (i.tenant.as_str(), i.id.uuid()))
+        .unzip();
     let customers: Vec<Uuid> = invitations.iter().map(|i| i.customer_id.uuid()).collect();
     Ok(sqlx::query_scalar(
         "SELECT row.id FROM unnest($1::text[], $2::uuid[], $3::uuid[]) AS row (tenant, id, customer)
@@ -165,7 +200,11 @@ pub async fn others_open(conn: &mut PgConnection, invitations: &[Invitation]) ->
 }
 
 /// Writes where askings stand now; the rows are locked.
-pub async fn save(conn: &mut PgConnection, invitations: &[&Invitation], now: DateTime<Utc>) -> Result<(), Error> {
+pub async fn save(
+    conn: &mut PgConnection,
+    invitations: &[&Invitation],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
     if invitations.is_empty() {
         return Ok(());
     }
@@ -246,7 +285,12 @@ pub async fn by_messages(
 }
 
 /// A question did not arrive: it was not asked.
-pub async fn unask(conn: &mut PgConnection, tenant: &TenantId, id: InvitationId, question_id: &str) -> Result<(), Error> {
+pub async fn unask(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    id: InvitationId,
+    question_id: &str,
+) -> Result<(), Error> {
     sqlx::query("DELETE FROM asked WHERE tenant = $1 AND invitation_id = $2 AND question_id = $3")
         .bind(tenant.as_str())
         .bind(id.uuid())
@@ -283,10 +327,25 @@ pub async fn save_responses(conn: &mut PgConnection, responses: &[Response]) -> 
          ON CONFLICT DO NOTHING",
     )
     .bind(responses.iter().map(|r| r.tenant.as_str()).collect::<Vec<_>>())
-    .bind(responses.iter().map(|r| r.invitation_id.uuid()).collect::<Vec<_>>())
-    .bind(responses.iter().map(|r| r.question_id.as_str()).collect::<Vec<_>>())
+    .bind(
+        responses
+            .iter()
+            .map(|r| r.invitation_id.uuid())
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        responses
+            .iter()
+            .map(|r| r.question_id.as_str())
+            .collect::<Vec<_>>(),
+    )
     .bind(responses.iter().map(|r| r.score).collect::<Vec<_>>())
-    .bind(responses.iter().map(|r| i32::from(r.channel_kind)).collect::<Vec<_>>())
+    .bind(
+        responses
+            .iter()
+            .map(|r| i32::from(r.channel_kind))
+            .collect::<Vec<_>>(),
+    )
     .bind(responses.iter().map(|r| r.at).collect::<Vec<_>>())
     .execute(conn)
     .await?;
@@ -320,7 +379,11 @@ pub async fn list(
 }
 
 /// Answers of askings: asking, question, score.
-pub async fn scores_of(conn: &mut PgConnection, tenant: &TenantId, ids: &[Uuid]) -> Result<Vec<(Uuid, String, i32)>, Error> {
+pub async fn scores_of(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    ids: &[Uuid],
+) -> Result<Vec<(Uuid, String, i32)>, Error> {
     Ok(sqlx::query_as("SELECT invitation_id, question_id, score FROM responses WHERE tenant = $1 AND invitation_id = ANY($2)")
         .bind(tenant.as_str())
         .bind(ids)

@@ -15,7 +15,9 @@ use trama_proto::{
     },
 };
 
-use crate::world::{answer, app, asked, case, customer, invitations, messages, resolve, resolved, say, scores};
+use crate::world::{
+    answer, app, asked, case, customer, invitations, messages, resolve, resolved, say, scores,
+};
 
 #[tokio::test]
 async fn a_resolved_case_is_asked_about_question_by_question() {
@@ -23,25 +25,44 @@ async fn a_resolved_case_is_asked_about_question_by_question() {
     let anna = customer("anna");
     resolve(&app, "acme", "one", &anna).await;
     let question = asked(&app).await.pop().expect("a question");
-    assert_eq!((question.min_score, question.max_score, question.kind()), (0, 10, QuestionKind::Nps));
+    assert_eq!(
+        (question.min_score, question.max_score, question.kind()),
+        (0, 10, QuestionKind::Nps)
+    );
     let message = messages(&app).await.pop().expect("a message");
     assert_eq!(message.message_id, question.message_id);
     assert_eq!(message.purpose(), Purpose::Survey);
-    assert_eq!((message.fallback(), message.need.as_str()), (ChannelKind::WebChat, "product_fault"));
+    assert_eq!(
+        (message.fallback(), message.need.as_str()),
+        (ChannelKind::WebChat, "product_fault")
+    );
     assert_eq!(message.text, "Da 0 a 10, ci consiglieresti?");
 
     say(&app, &question, 9).await;
     let second = asked(&app).await.pop().expect("a question");
     assert_eq!(second.question_id, "satisfied");
-    assert_eq!(messages(&app).await.pop().expect("a message").channel_kind(), ChannelKind::Whatsapp);
+    assert_eq!(
+        messages(&app).await.pop().expect("a message").channel_kind(),
+        ChannelKind::Whatsapp
+    );
     say(&app, &second, 5).await;
     let list = invitations(&app, "acme", &anna).await;
     assert_eq!(list.len(), 1);
-    assert_eq!((list[0].status(), list[0].reason.as_str()), (InvitationStatus::Completed, "sampled"));
-    assert_eq!(list[0].scores, [("recommend".to_owned(), 9), ("satisfied".to_owned(), 5)].into());
+    assert_eq!(
+        (list[0].status(), list[0].reason.as_str()),
+        (InvitationStatus::Completed, "sampled")
+    );
+    assert_eq!(
+        list[0].scores,
+        [("recommend".to_owned(), 9), ("satisfied".to_owned(), 5)].into()
+    );
     let scores = scores(&app, "acme").await;
     assert_eq!(scores.len(), 2);
-    assert!(scores.iter().all(|s| s.responses == 1 && s.asked == 1 && s.interval_low < s.value));
+    assert!(
+        scores
+            .iter()
+            .all(|s| s.responses == 1 && s.asked == 1 && s.interval_low < s.value)
+    );
     assert_eq!(app.events::<CaseRequested>().await.len(), 0);
     app.stop().await;
 }
@@ -82,9 +103,15 @@ async fn a_bad_answer_opens_one_follow_up() {
     assert_eq!(requested.len(), 1);
     let request = &requested[0].event;
     assert_eq!(request.kind(), CaseKind::Recovery);
-    assert_eq!((request.related_case_id.as_str(), request.channel_kind()), (case("one").as_str(), ChannelKind::Whatsapp));
+    assert_eq!(
+        (request.related_case_id.as_str(), request.channel_kind()),
+        (case("one").as_str(), ChannelKind::Whatsapp)
+    );
     assert_eq!(request.subject, "Da ricontattare: NPS 3/10 · Macchina del caffè");
-    assert_eq!(request.customer.as_ref().map(|c| c.customer_id.as_str()), Some(anna.as_str()));
+    assert_eq!(
+        request.customer.as_ref().map(|c| c.customer_id.as_str()),
+        Some(anna.as_str())
+    );
 
     let mut follow_up = resolved("follow-up", &anna);
     follow_up.case.as_mut().expect("a case").kind = CaseKind::Recovery.into();
@@ -92,7 +119,10 @@ async fn a_bad_answer_opens_one_follow_up() {
     app.publish("acme", &anna, &follow_up).await;
     app.settle().await;
     let list = invitations(&app, "acme", &anna).await;
-    assert_eq!((list[0].status(), list[0].reason.as_str()), (InvitationStatus::Suppressed, "the case follows up an answer"));
+    assert_eq!(
+        (list[0].status(), list[0].reason.as_str()),
+        (InvitationStatus::Suppressed, "the case follows up an answer")
+    );
     app.stop().await;
 }
 
@@ -101,7 +131,12 @@ async fn nobody_is_asked_twice_within_quarantine_even_under_another_id() {
     let app = app().await;
     let (anna, old) = (customer("anna"), customer("old"));
     resolve(&app, "acme", "one", &old).await;
-    let person = |id: &str| Some(CustomerContext { customer_id: id.to_owned(), ..CustomerContext::default() });
+    let person = |id: &str| {
+        Some(CustomerContext {
+            customer_id: id.to_owned(),
+            ..CustomerContext::default()
+        })
+    };
     let merge_id = MergeId::derived(&[b"m"]).to_string();
     let merge = CustomerMerged {
         merge_id: merge_id.clone(),
@@ -117,14 +152,27 @@ async fn nobody_is_asked_twice_within_quarantine_even_under_another_id() {
     resolve(&app, "acme", "two", &anna).await;
     let list = invitations(&app, "acme", &old).await;
     assert_eq!(list.len(), 2, "the old id leads to the survivor");
-    assert!(list.iter().any(|i| i.reason.starts_with("quarantine until 2026-")), "{list:?}");
+    assert!(
+        list.iter()
+            .any(|i| i.reason.starts_with("quarantine until 2026-")),
+        "{list:?}"
+    );
     assert!(list.iter().all(|i| i.customer_id == anna));
 
-    let split = CustomerSplit { merge_id, survivor: person(&anna), restored: person(&old), ..CustomerSplit::default() };
+    let split = CustomerSplit {
+        merge_id,
+        survivor: person(&anna),
+        restored: person(&old),
+        ..CustomerSplit::default()
+    };
     app.publish("acme", &anna, &split).await;
     app.publish("acme", &anna, &merge).await;
     app.settle().await;
-    assert_eq!(invitations(&app, "acme", &old).await.len(), 1, "a late repeat of the merge does not bring it back");
+    assert_eq!(
+        invitations(&app, "acme", &old).await.len(),
+        1,
+        "a late repeat of the merge does not bring it back"
+    );
     app.advance(Duration::from_secs(31 * 24 * 3600)).await;
     resolve(&app, "acme", "three", &old).await;
     assert_eq!(asked(&app).await.len(), 3);
@@ -144,7 +192,10 @@ async fn what_is_not_answered_in_time_lapses() {
     app.settle().await;
     assert_eq!(app.events::<SurveyResponded>().await.len(), 1);
     app.advance(Duration::from_secs(3 * 3600)).await;
-    assert_eq!(invitations(&app, "acme", &anna).await[0].status(), InvitationStatus::Lapsed);
+    assert_eq!(
+        invitations(&app, "acme", &anna).await[0].status(),
+        InvitationStatus::Lapsed
+    );
     let second = asked(&app).await.pop().expect("a question");
     say(&app, &second, 5).await;
     assert_eq!(app.events::<SurveyResponded>().await.len(), 1, "too late");
@@ -175,7 +226,12 @@ async fn a_question_that_does_not_arrive_was_not_asked() {
     assert_eq!(scores(&app, "acme").await.len(), 0);
     // And does not count as an asking: the next case is asked about.
     resolve(&app, "acme", "two", &anna).await;
-    assert_eq!(asked(&app).await.len(), 2, "{:?}", invitations(&app, "acme", &anna).await);
+    assert_eq!(
+        asked(&app).await.len(),
+        2,
+        "{:?}",
+        invitations(&app, "acme", &anna).await
+    );
     app.stop().await;
 }
 
@@ -185,7 +241,10 @@ async fn the_door_checks_answers_and_shows_nothing_to_other_tenants() {
     let bob = customer("bob");
     app.publish("other", &bob, &resolved("one", &bob)).await;
     app.settle().await;
-    assert_eq!(invitations(&app, "other", "").await[0].status(), InvitationStatus::Scheduled);
+    assert_eq!(
+        invitations(&app, "other", "").await[0].status(),
+        InvitationStatus::Scheduled
+    );
     assert_eq!(invitations(&app, "acme", "").await.len(), 0);
     let id = invitations(&app, "other", &bob).await[0].invitation_id.clone();
     let mut client = SurveyServiceClient::new(app.grpc());
@@ -196,25 +255,57 @@ async fn the_door_checks_answers_and_shows_nothing_to_other_tenants() {
         channel_kind: ChannelKind::Voice.into(),
         request_id: request_id.into(),
     };
-    let early = client.submit_response(app.request("other", "ivr", hand_in(5, "r0"))).await.expect_err("refused");
+    let early = client
+        .submit_response(app.request("other", "ivr", hand_in(5, "r0")))
+        .await
+        .expect_err("refused");
     assert_eq!(early.code(), tonic::Code::FailedPrecondition);
     app.advance(Duration::from_secs(600)).await;
-    let hidden = client.submit_response(app.request("acme", "eve", hand_in(5, "r1"))).await.expect_err("hidden");
+    let hidden = client
+        .submit_response(app.request("acme", "eve", hand_in(5, "r1")))
+        .await
+        .expect_err("hidden");
     assert_eq!(hidden.code(), tonic::Code::NotFound);
-    let outside = client.submit_response(app.request("other", "ivr", hand_in(8, "r2"))).await.expect_err("refused");
+    let outside = client
+        .submit_response(app.request("other", "ivr", hand_in(8, "r2")))
+        .await
+        .expect_err("refused");
     assert_eq!(outside.code(), tonic::Code::InvalidArgument);
-    let first = client.submit_response(app.request("other", "ivr", hand_in(6, "r3"))).await.expect("taken").into_inner();
-    assert_eq!(first.invitation.as_ref().map(|i| i.status()), Some(InvitationStatus::Completed));
-    let again = client.submit_response(app.request("other", "ivr", hand_in(6, "r3"))).await.expect("taken").into_inner();
+    let first = client
+        .submit_response(app.request("other", "ivr", hand_in(6, "r3")))
+        .await
+        .expect("taken")
+        .into_inner();
+    assert_eq!(
+        first.invitation.as_ref().map(|i| i.status()),
+        Some(InvitationStatus::Completed)
+    );
+    let again = client
+        .submit_response(app.request("other", "ivr", hand_in(6, "r3")))
+        .await
+        .expect("taken")
+        .into_inner();
     assert_eq!(first, again);
-    let second = client.submit_response(app.request("other", "ivr", hand_in(6, "r4"))).await.expect_err("refused");
+    let second = client
+        .submit_response(app.request("other", "ivr", hand_in(6, "r4")))
+        .await
+        .expect_err("refused");
     assert_eq!(second.code(), tonic::Code::AlreadyExists);
     app.settle().await;
     assert_eq!(app.events::<SurveyResponded>().await.len(), 1);
     let scores = scores(&app, "other").await;
-    assert_eq!((scores[0].kind(), scores[0].value, scores[0].asked), (QuestionKind::Ces, 6.0, 1));
-    let junk = ListInvitationsRequest { page_token: "junk".into(), ..Default::default() };
-    let refused = client.list_invitations(app.request("other", "lead", junk)).await.expect_err("refused");
+    assert_eq!(
+        (scores[0].kind(), scores[0].value, scores[0].asked),
+        (QuestionKind::Ces, 6.0, 1)
+    );
+    let junk = ListInvitationsRequest {
+        page_token: "junk".into(),
+        ..Default::default()
+    };
+    let refused = client
+        .list_invitations(app.request("other", "lead", junk))
+        .await
+        .expect_err("refused");
     assert_eq!(refused.code(), tonic::Code::InvalidArgument);
     app.stop().await;
 }

@@ -6,7 +6,8 @@ use trama_proto::{
     ids::{CaseId, CustomerId},
     notification::v1::MessageRequested,
     survey::v1::{
-        GetScoresRequest, Invitation, ListInvitationsRequest, Score, SurveyQuestionAsked, survey_service_client::SurveyServiceClient,
+        GetScoresRequest, Invitation, ListInvitationsRequest, Score, SurveyQuestionAsked,
+        survey_service_client::SurveyServiceClient,
     },
     time::to_wire,
 };
@@ -35,7 +36,10 @@ spec:
 "#;
 
 pub async fn app() -> TestApp {
-    TestApp::builder(&[trama_survey::service()]).resources(RESOURCES).start().await
+    TestApp::builder(&[trama_survey::service()])
+        .resources(RESOURCES)
+        .start()
+        .await
 }
 
 pub fn customer(name: &str) -> String {
@@ -52,28 +56,45 @@ pub fn resolved(case_name: &str, customer_id: &str) -> CaseResolved {
             case_id: case(case_name),
             kind: CaseKind::Need.into(),
             customer_id: customer_id.to_owned(),
-            understanding: Some(Understanding { intent: "product_fault".into(), language: "it".into(), ..Default::default() }),
+            understanding: Some(Understanding {
+                intent: "product_fault".into(),
+                language: "it".into(),
+                ..Default::default()
+            }),
             subject: "Macchina del caffè".into(),
             channel_kind: ChannelKind::WebChat.into(),
             ..Case::default()
         }),
-        customer: Some(CustomerContext { customer_id: customer_id.to_owned(), display_name: "Anna".into(), ..Default::default() }),
+        customer: Some(CustomerContext {
+            customer_id: customer_id.to_owned(),
+            display_name: "Anna".into(),
+            ..Default::default()
+        }),
         resolved_by: "carla".into(),
         first_answer_seconds: 60,
     }
 }
 
 pub async fn resolve(app: &TestApp, tenant: &str, case_name: &str, customer_id: &str) {
-    app.publish(tenant, customer_id, &resolved(case_name, customer_id)).await;
+    app.publish(tenant, customer_id, &resolved(case_name, customer_id))
+        .await;
     app.settle().await;
 }
 
 pub async fn asked(app: &TestApp) -> Vec<SurveyQuestionAsked> {
-    app.events::<SurveyQuestionAsked>().await.into_iter().map(|p| p.event).collect()
+    app.events::<SurveyQuestionAsked>()
+        .await
+        .into_iter()
+        .map(|p| p.event)
+        .collect()
 }
 
 pub async fn messages(app: &TestApp) -> Vec<MessageRequested> {
-    app.events::<MessageRequested>().await.into_iter().map(|p| p.event).collect()
+    app.events::<MessageRequested>()
+        .await
+        .into_iter()
+        .map(|p| p.event)
+        .collect()
 }
 
 pub fn answer(app: &TestApp, question: &SurveyQuestionAsked, score: i32) -> SurveyAnswerReceived {
@@ -92,18 +113,32 @@ pub fn answer(app: &TestApp, question: &SurveyQuestionAsked, score: i32) -> Surv
 }
 
 pub async fn say(app: &TestApp, question: &SurveyQuestionAsked, score: i32) {
-    app.publish("acme", &question.customer_id, &answer(app, question, score)).await;
+    app.publish("acme", &question.customer_id, &answer(app, question, score))
+        .await;
     app.settle().await;
 }
 
 pub async fn invitations(app: &TestApp, tenant: &str, customer_id: &str) -> Vec<Invitation> {
     let mut client = SurveyServiceClient::new(app.grpc());
-    let request = ListInvitationsRequest { customer_id: customer_id.to_owned(), ..Default::default() };
-    client.list_invitations(app.request(tenant, "lead", request)).await.expect("a list").into_inner().invitations
+    let request = ListInvitationsRequest {
+        customer_id: customer_id.to_owned(),
+        ..Default::default()
+    };
+    client
+        .list_invitations(app.request(tenant, "lead", request))
+        .await
+        .expect("a list")
+        .into_inner()
+        .invitations
 }
 
 pub async fn scores(app: &TestApp, tenant: &str) -> Vec<Score> {
     let mut client = SurveyServiceClient::new(app.grpc());
     let request = app.request(tenant, "lead", GetScoresRequest::default());
-    client.get_scores(request).await.expect("scores").into_inner().scores
+    client
+        .get_scores(request)
+        .await
+        .expect("scores")
+        .into_inner()
+        .scores
 }

@@ -27,7 +27,11 @@ pub fn read(mail: &Message<'_>) -> Report {
     if !mail.is_content_type("multipart", "report") {
         return Report::None;
     }
-    let kind = mail.content_type().and_then(|c| c.attribute("report-type")).unwrap_or_default().to_lowercase();
+    let kind = mail
+        .content_type()
+        .and_then(|c| c.attribute("report-type"))
+        .unwrap_or_default()
+        .to_lowercase();
     if kind != "delivery-status" {
         return Report::Other;
     }
@@ -38,7 +42,8 @@ pub fn read(mail: &Message<'_>) -> Report {
             status = status.or_else(|| failure(&text(part.contents())));
         } else if let PartType::Message(inner) = &part.body {
             original = original.or_else(|| inner.message_id().map(str::to_owned));
-        } else if part.is_content_type("text", "rfc822-headers") || part.is_content_type("message", "rfc822") {
+        } else if part.is_content_type("text", "rfc822-headers") || part.is_content_type("message", "rfc822")
+        {
             let headers = MessageParser::default().parse_headers(part.contents());
             original = original.or_else(|| headers.and_then(|h| h.message_id().map(str::to_owned)));
         }
@@ -59,7 +64,9 @@ fn failure(report: &str) -> Option<String> {
         let field = |name: &str| {
             group.lines().find_map(|l| {
                 let (key, value) = l.split_once(':')?;
-                key.trim().eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+                key.trim()
+                    .eq_ignore_ascii_case(name)
+                    .then(|| value.trim().to_owned())
             })
         };
         if field("Action").is_some_and(|a| a.eq_ignore_ascii_case("failed")) {

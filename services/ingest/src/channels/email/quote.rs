@@ -35,7 +35,14 @@ const BLOCKS: [(&str, &[&str]); 5] = [
 ];
 
 /// What tells the phone's own signature.
-const PHONE_SIGNATURES: [&str; 6] = ["sent from my ", "inviato da ", "von meinem ", "gesendet von ", "envoyé de mon ", "enviado desde "];
+const PHONE_SIGNATURES: [&str; 6] = [
+    "sent from my ",
+    "inviato da ",
+    "von meinem ",
+    "gesendet von ",
+    "envoyé de mon ",
+    "enviado desde ",
+];
 
 /// Markers in HTML behind which the quotation begins.
 const HTML_MARKERS: [&str; 8] = [
@@ -55,7 +62,9 @@ const WRAPPED_LINES: usize = 3;
 /// Cuts an HTML mail at its quotation. Without anything before it, nothing is cut.
 pub fn cut_html(html: &str) -> &str {
     let lower = html.to_ascii_lowercase();
-    let Some(at) = HTML_MARKERS.iter().filter_map(|m| lower.find(m)).min() else { return html };
+    let Some(at) = HTML_MARKERS.iter().filter_map(|m| lower.find(m)).min() else {
+        return html;
+    };
     let tag = lower[..at + 1].rfind('<').unwrap_or(at);
     // ASCII lower-casing keeps every offset.
     html.get(..tag).unwrap_or(html)
@@ -65,16 +74,29 @@ pub fn cut_html(html: &str) -> &str {
 pub fn cut(text: &str) -> String {
     let text = text.replace("\r\n", "\n").replace('\u{a0}', " ");
     let lines: Vec<&str> = text.lines().collect();
-    let end = (0..lines.len()).find(|&at| begins_quotation(&lines, at)).unwrap_or(lines.len());
-    let mut kept: Vec<&str> = lines[..end].iter().copied().filter(|l| !l.trim_start().starts_with('>')).collect();
+    let end = (0..lines.len())
+        .find(|&at| begins_quotation(&lines, at))
+        .unwrap_or(lines.len());
+    let mut kept: Vec<&str> = lines[..end]
+        .iter()
+        .copied()
+        .filter(|l| !l.trim_start().starts_with('>'))
+        .collect();
     if let Some(signature) = kept.iter().position(|l| *l == "-- " || *l == "--") {
         kept.truncate(signature);
     }
-    while kept.last().is_some_and(|l| l.trim().is_empty() || is_phone_signature(l)) {
+    while kept
+        .last()
+        .is_some_and(|l| l.trim().is_empty() || is_phone_signature(l))
+    {
         kept.pop();
     }
     let said = kept.join("\n").trim().to_owned();
-    if said.is_empty() { text.trim().to_owned() } else { said }
+    if said.is_empty() {
+        text.trim().to_owned()
+    } else {
+        said
+    }
 }
 
 fn begins_quotation(lines: &[&str], at: usize) -> bool {
@@ -92,7 +114,9 @@ fn is_separator(line: &str) -> bool {
 }
 
 fn is_attribution(lines: &[&str], at: usize, line: &str) -> bool {
-    let Some((_, endings)) = ATTRIBUTIONS.iter().find(|(start, _)| line.starts_with(start)) else { return false };
+    let Some((_, endings)) = ATTRIBUTIONS.iter().find(|(start, _)| line.starts_with(start)) else {
+        return false;
+    };
     let mut whole = String::new();
     for part in lines[at..].iter().take(WRAPPED_LINES) {
         let part = part.trim().to_lowercase();
@@ -112,8 +136,14 @@ fn is_attribution(lines: &[&str], at: usize, line: &str) -> bool {
 fn is_block(lines: &[&str], at: usize, line: &str) -> bool {
     let plain = |l: &str| l.trim().trim_start_matches('*').to_lowercase().replace('*', "");
     let first = plain(line);
-    let Some((_, seconds)) = BLOCKS.iter().find(|(start, _)| first.starts_with(start)) else { return false };
-    lines[at + 1..].iter().take(3).map(|l| plain(l)).any(|l| seconds.iter().any(|s| l.starts_with(s)))
+    let Some((_, seconds)) = BLOCKS.iter().find(|(start, _)| first.starts_with(start)) else {
+        return false;
+    };
+    lines[at + 1..]
+        .iter()
+        .take(3)
+        .map(|l| plain(l))
+        .any(|l| seconds.iter().any(|s| l.starts_with(s)))
 }
 
 fn is_phone_signature(line: &str) -> bool {
@@ -140,9 +170,13 @@ mod tests {
             "Da: Acme Care\nInviato: lunedì\nA: Anna",
             "---------- Forwarded message ---------",
         ] {
-            let mail = format!("La macchina perde ancora.\n\n{head}\n> Buongiorno\n> come possiamo aiutarla?\n");
+            let mail =
+                format!("La macchina perde ancora.\n\n{head}\n> Buongiorno\n> come possiamo aiutarla?\n");
             let said = cut(&mail);
-            assert!(said.starts_with("La macchina perde ancora.") && !said.contains("Buongiorno"), "{head}: {said}");
+            assert!(
+                said.starts_with("La macchina perde ancora.") && !said.contains("Buongiorno"),
+                "{head}: {said}"
+            );
         }
     }
 
@@ -159,7 +193,12 @@ mod tests {
 
     #[test]
     fn ordinary_sentences_are_left_alone() {
-        for said in ["On Monday my colleague wrote to you.", "Il tecnico ha scritto", "From: here to there\nI drove", "Il prezzo:\n- 10 euro"] {
+        for said in [
+            "On Monday my colleague wrote to you.",
+            "Il tecnico ha scritto",
+            "From: here to there\nI drove",
+            "Il prezzo:\n- 10 euro",
+        ] {
             assert_eq!(cut(said), said);
         }
     }
@@ -171,7 +210,10 @@ mod tests {
 
     #[test]
     fn html_is_cut_before_the_quotation() {
-        assert_eq!(cut_html("<p>Sì</p><div class=\"gmail_quote\">old</div>"), "<p>Sì</p>");
+        assert_eq!(
+            cut_html("<p>Sì</p><div class=\"gmail_quote\">old</div>"),
+            "<p>Sì</p>"
+        );
         assert_eq!(cut_html("<p>Sì</p>"), "<p>Sì</p>");
     }
 

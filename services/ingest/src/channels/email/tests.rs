@@ -9,28 +9,58 @@ fn provider() -> Value {
 }
 
 fn mail(headers: &str, body: &str) -> Delivery {
-    let text = format!("From: Anna Rossi <Anna@Example.COM>\r\nTo: care@acme.example\r\nSubject: =?utf-8?q?perdit=C3=A0?=\r\nMessage-ID: <m1@example.com>\r\n{headers}\r\n{body}");
+    let text = format!(
+        "From: Anna Rossi <Anna@Example.COM>\r\nTo: care@acme.example\r\nSubject: =?utf-8?q?perdit=C3=A0?=\r\nMessage-ID: <m1@example.com>\r\n{headers}\r\n{body}"
+    );
     let mut delivery = delivery(text);
-    delivery.attributes.insert(attribute::MAIL_FROM.into(), "anna@example.com".into());
-    delivery.attributes.insert(attribute::RCPT_TO.into(), "care+4711@acme.example".into());
+    delivery
+        .attributes
+        .insert(attribute::MAIL_FROM.into(), "anna@example.com".into());
+    delivery
+        .attributes
+        .insert(attribute::RCPT_TO.into(), "care+4711@acme.example".into());
     delivery
 }
 
 #[test]
 fn a_mail_says_what_was_written_now() {
-    let found = read(provider(), &mail("In-Reply-To: <a@acme.example>\r\nReferences: <r@acme.example> <a@acme.example>\r\n", "Perde ancora.\r\n\r\nOn 2 Nov 2026 at 10:00, Acme wrote:\r\n> Buongiorno\r\n"));
+    let found = read(
+        provider(),
+        &mail(
+            "In-Reply-To: <a@acme.example>\r\nReferences: <r@acme.example> <a@acme.example>\r\n",
+            "Perde ancora.\r\n\r\nOn 2 Nov 2026 at 10:00, Acme wrote:\r\n> Buongiorno\r\n",
+        ),
+    );
     let i = only(found).interaction;
     let party = i.party.unwrap();
-    assert_eq!((party.kind.as_str(), party.value.as_str()), ("email", "anna@example.com"));
-    assert_eq!((i.display_name.as_str(), i.subject.as_str(), i.text.as_str()), ("Anna Rossi", "perdità", "Perde ancora."));
-    assert_eq!((i.in_reply_to.as_str(), i.conversation_key.as_str()), ("a@acme.example", "r@acme.example"));
-    assert_eq!((i.our_address.as_str(), i.provider_id.as_str()), ("care@acme.example", "m1@example.com"));
+    assert_eq!(
+        (party.kind.as_str(), party.value.as_str()),
+        ("email", "anna@example.com")
+    );
+    assert_eq!(
+        (i.display_name.as_str(), i.subject.as_str(), i.text.as_str()),
+        ("Anna Rossi", "perdità", "Perde ancora.")
+    );
+    assert_eq!(
+        (i.in_reply_to.as_str(), i.conversation_key.as_str()),
+        ("a@acme.example", "r@acme.example")
+    );
+    assert_eq!(
+        (i.our_address.as_str(), i.provider_id.as_str()),
+        ("care@acme.example", "m1@example.com")
+    );
     assert!(!i.automatic);
 }
 
 #[test]
 fn html_is_read_when_there_is_no_plain_text() {
-    let found = read(provider(), &mail("Content-Type: text/html; charset=utf-8\r\n", "<style>p{}</style><p>Perde <b>ancora</b></p><div class=\"gmail_quote\">vecchio</div>"));
+    let found = read(
+        provider(),
+        &mail(
+            "Content-Type: text/html; charset=utf-8\r\n",
+            "<style>p{}</style><p>Perde <b>ancora</b></p><div class=\"gmail_quote\">vecchio</div>",
+        ),
+    );
     assert_eq!(only(found).interaction.text, "Perde ancora");
 }
 
@@ -41,19 +71,44 @@ fn files_are_taken_out() {
     let draft = only(read(provider(), &mail(headers, body)));
     assert_eq!(draft.interaction.text, "Ecco la foto");
     assert_eq!(draft.inline.len(), 1);
-    assert_eq!((draft.inline[0].filename.as_str(), draft.inline[0].content_type.as_str(), draft.inline[0].bytes.as_ref()), ("foto.jpg", "image/jpeg", [1, 2, 3].as_slice()));
+    assert_eq!(
+        (
+            draft.inline[0].filename.as_str(),
+            draft.inline[0].content_type.as_str(),
+            draft.inline[0].bytes.as_ref()
+        ),
+        ("foto.jpg", "image/jpeg", [1, 2, 3].as_slice())
+    );
 }
 
 #[test]
 fn machines_are_recognised() {
-    for header in ["Auto-Submitted: auto-replied\r\n", "Precedence: bulk\r\n", "List-Id: <x.example>\r\n", "X-Auto-Response-Suppress: OOF, AutoReply\r\n", "X-Autoreply: yes\r\n"] {
-        assert!(only(read(provider(), &mail(header, "x"))).interaction.automatic, "{header}");
+    for header in [
+        "Auto-Submitted: auto-replied\r\n",
+        "Precedence: bulk\r\n",
+        "List-Id: <x.example>\r\n",
+        "X-Auto-Response-Suppress: OOF, AutoReply\r\n",
+        "X-Autoreply: yes\r\n",
+    ] {
+        assert!(
+            only(read(provider(), &mail(header, "x"))).interaction.automatic,
+            "{header}"
+        );
     }
-    for header in ["Auto-Submitted: no\r\n", "Precedence: first-class\r\n", "X-Auto-Response-Suppress: DR\r\n"] {
-        assert!(!only(read(provider(), &mail(header, "x"))).interaction.automatic, "{header}");
+    for header in [
+        "Auto-Submitted: no\r\n",
+        "Precedence: first-class\r\n",
+        "X-Auto-Response-Suppress: DR\r\n",
+    ] {
+        assert!(
+            !only(read(provider(), &mail(header, "x"))).interaction.automatic,
+            "{header}"
+        );
     }
     let mut bounced = mail("", "x");
-    bounced.attributes.insert(attribute::MAIL_FROM.into(), String::new());
+    bounced
+        .attributes
+        .insert(attribute::MAIL_FROM.into(), String::new());
     assert!(only(read(provider(), &bounced)).interaction.automatic);
 }
 
@@ -64,20 +119,46 @@ fn a_bounce_is_the_fate_of_our_mail() {
     let found = read(provider(), &delivery(BOUNCE));
     assert!(found.interactions.is_empty());
     let receipt = &found.receipts[0];
-    assert_eq!((receipt.provider_message_id.as_str(), receipt.status(), receipt.error.as_str()), ("ours@acme.example", ReceiptStatus::Failed, "5.1.1 smtp; 550 unknown"));
+    assert_eq!(
+        (
+            receipt.provider_message_id.as_str(),
+            receipt.status(),
+            receipt.error.as_str()
+        ),
+        (
+            "ours@acme.example",
+            ReceiptStatus::Failed,
+            "5.1.1 smtp; 550 unknown"
+        )
+    );
     let whole = BOUNCE.replace("text/rfc822-headers", "message/rfc822");
-    assert_eq!(read(provider(), &delivery(whole)).receipts[0].provider_message_id, "ours@acme.example");
+    assert_eq!(
+        read(provider(), &delivery(whole)).receipts[0].provider_message_id,
+        "ours@acme.example"
+    );
 }
 
 #[test]
 fn a_delay_changes_nothing() {
-    let found = read(provider(), &delivery(BOUNCE.replace("Action: failed", "Action: delayed")));
-    assert_eq!((found.receipts.len(), found.interactions.len(), found.ignored), (0, 0, 1));
+    let found = read(
+        provider(),
+        &delivery(BOUNCE.replace("Action: failed", "Action: delayed")),
+    );
+    assert_eq!(
+        (found.receipts.len(), found.interactions.len(), found.ignored),
+        (0, 0, 1)
+    );
 }
 
 #[test]
 fn without_a_message_id_the_bytes_are_the_id() {
-    let strip = |d: Delivery| delivery(String::from_utf8(d.body.to_vec()).unwrap().replace("Message-ID: <m1@example.com>\r\n", ""));
+    let strip = |d: Delivery| {
+        delivery(
+            String::from_utf8(d.body.to_vec())
+                .unwrap()
+                .replace("Message-ID: <m1@example.com>\r\n", ""),
+        )
+    };
     let (first, again, other) = (strip(mail("", "x")), strip(mail("", "x")), strip(mail("", "y")));
     let id = |d: &Delivery| only(read(provider(), d)).interaction.interaction_id;
     assert_eq!(id(&first), id(&again));
@@ -86,7 +167,10 @@ fn without_a_message_id_the_bytes_are_the_id() {
 
 #[test]
 fn a_mailbox_is_known_whatever_follows_a_plus() {
-    assert_eq!(mailbox("Care+Token@Acme.example").as_deref(), Some("care@acme.example"));
+    assert_eq!(
+        mailbox("Care+Token@Acme.example").as_deref(),
+        Some("care@acme.example")
+    );
     assert_eq!(mailbox("+x@acme.example"), None);
     assert_eq!(mailbox("nobody"), None);
 }

@@ -14,11 +14,11 @@ use trama_proto::{ids::TenantId, resources::WebChatProvider};
 
 use crate::{
     channels::web_chat::LoginNote,
-    doors::Doors,
     domain::{
         chat::{Closing, FromClient, FromServer, check_line},
         visitor::VisitorId,
     },
+    doors::Doors,
     store::chat::Conversation,
 };
 
@@ -51,7 +51,13 @@ struct Hello {
 }
 
 /// Runs a connection to its end.
-pub(super) async fn run(doors: Doors, tenant: TenantId, channel: String, provider: WebChatProvider, socket: WebSocket) {
+pub(super) async fn run(
+    doors: Doors,
+    tenant: TenantId,
+    channel: String,
+    provider: WebChatProvider,
+    socket: WebSocket,
+) {
     let (mut out, mut incoming) = socket.split();
     let first = tokio::time::timeout(PATIENCE, incoming.next()).await;
     let hello = match first {
@@ -62,7 +68,11 @@ pub(super) async fn run(doors: Doors, tenant: TenantId, channel: String, provide
         Ok(hello) => hello,
         Err(closing) => return close(&mut out, closing).await,
     };
-    let conversation = Conversation { tenant, channel, visitor: hello.visitor.as_str().to_owned() };
+    let conversation = Conversation {
+        tenant,
+        channel,
+        visitor: hello.visitor.as_str().to_owned(),
+    };
     // Listen before looking: a line between the two is seen twice rather than never, and seq tells.
     let hints = match doors.chat.hints(&conversation).await {
         Ok(hints) => hints,
@@ -78,7 +88,10 @@ pub(super) async fn run(doors: Doors, tenant: TenantId, channel: String, provide
         window_began: Instant::now(),
         lines_in_window: 0,
     };
-    let welcome = FromServer::Welcome { visitor_id: hello.visitor.as_str().to_owned(), seq: last_seq };
+    let welcome = FromServer::Welcome {
+        visitor_id: hello.visitor.as_str().to_owned(),
+        seq: last_seq,
+    };
     let closing = match session.send(&welcome).await {
         Ok(()) => session.talk(incoming, hints).await,
         Err(closing) => closing,
@@ -94,7 +107,12 @@ async fn greet(
     provider: &WebChatProvider,
     text: &str,
 ) -> Result<(Hello, i64), Closing> {
-    let Ok(FromClient::Hello { visitor_id, token, last_seq }) = serde_json::from_str(text) else {
+    let Ok(FromClient::Hello {
+        visitor_id,
+        token,
+        last_seq,
+    }) = serde_json::from_str(text)
+    else {
         return Err(Closing::NoHello);
     };
     let of = |visitor: &VisitorId| Conversation {
@@ -105,18 +123,53 @@ async fn greet(
     if let Some(token) = token {
         let login = check_token(doors, tenant, provider, &token).map_err(|e| refused(&e))?;
         let visitor = VisitorId::logged_in(tenant, channel, &login.subject);
-        let marks = doors.chat.find(&of(&visitor)).await.map_err(|_| Closing::TryLater)?.unwrap_or_default();
-        return Ok((Hello { visitor, login: Some(login), last_seq }, marks.last_seq));
+        let marks = doors
+            .chat
+            .find(&of(&visitor))
+            .await
+            .map_err(|_| Closing::TryLater)?
+            .unwrap_or_default();
+        return Ok((
+            Hello {
+                visitor,
+                login: Some(login),
+                last_seq,
+            },
+            marks.last_seq,
+        ));
     }
     // Only an anonymous visitor that we know may come back without a token; everybody else is new.
-    if let Some(visitor) = visitor_id.as_deref().and_then(VisitorId::parse).filter(VisitorId::is_anonymous)
-        && let Some(marks) = doors.chat.find(&of(&visitor)).await.map_err(|_| Closing::TryLater)?
+    if let Some(visitor) = visitor_id
+        .as_deref()
+        .and_then(VisitorId::parse)
+        .filter(VisitorId::is_anonymous)
+        && let Some(marks) = doors
+            .chat
+            .find(&of(&visitor))
+            .await
+            .map_err(|_| Closing::TryLater)?
     {
-        return Ok((Hello { visitor, login: None, last_seq }, marks.last_seq));
+        return Ok((
+            Hello {
+                visitor,
+                login: None,
+                last_seq,
+            },
+            marks.last_seq,
+        ));
     }
     let mut random = [0; 16];
-    ring::rand::SystemRandom::new().fill(&mut random).map_err(|_| Closing::TryLater)?;
-    Ok((Hello { visitor: VisitorId::anonymous(random), login: None, last_seq: 0 }, 0))
+    ring::rand::SystemRandom::new()
+        .fill(&mut random)
+        .map_err(|_| Closing::TryLater)?;
+    Ok((
+        Hello {
+            visitor: VisitorId::anonymous(random),
+            login: None,
+            last_seq: 0,
+        },
+        0,
+    ))
 }
 
 fn refused(error: &Error) -> Closing {
@@ -138,7 +191,12 @@ struct Claims {
     name: Option<String>,
 }
 
-fn check_token(doors: &Doors, tenant: &TenantId, provider: &WebChatProvider, token: &str) -> Result<LoginNote, Error> {
+fn check_token(
+    doors: &Doors,
+    tenant: &TenantId,
+    provider: &WebChatProvider,
+    token: &str,
+) -> Result<LoginNote, Error> {
     let bad = || Error::new(Kind::Unauthenticated, "the login token is not valid");
     // A channel without a secret knows no logins.
     let secret = provider.login_secret.as_ref().ok_or_else(bad)?;
@@ -151,7 +209,9 @@ fn check_token(doors: &Doors, tenant: &TenantId, provider: &WebChatProvider, tok
         .lines()
         .map(str::trim)
         .filter(|s| !s.is_empty())
-        .find_map(|s| jsonwebtoken::decode::<Claims>(token, &DecodingKey::from_secret(s.as_bytes()), &validation).ok())
+        .find_map(|s| {
+            jsonwebtoken::decode::<Claims>(token, &DecodingKey::from_secret(s.as_bytes()), &validation).ok()
+        })
         .ok_or_else(bad)?
         .claims;
     let in_force = claims.exp > doors.clock.now().timestamp();
@@ -232,21 +292,31 @@ impl Session {
 
     async fn take_line(&mut self, client_msg_id: String, text: &str) -> Result<(), Closing> {
         if let Err(problem) = check_line(&client_msg_id, text) {
-            return self.complain(Some(client_msg_id.chars().take(128).collect()), problem).await;
+            return self
+                .complain(Some(client_msg_id.chars().take(128).collect()), problem)
+                .await;
         }
         if self.is_too_fast() {
-            return self.later(client_msg_id, "too many lines at once; say it again in a moment").await;
+            return self
+                .later(client_msg_id, "too many lines at once; say it again in a moment")
+                .await;
         }
         if let Some(login) = &self.login
             && login.expires_at <= self.doors.clock.now().timestamp()
         {
             return Err(Closing::BadToken);
         }
-        match self.doors.chat.take_line(&self.conversation, &client_msg_id, text, self.login.as_ref()).await {
+        match self
+            .doors
+            .chat
+            .take_line(&self.conversation, &client_msg_id, text, self.login.as_ref())
+            .await
+        {
             Ok(seq) => self.send(&FromServer::Ack { client_msg_id, seq }).await,
             Err(error) => {
                 tracing::warn!(detail = error.detail(), "a chat line was not stored");
-                self.later(client_msg_id, "not stored; say it again in a moment").await
+                self.later(client_msg_id, "not stored; say it again in a moment")
+                    .await
             }
         }
     }
@@ -273,7 +343,12 @@ impl Session {
     /// Sends what the browser does not have yet.
     async fn send_gap(&mut self) -> Result<(), Closing> {
         loop {
-            let lines = match self.doors.chat.lines_after(&self.conversation, self.sent_seq, PAGE).await {
+            let lines = match self
+                .doors
+                .chat
+                .lines_after(&self.conversation, self.sent_seq, PAGE)
+                .await
+            {
                 Ok(lines) => lines,
                 Err(error) => {
                     tracing::warn!(detail = error.detail(), "chat lines cannot be read");
@@ -304,11 +379,21 @@ impl Session {
         if self.bad_frames > MAX_BAD_FRAMES {
             return Err(Closing::Confused);
         }
-        self.send(&FromServer::Error { client_msg_id, message: message.to_owned(), retry: false }).await
+        self.send(&FromServer::Error {
+            client_msg_id,
+            message: message.to_owned(),
+            retry: false,
+        })
+        .await
     }
 
     async fn later(&mut self, client_msg_id: String, message: &str) -> Result<(), Closing> {
-        self.send(&FromServer::Error { client_msg_id: Some(client_msg_id), message: message.to_owned(), retry: true }).await
+        self.send(&FromServer::Error {
+            client_msg_id: Some(client_msg_id),
+            message: message.to_owned(),
+            retry: true,
+        })
+        .await
     }
 
     async fn send(&mut self, frame: &FromServer) -> Result<(), Closing> {
@@ -331,7 +416,10 @@ fn rfc3339(at: DateTime<Utc>) -> String {
 }
 
 async fn close(out: &mut SplitSink<WebSocket, Message>, closing: Closing) {
-    let frame = CloseFrame { code: closing.code(), reason: closing.reason().into() };
+    let frame = CloseFrame {
+        code: closing.code(),
+        reason: closing.reason().into(),
+    };
     // Whoever is gone does not read why.
     let _ = tokio::time::timeout(Duration::from_secs(1), out.send(Message::Close(Some(frame)))).await;
 }

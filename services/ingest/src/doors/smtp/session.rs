@@ -11,11 +11,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
-use trama_proto::{
-    common::v1::ChannelKind,
-    ids::TenantId,
-    resources::Provider,
-};
+use trama_proto::{common::v1::ChannelKind, ids::TenantId, resources::Provider};
 
 use crate::{
     app::journal::Incoming,
@@ -157,16 +153,25 @@ impl Session {
             Request::Ehlo { .. } => self.greet(Protocol::Smtp, true, replies),
             Request::Lhlo { .. } => self.greet(Protocol::Lmtp, true, replies),
             Request::Helo { .. } => self.greet(Protocol::Smtp, false, replies),
-            Request::Mail { .. } if self.protocol.is_none() => return self.complain("503 5.5.1 say hello first\r\n", replies),
+            Request::Mail { .. } if self.protocol.is_none() => {
+                return self.complain("503 5.5.1 say hello first\r\n", replies);
+            }
             Request::Mail { .. } if self.envelope.from.is_some() => {
                 return self.complain("503 5.5.1 one mail at a time\r\n", replies);
             }
-            Request::Mail { from } if from.size > self.doors.config.max_mail_bytes => replies.push_str("552 5.3.4 too big\r\n"),
+            Request::Mail { from } if from.size > self.doors.config.max_mail_bytes => {
+                replies.push_str("552 5.3.4 too big\r\n")
+            }
             Request::Mail { from } => {
-                self.envelope = Envelope { from: Some(from.address), to: Vec::new() };
+                self.envelope = Envelope {
+                    from: Some(from.address),
+                    to: Vec::new(),
+                };
                 replies.push_str("250 2.1.0 ok\r\n");
             }
-            Request::Rcpt { .. } if self.envelope.from.is_none() => return self.complain("503 5.5.1 MAIL first\r\n", replies),
+            Request::Rcpt { .. } if self.envelope.from.is_none() => {
+                return self.complain("503 5.5.1 MAIL first\r\n", replies);
+            }
             Request::Rcpt { .. } if self.envelope.to.len() >= MAX_RECIPIENTS => {
                 replies.push_str("452 4.5.3 too many recipients\r\n");
             }
@@ -178,14 +183,22 @@ impl Session {
                 None => return self.complain("550 5.1.1 no such mailbox here\r\n", replies),
             },
             Request::Data if self.envelope.to.is_empty() => {
-                let reply = if self.envelope.from.is_some() { "554 5.5.1 no valid recipients\r\n" } else { "503 5.5.1 MAIL first\r\n" };
+                let reply = if self.envelope.from.is_some() {
+                    "554 5.5.1 no valid recipients\r\n"
+                } else {
+                    "503 5.5.1 MAIL first\r\n"
+                };
                 return self.complain(reply, replies);
             }
             Request::Data => {
                 let mut receiver = DataReceiver::new();
                 let mut bytes = Vec::new();
                 receiver.ingest(&mut LINE_END.iter(), &mut bytes);
-                self.data = Some(Data { receiver, bytes, too_big: false });
+                self.data = Some(Data {
+                    receiver,
+                    bytes,
+                    too_big: false,
+                });
                 replies.push_str("354 end with a dot on a line of its own\r\n");
             }
             Request::Rset => {
@@ -231,7 +244,11 @@ impl Session {
                     if let Provider::Email(provider) = &spec.provider
                         && provider.addresses.iter().any(|a| a.eq_ignore_ascii_case(wanted))
                     {
-                        return Some(Recipient { tenant: tenant.clone(), channel: channel.clone(), address: address.to_owned() });
+                        return Some(Recipient {
+                            tenant: tenant.clone(),
+                            channel: channel.clone(),
+                            address: address.to_owned(),
+                        });
                     }
                 }
             }
@@ -240,7 +257,9 @@ impl Session {
     }
 
     async fn take_data(&mut self, bytes: &mut Iter<'_, u8>, replies: &mut String) -> Next {
-        let Some(data) = &mut self.data else { return Next::Read };
+        let Some(data) = &mut self.data else {
+            return Next::Read;
+        };
         let complete = data.receiver.ingest(bytes, &mut data.bytes);
         if data.bytes.len() > self.doors.config.max_mail_bytes + LINE_END.len() {
             data.too_big = true;
@@ -252,7 +271,9 @@ impl Session {
         if !complete {
             return Next::Read;
         }
-        let Some(data) = self.data.take() else { return Next::Read };
+        let Some(data) = self.data.take() else {
+            return Next::Read;
+        };
         let envelope = std::mem::take(&mut self.envelope);
         if data.too_big {
             metrics::counter!("trama_ingest_mails_total", "outcome" => "too_big").increment(1);
@@ -266,7 +287,11 @@ impl Session {
 
     /// LMTP answers for each recipient, SMTP once.
     fn answer_all(&self, envelope: &Envelope, reply: &str, replies: &mut String) {
-        let times = if self.protocol == Some(Protocol::Lmtp) { envelope.to.len() } else { 1 };
+        let times = if self.protocol == Some(Protocol::Lmtp) {
+            envelope.to.len()
+        } else {
+            1
+        };
         for _ in 0..times {
             replies.push_str(reply);
         }
@@ -298,7 +323,10 @@ impl Session {
                 content_type: "message/rfc822".to_owned(),
                 body: mail.clone(),
                 distinct: format!("{from}\n{to}").into_bytes(),
-                attributes: HashMap::from([(attribute::MAIL_FROM.to_owned(), from.clone()), (attribute::RCPT_TO.to_owned(), to)]),
+                attributes: HashMap::from([
+                    (attribute::MAIL_FROM.to_owned(), from.clone()),
+                    (attribute::RCPT_TO.to_owned(), to),
+                ]),
                 key: Some(from.to_lowercase()).filter(|f| !f.is_empty()),
             };
             let kept = self.doors.journal.keep(incoming).await;
@@ -309,11 +337,20 @@ impl Session {
             metrics::counter!("trama_ingest_mails_total", "outcome" => outcome).increment(1);
             stored.insert((tenant, channel), kept.is_ok());
         }
-        let reply = |good: bool| if good { "250 2.6.0 stored\r\n" } else { "451 4.3.0 not stored, come back later\r\n" };
+        let reply = |good: bool| {
+            if good {
+                "250 2.6.0 stored\r\n"
+            } else {
+                "451 4.3.0 not stored, come back later\r\n"
+            }
+        };
         match self.protocol {
             Some(Protocol::Lmtp) => {
                 for r in &envelope.to {
-                    let good = stored.get(&(&r.tenant, r.channel.as_str())).copied().unwrap_or(false);
+                    let good = stored
+                        .get(&(&r.tenant, r.channel.as_str()))
+                        .copied()
+                        .unwrap_or(false);
                     replies.push_str(reply(good));
                 }
             }

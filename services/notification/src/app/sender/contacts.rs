@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use trama_platform::{Clients, Error, Kind};
 use trama_proto::{
     identity_resolution::v1::{
-        BatchResolveContactsRequest, ContactAnswer, ContactQuestion, identity_service_client::IdentityServiceClient,
+        BatchResolveContactsRequest, ContactAnswer, ContactQuestion,
+        identity_service_client::IdentityServiceClient,
     },
     ids::{MessageId, TenantId},
 };
@@ -18,7 +19,7 @@ const MAX_ANSWER: usize = 16 * 1024 * 1024;
 /// What identity said about a message's customer.
 pub enum Contact {
     /// The answer; empty where none was needed.
-    Known(ContactAnswer),
+    Known(Box<ContactAnswer>),
     /// There is no such customer, or the question is wrong.
     Refused(String),
     /// Identity is away: ask again later.
@@ -33,14 +34,14 @@ pub async fn contacts(clients: &Clients, messages: &[Claimed]) -> HashMap<Messag
         if needs_identity(message.purpose(), message.request.handle.as_ref()) {
             wanted.entry(&message.tenant).or_default().push(message);
         } else {
-            found.insert(message.message_id, Contact::Known(ContactAnswer::default()));
+            found.insert(message.message_id, Contact::Known(Box::default()));
         }
     }
     for (tenant, messages) in wanted {
         match ask(clients, tenant, &messages).await {
             Ok(answers) => {
                 for (message, answer) in messages.iter().zip(answers) {
-                    found.insert(message.message_id, Contact::Known(answer));
+                    found.insert(message.message_id, Contact::Known(Box::new(answer)));
                 }
             }
             // One bad question must not sink the others.
@@ -61,7 +62,7 @@ pub async fn contacts(clients: &Clients, messages: &[Claimed]) -> HashMap<Messag
 
 async fn ask_one(clients: &Clients, tenant: &TenantId, message: &Claimed) -> Contact {
     match ask(clients, tenant, &[message]).await {
-        Ok(mut answers) => Contact::Known(answers.pop().unwrap_or_default()),
+        Ok(mut answers) => Contact::Known(Box::new(answers.pop().unwrap_or_default())),
         Err(error) => verdict(&error),
     }
 }
@@ -74,13 +75,20 @@ fn verdict(error: &Error) -> Contact {
     if refused(error) {
         Contact::Refused(format!("identity: {error}"))
     } else {
-        tracing::warn!(detail = error.detail(), "identity cannot say where customers may be reached; asking again");
+        tracing::warn!(
+            detail = error.detail(),
+            "identity cannot say where customers may be reached; asking again"
+        );
         metrics::counter!("trama_notification_identity_away_total").increment(1);
         Contact::Away
     }
 }
 
-async fn ask(clients: &Clients, tenant: &TenantId, messages: &[&Claimed]) -> Result<Vec<ContactAnswer>, Error> {
+async fn ask(
+    clients: &Clients,
+    tenant: &TenantId,
+    messages: &[&Claimed],
+) -> Result<Vec<ContactAnswer>, Error> {
     let questions = messages
         .iter()
         .map(|message| ContactQuestion {
@@ -90,11 +98,20 @@ async fn ask(clients: &Clients, tenant: &TenantId, messages: &[&Claimed]) -> Res
             fallback: message.request.fallback,
         })
         .collect();
-    let mut client = IdentityServiceClient::new(clients.channel("identity-resolution")?).max_decoding_message_size(MAX_ANSWER);
-    let request = clients.request(tenant, "identity-resolution", BatchResolveContactsRequest { questions });
+    let mut client = IdentityServiceClient::new(clients.channel("identity-resolution")?)
+        .max_decoding_message_size(MAX_ANSWER);
+    let request = clients.request(
+        tenant,
+        "identity-resolution",
+        BatchResolveContactsRequest { questions },
+    );
     let answers = client.batch_resolve_contacts(request).await?.into_inner().answers;
     if answers.len() != messages.len() {
-        return Err(Error::internal(format!("identity gave {} answers to {} questions", answers.len(), messages.len())));
+        return Err(Error::internal(format!(
+            "identity gave {} answers to {} questions",
+            answers.len(),
+            messages.len()
+        )));
     }
     Ok(answers)
 }

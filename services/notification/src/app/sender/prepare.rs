@@ -51,8 +51,15 @@ pub struct Prepared {
 
 /// What is to be done with a message.
 enum Plan {
-    Send { route: Route, channel: Arc<ChannelSpec>, outgoing: Box<Outgoing> },
-    End { standing: Standing, reason: String },
+    Send {
+        route: Route,
+        channel: Arc<ChannelSpec>,
+        outgoing: Box<Outgoing>,
+    },
+    End {
+        standing: Standing,
+        reason: String,
+    },
     Later,
 }
 
@@ -85,12 +92,18 @@ async fn settle_unknown(sender: &Sender, claimed: Vec<Claimed>) -> Result<Vec<Cl
     }
     let mut early: HashMap<Uuid, Vec<EarlyReceipt>> = HashMap::new();
     for receipt in store::early_of_messages(tx.conn(), &tried).await? {
-        early.entry(receipt.message_id.unwrap_or_default()).or_default().push(receipt);
+        early
+            .entry(receipt.message_id.unwrap_or_default())
+            .or_default()
+            .push(receipt);
     }
     let mut open = Vec::with_capacity(claimed.len());
     for mut row in claimed {
         let tries = attempts.remove(&row.message_id.uuid()).unwrap_or_default();
-        let Some(last) = tries.last().filter(|a| a.state == "sending" || a.state == "unknown") else {
+        let Some(last) = tries
+            .last()
+            .filter(|a| a.state == "sending" || a.state == "unknown")
+        else {
             open.push(row);
             continue;
         };
@@ -99,7 +112,16 @@ async fn settle_unknown(sender: &Sender, claimed: Vec<Claimed>) -> Result<Vec<Cl
             settle::sent(&mut tx, &row, last.number, &proof.provider_message_id).await?;
         } else if last.state == "sending" {
             // A sender died between the provider's answer and its record, or before the call.
-            store::close_attempt(tx.conn(), &row.tenant, row.message_id, last.number, "unknown", "the sender died", "").await?;
+            store::close_attempt(
+                tx.conn(),
+                &row.tenant,
+                row.message_id,
+                last.number,
+                "unknown",
+                "the sender died",
+                "",
+            )
+            .await?;
             let drops_repeats = matches!(row.channel_kind, ChannelKind::Email | ChannelKind::WebChat);
             row.unknown_outcomes += i32::from(!drops_repeats);
             if row.unknown_outcomes > 1 {
@@ -124,15 +146,26 @@ async fn settle_unknown(sender: &Sender, claimed: Vec<Claimed>) -> Result<Vec<Cl
 /// A receipt of a send whose answer we never saw: it names our message and a provider's id that no try has.
 fn proof<'a>(receipts: &'a [EarlyReceipt], tries: &[AttemptRow], channel: &str) -> Option<&'a EarlyReceipt> {
     receipts.iter().find(|r| {
-        let told = !matches!(ReceiptStatus::try_from(r.status), Ok(ReceiptStatus::Unspecified) | Err(_));
-        told && r.channel == channel && tries.iter().all(|t| t.provider_message_id != r.provider_message_id)
+        let told = !matches!(
+            ReceiptStatus::try_from(r.status),
+            Ok(ReceiptStatus::Unspecified) | Err(_)
+        );
+        told && r.channel == channel
+            && tries
+                .iter()
+                .all(|t| t.provider_message_id != r.provider_message_id)
     })
 }
 
 fn plan(sender: &Sender, resources: &Resources, row: &Claimed, contact: Option<Contact>) -> Plan {
     let answer = match contact {
         Some(Contact::Known(answer)) => answer,
-        Some(Contact::Refused(reason)) => return Plan::End { standing: Standing::Failed, reason },
+        Some(Contact::Refused(reason)) => {
+            return Plan::End {
+                standing: Standing::Failed,
+                reason,
+            };
+        }
         Some(Contact::Away) | None => return Plan::Later,
     };
     let tenant = resources.tenant(&row.tenant);
@@ -147,14 +180,33 @@ fn plan(sender: &Sender, resources: &Resources, row: &Claimed, contact: Option<C
     };
     let route = match decide(&question, &answer.points, channels) {
         Decision::Send(route) => route,
-        Decision::Suppress(reason) => return Plan::End { standing: Standing::Suppressed, reason },
-        Decision::Fail(reason) => return Plan::End { standing: Standing::Failed, reason },
+        Decision::Suppress(reason) => {
+            return Plan::End {
+                standing: Standing::Suppressed,
+                reason,
+            };
+        }
+        Decision::Fail(reason) => {
+            return Plan::End {
+                standing: Standing::Failed,
+                reason,
+            };
+        }
     };
     // `decide` chose it from the same snapshot.
-    let Some(channel) = channels.get(&route.channel).cloned() else { return Plan::Later };
+    let Some(channel) = channels.get(&route.channel).cloned() else {
+        return Plan::Later;
+    };
     match word(sender, resources, row, &answer, &route, &channel) {
-        Ok(outgoing) => Plan::Send { route, channel, outgoing: Box::new(outgoing) },
-        Err(reason) => Plan::End { standing: Standing::Failed, reason },
+        Ok(outgoing) => Plan::Send {
+            route,
+            channel,
+            outgoing: Box::new(outgoing),
+        },
+        Err(reason) => Plan::End {
+            standing: Standing::Failed,
+            reason,
+        },
     }
 }
 
@@ -171,20 +223,31 @@ fn word(
     let tenant = resources.tenant(&row.tenant);
     let customer = answer.customer.as_ref();
     let customer_name = customer.map_or("", |c| c.display_name.as_str());
-    let language = [request.language.as_str(), customer.map_or("", |c| c.language.as_str()), channel.language.as_str()]
-        .into_iter()
-        .find(|l| !l.is_empty())
-        .unwrap_or("en");
+    let language = [
+        request.language.as_str(),
+        customer.map_or("", |c| c.language.as_str()),
+        channel.language.as_str(),
+    ]
+    .into_iter()
+    .find(|l| !l.is_empty())
+    .unwrap_or("en");
     let (text, subject, whatsapp_template) = if request.template.is_empty() {
         (request.text.clone(), request.subject.clone(), None)
     } else {
-        let mut values: BTreeMap<&str, &str> =
-            request.template_values.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let mut values: BTreeMap<&str, &str> = request
+            .template_values
+            .iter()
+            .map(|(k, v)| (k.as_str(), v.as_str()))
+            .collect();
         values.entry("name").or_insert(customer_name);
         values.entry("author").or_insert(request.author_name.as_str());
-        let filled =
-            find_and_fill(tenant, &request.template, language, &values).map_err(|e| format!("template: {e}"))?;
-        let subject = if request.subject.is_empty() { filled.subject } else { request.subject.clone() };
+        let filled = find_and_fill(tenant, &request.template, language, &values)
+            .map_err(|e| format!("template: {e}"))?;
+        let subject = if request.subject.is_empty() {
+            filled.subject
+        } else {
+            request.subject.clone()
+        };
         (filled.text, subject, filled.whatsapp_template)
     };
     if text.trim().is_empty() {
@@ -227,8 +290,13 @@ async fn begin(sender: &Sender, plans: Vec<(Claimed, Plan)>) -> Result<Prepared,
     let mut later = Vec::new();
     for (mut row, plan) in plans {
         match plan {
-            Plan::Send { route, channel, outgoing } => {
-                let same_way = row.tries > 0 && way(&row.channel, &row.handle) == way(&route.channel, &route.handle);
+            Plan::Send {
+                route,
+                channel,
+                outgoing,
+            } => {
+                let same_way =
+                    row.tries > 0 && way(&row.channel, &row.handle) == way(&route.channel, &route.handle);
                 row.tries += 1;
                 row.tries_here = if same_way { row.tries_here + 1 } else { 1 };
                 row.channel.clone_from(&route.channel);
@@ -236,8 +304,17 @@ async fn begin(sender: &Sender, plans: Vec<(Claimed, Plan)>) -> Result<Prepared,
                 row.handle.clone_from(&route.handle);
                 row.reason = route.reason;
                 // What is secret is not kept.
-                row.body = if row.purpose() == Purpose::Security { String::new() } else { outgoing.text.clone() };
-                ready.push(Job { attempt: row.tries, row, channel, outgoing: *outgoing });
+                row.body = if row.purpose() == Purpose::Security {
+                    String::new()
+                } else {
+                    outgoing.text.clone()
+                };
+                ready.push(Job {
+                    attempt: row.tries,
+                    row,
+                    channel,
+                    outgoing: *outgoing,
+                });
             }
             Plan::End { standing, reason } => end(&mut tx, row, standing, reason).await?,
             Plan::Later => later.push(row),
