@@ -94,7 +94,7 @@ impl Database {
 
     /// Removes it.
     pub async fn drop(mut self) -> anyhow::Result<()> {
-        let drop = AssertSqlSafe(format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+        let drop = AssertSqlSafe(format!("DROP DATABASE IF EXISTS {}", self.name));
         sqlx::query(drop).execute(&mut self.admin).await?;
         Ok(())
     }

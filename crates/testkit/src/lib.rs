@@ -262,7 +262,7 @@ impl TestApp {
             let _ = jetstream.delete_stream(name).await;
         }
         if let Ok(mut admin) = PgConnection::connect(&self.admin_url).await {
-            let drop = sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.database));
+            let drop = sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {}", self.database));
             let _ = sqlx::query(drop).execute(&mut admin).await;
         }
         let _ = std::fs::remove_dir_all(&self.folder);

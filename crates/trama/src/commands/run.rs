@@ -362,7 +362,7 @@ impl Own {
 
     async fn remove(self) {
         if let Ok(mut admin) = PgConnection::connect(&self.admin_url).await {
-            let drop = sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.database));
+            let drop = sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {}", self.database));
             let _ = sqlx::query(drop).execute(&mut admin).await;
         }
         let bus = trama_platform::config::BusConfig {

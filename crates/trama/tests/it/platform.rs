@@ -152,7 +152,7 @@ impl Platform {
 
     pub async fn remove(self) {
         let mut admin = PgConnection::connect(&self.admin_url).await.expect("PostgreSQL");
-        let drop = sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.prefix));
+        let drop = sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {}", self.prefix));
         let _ = sqlx::query(drop).execute(&mut admin).await;
         let bus = trama_platform::config::BusConfig {
             prefix: self.prefix.clone(),
