@@ -33,14 +33,16 @@ CREATE TABLE timers (
 CREATE INDEX timers_due_at ON timers (due_at);
 
 -- Responses of commands that carried a request id: a repeated call gets the same answer and changes nothing.
+-- An id belongs to who used it (subject): two callers of a tenant may both count from 1.
 CREATE TABLE requests (
     tenant      text        NOT NULL,
+    subject     text        NOT NULL,
     method      text        NOT NULL,
     request_id  text        NOT NULL,
     fingerprint bytea       NOT NULL,
     response    bytea       NOT NULL,
     created_at  timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (tenant, method, request_id)
+    PRIMARY KEY (tenant, subject, method, request_id)
 );
 CREATE INDEX requests_created_at ON requests (created_at);
 

@@ -224,6 +224,12 @@ impl From<trama_proto::ids::InvalidId> for Error {
     }
 }
 
+impl From<crate::config::ConfigError> for Error {
+    fn from(error: crate::config::ConfigError) -> Self {
+        Self::new(Kind::Precondition, error.to_string())
+    }
+}
+
 impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Self {
         let kind = match status.code() {

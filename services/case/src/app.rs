@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use trama_platform::{Db, resources::ResourceStore};
 
-use crate::understanding::Models;
+use crate::{config::Config, understanding::Models};
 
 pub use commands::{Reply, not_found, parse_article_version};
 
@@ -23,17 +23,19 @@ pub struct App {
     db: Db,
     resources: ResourceStore,
     models: Arc<Models>,
+    config: Config,
 }
 
 impl App {
     /// With a database and the resources in force; learns the tenants' intents.
-    pub fn new(db: Db, resources: ResourceStore) -> Self {
-        let models = Arc::new(Models::default());
+    pub fn new(db: Db, resources: ResourceStore, config: Config) -> Self {
+        let models = Arc::new(Models::new(config.sure()));
         models.warm(&resources.snapshot());
         Self {
             db,
             resources,
             models,
+            config,
         }
     }
 }

@@ -14,6 +14,7 @@
 
 mod api;
 mod app;
+mod config;
 pub mod consumer;
 pub mod domain;
 pub mod error;
@@ -51,7 +52,8 @@ impl Service for CaseService {
     }
 
     async fn build(&self, context: Context) -> Result<Parts, Error> {
-        let app = Arc::new(app::App::new(context.db, context.resources));
+        let config: config::Config = context.config.section(self.name())?;
+        let app = Arc::new(app::App::new(context.db, context.resources, config));
         let mut parts = Parts::default();
         parts
             .grpc

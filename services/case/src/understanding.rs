@@ -8,9 +8,10 @@ mod language;
 mod lexicon;
 mod models;
 mod references;
+mod small_talk;
 
 pub use answers::survey_score;
-pub use classifier::{Classifier, Guess};
+pub use classifier::{Classifier, Guess, Sure};
 pub use lexicon::is_courtesy;
 pub use models::{Model, Models};
 

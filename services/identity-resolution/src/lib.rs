@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sqlx::migrate::Migrator;
-use trama_platform::{Context, Error, Kind, Parts, Service, stage::Stage};
+use trama_platform::{Context, Error, Parts, Service, stage::Stage};
 use trama_proto::identity_resolution::v1::identity_service_server::IdentityServiceServer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -46,10 +46,7 @@ impl Service for IdentityResolution {
     }
 
     async fn build(&self, context: Context) -> Result<Parts, Error> {
-        let config: config::IdentityConfig = context
-            .config
-            .section(NAME)
-            .map_err(|e| Error::new(Kind::Precondition, e.to_string()))?;
+        let config: config::IdentityConfig = context.config.section(NAME)?;
         let app = Arc::new(app::App::new(context.db, context.resources, config));
         let mut parts = Parts::default();
         parts

@@ -74,10 +74,7 @@ impl Service for Ingest {
     }
 
     async fn build(&self, context: Context) -> Result<Parts, Error> {
-        let config: IngestConfig = context
-            .config
-            .section("ingest")
-            .map_err(|e| Error::new(Kind::Precondition, e.to_string()))?;
+        let config: IngestConfig = context.config.section("ingest")?;
         config.validate()?;
         let config = Arc::new(config);
         let listener = TcpListener::bind(config.smtp_listen).await.map_err(|e| {

@@ -141,7 +141,7 @@ async fn ask(
         ));
     }
     if let Some(response) = tx
-        .replay(tenant, "SendMessage", &request.request_id, request)
+        .replay(tenant, author, "SendMessage", &request.request_id, request)
         .await?
     {
         return Ok(response);
@@ -149,6 +149,7 @@ async fn ask(
     let id = MessageId::derived(&[
         b"SendMessage",
         tenant.as_str().as_bytes(),
+        author.as_bytes(),
         request.request_id.as_bytes(),
     ]);
     let event = MessageRequested {
@@ -173,7 +174,7 @@ async fn ask(
     let response = SendMessageResponse {
         message_id: id.to_string(),
     };
-    tx.remember(tenant, "SendMessage", &request.request_id, request, &response)
+    tx.remember(tenant, author, "SendMessage", &request.request_id, request, &response)
         .await?;
     Ok(response)
 }

@@ -38,7 +38,7 @@ mod templates;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
-use trama_platform::{Context, Error, Kind, Parts, Service, stage::Stage};
+use trama_platform::{Context, Error, Parts, Service, stage::Stage};
 use trama_proto::notification::v1::notification_service_server::NotificationServiceServer;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
@@ -65,10 +65,7 @@ impl Service for Notification {
     }
 
     async fn build(&self, context: Context) -> Result<Parts, Error> {
-        let config: config::Config = context
-            .config
-            .section(self.name())
-            .map_err(|e| Error::new(Kind::Precondition, e.to_string()))?;
+        let config: config::Config = context.config.section(self.name())?;
         config.validate()?;
         let mut parts = Parts::default();
         parts

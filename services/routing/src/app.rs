@@ -14,7 +14,7 @@ pub use change::Change;
 pub use desk::{Command, Outcome};
 pub use requests::Incoming;
 
-use crate::desk::Hub;
+use crate::{config::Config, desk::Hub};
 
 /// Delayed work: an offer lapses.
 pub(crate) const OFFER_EXPIRY: &str = "offer-expiry";
@@ -27,26 +27,23 @@ pub(crate) const DESK_HINT: &str = "desk-hint";
 /// Delayed work, due at once: more work waits for free agents than one transaction hands out.
 pub(crate) const REMATCH: &str = "rematch";
 
-/// Seconds for which somebody who let an offer lapse is not asked.
-pub(crate) const NOT_RESPONDING_SECONDS: i64 = 60;
-/// Seconds for which a lost line may come back before the agent counts as gone.
-pub(crate) const DESK_GRACE_SECONDS: i64 = 30;
-
 /// The use cases of routing.
 #[derive(Clone)]
 pub struct Routing {
     pub(crate) db: Db,
     pub(crate) resources: ResourceStore,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) config: Config,
 }
 
 impl Routing {
     /// Over what the platform gives.
-    pub fn new(context: &Context, hub: Arc<Hub>) -> Self {
+    pub fn new(context: &Context, hub: Arc<Hub>, config: Config) -> Self {
         Self {
             db: context.db.clone(),
             resources: context.resources.clone(),
             hub,
+            config,
         }
     }
 }

@@ -26,8 +26,6 @@ use trama_proto::{
 
 pub use line::{Responses, open};
 
-/// Seconds between heartbeats of a line.
-pub const HEARTBEAT_SECONDS: i64 = 15;
 /// Hints that may wait for one line. A line that missed one compares everything.
 const HINTS: usize = 4_096;
 

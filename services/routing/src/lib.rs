@@ -10,6 +10,7 @@
 
 mod api;
 mod app;
+mod config;
 mod consumer;
 mod desk;
 pub mod domain;
@@ -51,7 +52,8 @@ impl Service for RoutingOfTrama {
 
     async fn build(&self, context: Context) -> Result<Parts, Error> {
         let hub = Arc::new(Hub::new(context.bus.clone()));
-        let routing = Routing::new(&context, Arc::clone(&hub));
+        let config: config::Config = context.config.section(self.name())?;
+        let routing = Routing::new(&context, Arc::clone(&hub), config);
         let mut parts = Parts::default();
         parts.grpc.add_service(RoutingServiceServer::new(RoutingApi {
             routing: routing.clone(),

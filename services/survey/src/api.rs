@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use tonic::{Request, Response, Status};
-use trama_platform::{Context, Db, Error, Kind, Tx, page, principal};
+use trama_platform::{Context, Db, Error, Kind, Principal, Tx, page, principal};
 use trama_proto::{
     ids::{CustomerId, InvitationId, TenantId},
     survey::v1::{
@@ -120,16 +120,17 @@ async fn current(tx: &mut Tx, tenant: &TenantId, id: CustomerId) -> Result<Custo
 
 async fn submit(
     tx: &mut Tx,
-    tenant: &TenantId,
+    caller: &Principal,
     request: &SubmitResponseRequest,
     config: Config,
 ) -> Result<SubmitResponseResponse, Error> {
+    let (tenant, subject) = (&caller.tenant, caller.subject.as_str());
     let id: InvitationId = parse("invitation_id", &request.invitation_id)?;
     if request.question_id.is_empty() {
         return Err(Error::invalid("question_id", "must not be empty"));
     }
     if let Some(response) = tx
-        .replay(tenant, "SubmitResponse", &request.request_id, request)
+        .replay(tenant, subject, "SubmitResponse", &request.request_id, request)
         .await?
     {
         return Ok(response);
@@ -158,7 +159,7 @@ async fn submit(
     let invitation = outcome.save(tx).await?;
     let invitation = with_scores(tx, tenant, vec![invitation]).await?.pop();
     let response = SubmitResponseResponse { invitation };
-    tx.remember(tenant, "SubmitResponse", &request.request_id, request, &response)
+    tx.remember(tenant, subject, "SubmitResponse", &request.request_id, request, &response)
         .await?;
     Ok(response)
 }

@@ -18,7 +18,7 @@ mod store;
 
 use std::sync::Arc;
 
-use trama_platform::{Context, Error, Kind, Parts, Service, stage::Stage};
+use trama_platform::{Context, Error, Parts, Service, stage::Stage};
 use trama_proto::survey::v1::survey_service_server::SurveyServiceServer;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
@@ -45,10 +45,7 @@ impl Service for Survey {
     }
 
     async fn build(&self, context: Context) -> Result<Parts, Error> {
-        let config: config::Config = context
-            .config
-            .section(self.name())
-            .map_err(|e| Error::new(Kind::Precondition, e.to_string()))?;
+        let config: config::Config = context.config.section(self.name())?;
         let mut parts = Parts::default();
         parts
             .grpc

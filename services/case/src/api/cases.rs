@@ -123,9 +123,9 @@ impl CaseService for Cases {
                     )
                 })?,
         };
-        let mut tx = self.0.begin(&principal.tenant).await?;
+        let mut tx = self.0.transaction(&principal.tenant).await?;
         if let Some(before) = tx
-            .replay(&principal.tenant, "ReplyToCase", &request.request_id, &request)
+            .replay(&principal.tenant, &principal.subject, "ReplyToCase", &request.request_id, &request)
             .await?
         {
             return Ok(Response::new(before));
@@ -135,8 +135,7 @@ impl CaseService for Cases {
             message_id: message_id.to_string(),
             case: Some(case.to_wire()),
         };
-        tx.remember(
-            &principal.tenant,
+        tx.remember(&principal.tenant, &principal.subject,
             "ReplyToCase",
             &request.request_id,
             &request,
@@ -152,9 +151,9 @@ impl CaseService for Cases {
         let request = request.into_inner();
         let case = id("case_id", &request.case_id)?;
         let note = text("text", &request.text, LONGEST_TEXT)?;
-        let mut tx = self.0.begin(&principal.tenant).await?;
+        let mut tx = self.0.transaction(&principal.tenant).await?;
         if let Some(before) = tx
-            .replay(&principal.tenant, "AddNote", &request.request_id, &request)
+            .replay(&principal.tenant, &principal.subject, "AddNote", &request.request_id, &request)
             .await?
         {
             return Ok(Response::new(before));
@@ -166,8 +165,7 @@ impl CaseService for Cases {
         let response = AddNoteResponse {
             interaction_id: line.to_string(),
         };
-        tx.remember(
-            &principal.tenant,
+        tx.remember(&principal.tenant, &principal.subject,
             "AddNote",
             &request.request_id,
             &request,
@@ -185,9 +183,9 @@ impl CaseService for Cases {
         let principal = principal(&request)?.clone();
         let request = request.into_inner();
         let case = id("case_id", &request.case_id)?;
-        let mut tx = self.0.begin(&principal.tenant).await?;
+        let mut tx = self.0.transaction(&principal.tenant).await?;
         if let Some(before) = tx
-            .replay(&principal.tenant, "ResolveCase", &request.request_id, &request)
+            .replay(&principal.tenant, &principal.subject, "ResolveCase", &request.request_id, &request)
             .await?
         {
             return Ok(Response::new(before));
@@ -205,8 +203,7 @@ impl CaseService for Cases {
         let response = ResolveCaseResponse {
             case: Some(case.to_wire()),
         };
-        tx.remember(
-            &principal.tenant,
+        tx.remember(&principal.tenant, &principal.subject,
             "ResolveCase",
             &request.request_id,
             &request,

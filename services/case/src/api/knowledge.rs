@@ -98,26 +98,28 @@ impl KnowledgeService for Knowledge {
         &self,
         request: Request<PublishArticleRequest>,
     ) -> Result<Response<PublishArticleResponse>, Status> {
-        let tenant = principal(&request)?.tenant.clone();
+        let caller = principal(&request)?.clone();
+        let tenant = &caller.tenant;
         let request = request.into_inner();
         let article = request
             .article
             .as_ref()
             .ok_or_else(|| Error::invalid("article", "is missing"))?;
         check(article)?;
-        let mut tx = self.0.begin(&tenant).await?;
+        let mut tx = self.0.transaction(tenant).await?;
         if let Some(before) = tx
-            .replay(&tenant, "PublishArticle", &request.request_id, &request)
+            .replay(tenant, &caller.subject, "PublishArticle", &request.request_id, &request)
             .await?
         {
             return Ok(Response::new(before));
         }
-        let published = self.0.publish_article(&mut tx, &tenant, article).await?;
+        let published = self.0.publish_article(&mut tx, tenant, article).await?;
         let response = PublishArticleResponse {
             article: Some(wire(published)),
         };
         tx.remember(
-            &tenant,
+            tenant,
+            &caller.subject,
             "PublishArticle",
             &request.request_id,
             &request,

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use chrono::Duration;
 use trama_platform::{Error, Tx, stage::Envelope};
 use trama_proto::{case::v1::Understanding, resources::Resources};
 
@@ -48,8 +47,7 @@ impl App {
 
     async fn work_in_run(&self, tx: &mut Tx, facts: &[(&Envelope, Fact)]) -> Result<(), Error> {
         let needs = needs_of(facts);
-        // Thanks a day after the end still belong to it.
-        let workspace = Workspace::load(tx, &needs, tx.now() - Duration::hours(24)).await?;
+        let workspace = Workspace::load(tx, &needs, self.config).await?;
         let mut batch = Batch {
             resources: self.resources.snapshot(),
             workspace,

@@ -47,7 +47,7 @@ impl App {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn begin(&self, tenant: &TenantId) -> Result<Tx, Error> {
+    pub async fn transaction(&self, tenant: &TenantId) -> Result<Tx, Error> {
         self.db.tx(tenant).await
     }
 
@@ -72,7 +72,13 @@ impl App {
         }
         let now = tx.now();
         case.answer(reply.author, now)?;
-        let lines = timeline::load_last(tx.conn(), &[tenant.as_str()], &[case.id.uuid()]).await?;
+        let lines = timeline::load_last(
+            tx.conn(),
+            &[tenant.as_str()],
+            &[case.id.uuid()],
+            self.config.lines(),
+        )
+        .await?;
         let asked_on = match reply.channel_kind {
             ChannelKind::Unspecified => case.channel_kind,
             kind => kind,

@@ -105,6 +105,7 @@ impl Batch {
             question.is_some(),
             &self.workspace.cases_of(word.tenant, word.customer),
             self.workspace.now,
+            self.workspace.config.courtesy(),
         );
         metrics::counter!("trama_case_interactions_total", "placement" => placement_name(placement))
             .increment(1);

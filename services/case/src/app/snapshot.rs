@@ -6,8 +6,9 @@ use trama_proto::{
     ids::{CaseId, TenantId},
 };
 
-use super::{App, workspace::COVERAGE};
+use super::App;
 use crate::{
+    config::Config,
     domain::{Case, Kind, Line},
     error::no_case,
     store::{
@@ -40,7 +41,7 @@ pub fn article_of_intent<'a>(
 }
 
 /// The article that fits a case, among those at hand: its intent's, else the one that the search once found.
-pub fn choose_article(articles: &[Current], case: &Case) -> Option<SuggestedArticle> {
+pub fn choose_article(articles: &[Current], case: &Case, config: Config) -> Option<SuggestedArticle> {
     let language = &case.understanding.language;
     if let Some(article) = article_of_intent(articles, &case.tenant, case.intent(), language) {
         return Some(article.suggest(1.0));
@@ -51,7 +52,10 @@ pub fn choose_article(articles: &[Current], case: &Case) -> Option<SuggestedArti
     if case.article_key.is_empty() {
         None
     } else {
-        articles.iter().find(found).map(|a| a.suggest(COVERAGE))
+        articles
+            .iter()
+            .find(found)
+            .map(|a| a.suggest(config.search_coverage))
     }
 }
 
@@ -66,21 +70,24 @@ pub fn snapshot_of(case: &Case, lines: &[Line], article: Option<SuggestedArticle
 }
 
 /// The last lines that belong to a case; of a follow-up, also those of the case that it follows.
-pub async fn lines_of(db: &mut sqlx::PgConnection, case: &Case) -> Result<Vec<Line>, Error> {
+pub async fn lines_of(db: &mut sqlx::PgConnection, case: &Case, config: Config) -> Result<Vec<Line>, Error> {
     let mut ids = vec![case.id.uuid()];
     if let (Kind::Recovery, Some(related)) = (case.kind, case.related) {
         ids.push(related.uuid());
     }
     let tenants = vec![case.tenant.as_str(); ids.len()];
-    let mut lines = timeline::load_last(db, &tenants, &ids).await?;
+    let mut lines = timeline::load_last(db, &tenants, &ids, config.lines()).await?;
     lines.sort_by_key(|l| (l.occurred_at, l.id));
-    let limit = usize::try_from(timeline::SNAPSHOT_LINES).unwrap_or(50);
-    lines.drain(..lines.len().saturating_sub(limit));
+    lines.drain(..lines.len().saturating_sub(config.lines().into()));
     Ok(lines)
 }
 
 /// The article that fits a case, from the table.
-pub async fn article_of(db: &mut sqlx::PgConnection, case: &Case) -> Result<Option<SuggestedArticle>, Error> {
+pub async fn article_of(
+    db: &mut sqlx::PgConnection,
+    case: &Case,
+    config: Config,
+) -> Result<Option<SuggestedArticle>, Error> {
     let list = |text: &str| {
         if text.is_empty() {
             Vec::new()
@@ -95,7 +102,7 @@ pub async fn article_of(db: &mut sqlx::PgConnection, case: &Case) -> Result<Opti
         &list(&case.article_key),
     )
     .await?;
-    Ok(choose_article(&found, case))
+    Ok(choose_article(&found, case, config))
 }
 
 impl App {
@@ -108,8 +115,8 @@ impl App {
         let case = cases::find(tx.conn(), tenant, id)
             .await?
             .ok_or_else(|| no_case(id))?;
-        let lines = lines_of(tx.conn(), &case).await?;
-        let article = article_of(tx.conn(), &case).await?;
+        let lines = lines_of(tx.conn(), &case, self.config).await?;
+        let article = article_of(tx.conn(), &case, self.config).await?;
         Ok(snapshot_of(&case, &lines, article))
     }
 
@@ -166,7 +173,7 @@ impl App {
         let found = articles::search(tx.conn(), &[question], 1).await?;
         Ok(found
             .first()
-            .filter(|f| f.coverage >= COVERAGE)
+            .filter(|f| f.coverage >= self.config.search_coverage)
             .map(|f| f.article.suggest(f.score)))
     }
 }

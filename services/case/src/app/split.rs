@@ -82,8 +82,8 @@ impl App {
         let changed: Vec<&Case> = all.values().collect();
         cases::save(tx.conn(), &changed).await?;
         for case in changed.into_iter().filter(|c| c.state.is_open()) {
-            let lines = lines_of(tx.conn(), case).await?;
-            let article = article_of(tx.conn(), case).await?;
+            let lines = lines_of(tx.conn(), case, self.config).await?;
+            let article = article_of(tx.conn(), case, self.config).await?;
             let event = work_requested(case, lines, article);
             tx.publish(tenant, &case.id.to_string(), &event);
         }

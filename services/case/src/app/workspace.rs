@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::snapshot::{choose_article, snapshot_of};
 use crate::{
+    config::Config,
     domain::{ASSISTANT, Case, Expectation, Kind, Line},
     store::{
         aliases::{self, Aliases, Merge},
@@ -23,9 +24,6 @@ use crate::{
         timeline,
     },
 };
-
-/// The least share of a question's weight that an article must cover to be suggested.
-pub const COVERAGE: f64 = 0.35;
 
 /// What routing is to be told about a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +94,8 @@ pub struct Needs {
 pub struct Workspace {
     /// The moment of the batch.
     pub now: DateTime<Utc>,
+    /// The service's settings.
+    pub config: Config,
     /// Cases.
     pub cases: BTreeMap<(TenantId, CaseId), Held>,
     by_customer: HashMap<(TenantId, CustomerId), Vec<CaseId>>,
@@ -119,7 +119,7 @@ pub struct Workspace {
 
 impl Workspace {
     /// Locks and loads.
-    pub async fn load(tx: &mut Tx, needs: &Needs, ended_after: DateTime<Utc>) -> Result<Self, Error> {
+    pub async fn load(tx: &mut Tx, needs: &Needs, config: Config) -> Result<Self, Error> {
         let now = tx.now();
         let db = tx.conn();
         let tenants: Vec<&str> = needs.tenants.iter().map(TenantId::as_str).collect();
@@ -146,9 +146,12 @@ impl Workspace {
         let merges: Vec<Uuid> = needs.merges.iter().copied().collect();
         let mut workspace = Self {
             now,
+            config,
             aliases,
             ..Self::default()
         };
+        // Thanks may belong to a case that ended so long ago.
+        let ended_after = now - config.courtesy();
         for case in cases::load_for_batch(db, &tenants, &customers, &case_ids, ended_after).await? {
             workspace.take(case, false);
         }
@@ -306,7 +309,9 @@ impl Workspace {
             let Some(text) = held.question.take() else {
                 continue;
             };
-            if held.work == Some(Work::Request) && choose_article(&self.articles, &held.case).is_none() {
+            if held.work == Some(Work::Request)
+                && choose_article(&self.articles, &held.case, self.config).is_none()
+            {
                 asked.push(key.clone());
                 questions.push(Question {
                     tenant: key.0.clone(),
@@ -317,7 +322,7 @@ impl Workspace {
         }
         for found in articles::search(tx.conn(), &questions, 1).await? {
             let key = usize::try_from(found.question).ok().and_then(|n| asked.get(n));
-            if let (Some(key), true) = (key, found.coverage >= COVERAGE)
+            if let (Some(key), true) = (key, found.coverage >= self.config.search_coverage)
                 && let Some(held) = self.cases.get_mut(key)
             {
                 held.case.article_key.clone_from(&found.article.key);
@@ -359,7 +364,7 @@ impl Workspace {
                 }
                 Some(Work::Request) => {
                     let lines = timelines.remove(&(tenant.clone(), *id)).unwrap_or_default();
-                    let article = choose_article(&self.articles, &held.case);
+                    let article = choose_article(&self.articles, &held.case, self.config);
                     tx.publish(
                         tenant,
                         &id.to_string(),
@@ -404,7 +409,7 @@ impl Workspace {
                     .push(line.clone());
             }
         }
-        for line in timeline::load_last(tx.conn(), &tenants, &ids).await? {
+        for line in timeline::load_last(tx.conn(), &tenants, &ids, self.config.lines()).await? {
             if let Some(case) = line.case_id {
                 found.entry((line.tenant.clone(), case)).or_default().push(line);
             }
@@ -424,8 +429,7 @@ impl Workspace {
         }
         for lines in found.values_mut() {
             lines.sort_by_key(|l| (l.occurred_at, l.id));
-            let limit = usize::try_from(timeline::SNAPSHOT_LINES).unwrap_or(50);
-            lines.drain(..lines.len().saturating_sub(limit));
+            lines.drain(..lines.len().saturating_sub(self.config.lines().into()));
         }
         Ok(found)
     }

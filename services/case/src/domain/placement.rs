@@ -1,6 +1,6 @@
 //! Which need does a word of the customer belong to?
 
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use trama_proto::{
     common::v1::InteractionKind,
     ids::{CaseId, CustomerId, InvitationId, TenantId},
@@ -66,11 +66,15 @@ pub enum Placement {
     Open,
 }
 
-/// A thank-you so long after the end belongs to it.
-const COURTESY: Duration = Duration::hours(24);
-
-/// Decides where a word of the customer goes. `cases` are the customer's, in any state.
-pub fn place(said: &Said<'_>, question_is_open: bool, cases: &[&Case], now: DateTime<Utc>) -> Placement {
+/// Decides where a word of the customer goes. `cases` are the customer's, in any state; a thank-you within `courtesy`
+/// after the end of one belongs to it.
+pub fn place(
+    said: &Said<'_>,
+    question_is_open: bool,
+    cases: &[&Case],
+    now: DateTime<Utc>,
+    courtesy: TimeDelta,
+) -> Placement {
     if let (true, Some(score), false) = (question_is_open, said.score, said.automatic) {
         return Placement::SurveyAnswer { score };
     }
@@ -104,7 +108,7 @@ pub fn place(said: &Said<'_>, question_is_open: bool, cases: &[&Case], now: Date
         None if said.courtesy => cases
             .iter()
             .filter_map(|c| match &c.state {
-                State::Resolved { at, .. } if now - *at <= COURTESY => Some((*at, c.id)),
+                State::Resolved { at, .. } if now - *at <= courtesy => Some((*at, c.id)),
                 State::Resolved { .. } | State::Live(_) | State::Merged { .. } => None,
             })
             .max()
@@ -122,6 +126,8 @@ mod tests {
         super::{Kind, NewCase},
         *,
     };
+
+    const DAY: TimeDelta = TimeDelta::hours(24);
 
     fn at(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(1_000_000 + seconds, 0).expect("in range")
@@ -167,15 +173,15 @@ mod tests {
         );
         let cases = [&fault, &bill];
         assert_eq!(
-            place(&said("product_fault", &[]), false, &cases, at(9)),
+            place(&said("product_fault", &[]), false, &cases, at(9), DAY),
             Placement::Attach(fault.id)
         );
         assert_eq!(
-            place(&said("", &[]), false, &cases, at(9)),
+            place(&said("", &[]), false, &cases, at(9), DAY),
             Placement::Attach(bill.id)
         );
         assert_eq!(
-            place(&said("opening_hours", &[]), false, &cases, at(9)),
+            place(&said("opening_hours", &[]), false, &cases, at(9), DAY),
             Placement::Open
         );
     }
@@ -188,7 +194,13 @@ mod tests {
         );
         let references = ["order:4711".to_owned()];
         assert_eq!(
-            place(&said("product_fault", &references), false, &[&old, &new], at(9)),
+            place(
+                &said("product_fault", &references),
+                false,
+                &[&old, &new],
+                at(9),
+                DAY
+            ),
             Placement::Attach(old.id)
         );
     }
@@ -197,7 +209,7 @@ mod tests {
     fn a_case_without_intent_takes_any() {
         let call = case("call", "", &[], 0);
         assert_eq!(
-            place(&said("billing", &[]), false, &[&call], at(9)),
+            place(&said("billing", &[]), false, &[&call], at(9), DAY),
             Placement::Attach(call.id)
         );
     }
@@ -211,11 +223,14 @@ mod tests {
             ..said("", &[])
         };
         assert_eq!(
-            place(&thanks, false, &[&done], at(20)),
+            place(&thanks, false, &[&done], at(20), DAY),
             Placement::AttachToResolved(done.id)
         );
-        assert_eq!(place(&thanks, false, &[&done], at(90_000)), Placement::Open);
-        assert_eq!(place(&said("", &[]), false, &[&done], at(20)), Placement::Open);
+        assert_eq!(place(&thanks, false, &[&done], at(90_000), DAY), Placement::Open);
+        assert_eq!(
+            place(&said("", &[]), false, &[&done], at(20), DAY),
+            Placement::Open
+        );
     }
 
     #[test]
@@ -225,7 +240,7 @@ mod tests {
             score: Some(3),
             ..said("billing", &[])
         };
-        assert_eq!(place(&vacation, true, &[], at(0)), Placement::Record);
+        assert_eq!(place(&vacation, true, &[], at(0), DAY), Placement::Record);
     }
 
     proptest! {
@@ -246,7 +261,7 @@ mod tests {
             let borrowed: Vec<&Case> = cases.iter().collect();
             let said = Said { automatic, courtesy, score, ..said(&intent, &[]) };
             let found = |id: CaseId| borrowed.iter().find(|c| c.id == id).copied();
-            match place(&said, open, &borrowed, at(70)) {
+            match place(&said, open, &borrowed, at(70), DAY) {
                 Placement::SurveyAnswer { score: s } => prop_assert!(open && score == Some(s) && !automatic),
                 Placement::Attach(id) => prop_assert!(found(id).is_some_and(|c| c.state.is_live())),
                 Placement::AttachToResolved(id) => prop_assert!(courtesy && found(id).is_some_and(|c| !c.state.is_live())),

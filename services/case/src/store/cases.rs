@@ -134,16 +134,27 @@ pub async fn load_for_batch(
     cases: &[Uuid],
     ended_after: DateTime<Utc>,
 ) -> Result<Vec<Case>, Error> {
-    // Ordered, so that two batches lock in the same order.
-    let rows: Vec<Row> = sqlx::query_as(select!(
-        "WHERE tenant = ANY($1) AND case_id IN (
-             SELECT case_id FROM cases
-             WHERE tenant = ANY($1) AND customer_id = ANY($2) AND (status IN (1, 2) OR resolved_at > $4)
-             UNION ALL
-             SELECT case_id FROM cases WHERE tenant = ANY($1) AND case_id = ANY($3))
-         ORDER BY tenant, case_id
-         FOR UPDATE"
-    ))
+    // Ordered, so that two batches lock in the same order. Row by row over the keys: without fresh statistics the
+    // planner would rather read the whole table.
+    let rows: Vec<Row> = sqlx::query_as(
+        "WITH wanted AS MATERIALIZED (
+             SELECT t.tenant, c.case_id
+             FROM unnest($1::text[]) AS t (tenant) CROSS JOIN unnest($2::uuid[]) AS u (customer_id)
+             CROSS JOIN LATERAL (
+                 SELECT case_id FROM cases
+                 WHERE tenant = t.tenant AND customer_id = u.customer_id AND (status IN (1, 2) OR resolved_at > $4)
+                 OFFSET 0) c
+             UNION
+             SELECT t.tenant, u.case_id FROM unnest($1::text[]) AS t (tenant) CROSS JOIN unnest($3::uuid[]) AS u (case_id)
+             ORDER BY 1, 2)
+         SELECT c.* FROM wanted
+         CROSS JOIN LATERAL (
+             SELECT tenant, case_id, customer_id, origin_customer_id, kind, status, waiting_since, answered_at, resolved_at,
+                    resolved_by, merged_into, merge_id, related_case_id, subject, understanding, article_key,
+                    assigned_agent, assigned_at, last_agent, channel, channel_kind, first_heard_at, last_heard_at,
+                    first_answer_at, effort, customer, opened_at, work_revision, version
+             FROM cases WHERE tenant = wanted.tenant AND case_id = wanted.case_id FOR UPDATE) c",
+    )
     .bind(tenants)
     .bind(customers)
     .bind(cases)

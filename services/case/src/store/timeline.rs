@@ -13,9 +13,6 @@ use uuid::Uuid;
 
 use crate::domain::{Line, OutboundStatus};
 
-/// How many lines travel with an offer.
-pub const SNAPSHOT_LINES: i64 = 50;
-
 #[derive(FromRow)]
 struct Row {
     tenant: String,
@@ -64,9 +61,11 @@ pub async fn load(db: &mut PgConnection, tenants: &[&str], ids: &[Uuid]) -> Resu
         return Ok(Vec::new());
     }
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT tenant, interaction_id, case_id, origin_case_id, customer_id, occurred_at, outbound_status,
-                article_version, interaction, understanding
-         FROM timeline WHERE tenant = ANY($1) AND interaction_id = ANY($2)",
+        "SELECT line.* FROM unnest($1::text[]) AS t (tenant) CROSS JOIN unnest($2::uuid[]) AS wanted (interaction_id)
+         CROSS JOIN LATERAL (
+             SELECT tenant, interaction_id, case_id, origin_case_id, customer_id, occurred_at, outbound_status,
+                    article_version, interaction, understanding
+             FROM timeline WHERE tenant = t.tenant AND interaction_id = wanted.interaction_id OFFSET 0) AS line",
     )
     .bind(tenants)
     .bind(ids)
@@ -75,11 +74,16 @@ pub async fn load(db: &mut PgConnection, tenants: &[&str], ids: &[Uuid]) -> Resu
     all(rows)
 }
 
-/// The last lines of each case, oldest first within a case.
+/// The last `limit` lines of each case, oldest first within a case.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn load_last(db: &mut PgConnection, tenants: &[&str], cases: &[Uuid]) -> Result<Vec<Line>, Error> {
+pub async fn load_last(
+    db: &mut PgConnection,
+    tenants: &[&str],
+    cases: &[Uuid],
+    limit: u16,
+) -> Result<Vec<Line>, Error> {
     if cases.is_empty() {
         return Ok(Vec::new());
     }
@@ -94,7 +98,7 @@ pub async fn load_last(db: &mut PgConnection, tenants: &[&str], cases: &[Uuid]) 
     )
     .bind(tenants)
     .bind(cases)
-    .bind(SNAPSHOT_LINES)
+    .bind(i64::from(limit))
     .fetch_all(db)
     .await?;
     all(rows)

@@ -2,78 +2,15 @@
 //!
 //! Recipe and measurements: `docs/explanation` (understanding). Deterministic: the same examples give the same model.
 
-use super::features::{GROUPS, Hit, hits, tokens};
+use super::{
+    features::{GROUPS, Hit, hits, tokens},
+    small_talk::{GREETINGS, SMALL_TALK},
+};
 
 /// Passes over the examples.
 const EPOCHS: usize = 20;
-/// Below this probability nobody should act on the guess.
-const SURE: f64 = 0.45;
-/// … nor when the runner-up is as close as this.
-const MARGIN: f64 = 0.12;
 /// Longest text that is looked at: needs are said at the beginning.
 const LONGEST: usize = 2_000;
-
-/// What people say that is no need: teaches the model what "unknown" looks like.
-const SMALL_TALK: &[&str] = &[
-    "ciao",
-    "buongiorno",
-    "buonasera",
-    "salve",
-    "ok",
-    "va bene",
-    "sì",
-    "no",
-    "grazie",
-    "grazie mille",
-    "perfetto",
-    "ci sono novità?",
-    "avete ricevuto la mia mail?",
-    "come vi dicevo",
-    "sono Anna Rossi",
-    "eccomi",
-    "mi sentite?",
-    "vi ho scritto ieri",
-    "vi ho mandato una foto",
-    "ho già chiamato stamattina",
-    "mi chiamo Mario",
-    "a presto",
-    "buona giornata",
-    "un attimo per favore",
-    "in allegato",
-    "aspetto una risposta",
-    "hello",
-    "hi there",
-    "good morning",
-    "thanks",
-    "thank you",
-    "yes please",
-    "any news?",
-    "as I said before",
-    "I wrote to you yesterday",
-    "please find attached",
-    "can you hear me?",
-    "one moment please",
-    "my name is John",
-    "see you",
-];
-
-/// Politeness around a need says nothing about it, but sounds like small talk.
-const GREETINGS: &[&str] = &[
-    "buongiorno",
-    "buonasera",
-    "salve",
-    "ciao",
-    "gentili",
-    "grazie",
-    "cordiali",
-    "saluti",
-    "hello",
-    "hi",
-    "hey",
-    "thanks",
-    "please",
-    "regards",
-];
 
 /// What the model thinks of a text.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -102,6 +39,15 @@ pub struct Classifier {
 
 struct Features {
     values: Vec<(u32, f32)>,
+}
+
+/// When a guess may be acted on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sure {
+    /// The least probability.
+    pub threshold: f64,
+    /// The least distance to the runner-up.
+    pub margin: f64,
 }
 
 impl Classifier {
@@ -252,7 +198,7 @@ impl Classifier {
     }
 
     /// What a text is about.
-    pub fn guess(&self, text: &str) -> Guess {
+    pub fn guess(&self, text: &str, sure: Sure) -> Guess {
         let cut = text.char_indices().nth(LONGEST).map_or(text.len(), |(at, _)| at);
         let mut tokens = tokens(&text[..cut]);
         let is_need = |t: &String| t.chars().any(char::is_alphanumeric) && !GREETINGS.contains(&t.as_str());
@@ -275,11 +221,13 @@ impl Classifier {
         let (best, second) = (ranked[0], ranked[1]);
         let (probability, runner_up) = (f64::from(scores[best]), f64::from(scores[second]));
         match self.labels.get(best) {
-            Some(intent) if probability >= SURE && probability - runner_up >= MARGIN => Guess {
-                intent: intent.clone(),
-                probability,
-                evidence: self.evidence(&tokens, &groups, &features, best, second),
-            },
+            Some(intent) if probability >= sure.threshold && probability - runner_up >= sure.margin => {
+                Guess {
+                    intent: intent.clone(),
+                    probability,
+                    evidence: self.evidence(&tokens, &groups, &features, best, second),
+                }
+            }
             Some(_) => Guess {
                 probability,
                 ..Guess::default()
@@ -352,6 +300,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const SURE: Sure = Sure {
+        threshold: 0.45,
+        margin: 0.12,
+    };
 
     const EXAMPLES: &[(&str, &[&str])] = &[
         (
@@ -443,7 +396,7 @@ mod tests {
             ("my coffee machine leaks water", "product_fault"),
             ("what time do you open tomorrow?", "opening_hours"),
         ] {
-            let guess = model.guess(text);
+            let guess = model.guess(text, SURE);
             assert_eq!(guess.intent, wanted, "{text}: {guess:?}");
         }
     }
@@ -464,14 +417,14 @@ mod tests {
             "xyzzy",
             "il cielo è azzurro sopra Berlino",
         ] {
-            let guess = model.guess(text);
+            let guess = model.guess(text, SURE);
             assert_eq!(guess.intent, "", "{text}: {guess:?}");
         }
     }
 
     #[test]
     fn the_words_that_decided_are_named() {
-        let guess = model().guess("la fattura di marzo è sbagliata");
+        let guess = model().guess("la fattura di marzo è sbagliata", SURE);
         assert!(guess.evidence.iter().any(|w| w == "fattura"), "{guess:?}");
     }
 
@@ -483,14 +436,14 @@ mod tests {
 
     #[test]
     fn without_intents_everything_is_unknown() {
-        assert_eq!(Classifier::train([]).guess("la fattura"), Guess::default());
+        assert_eq!(Classifier::train([]).guess("la fattura", SURE), Guess::default());
     }
 
     proptest! {
         #[test]
         fn no_text_breaks_it(text in "\\PC{0,200}") {
             static MODEL: std::sync::LazyLock<Classifier> = std::sync::LazyLock::new(model);
-            let guess = MODEL.guess(&text);
+            let guess = MODEL.guess(&text, SURE);
             prop_assert!((0.0..=1.0).contains(&guess.probability));
         }
     }

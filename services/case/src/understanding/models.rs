@@ -12,7 +12,7 @@ use trama_proto::{
     resources::{IntentSpec, Resources},
 };
 
-use super::classifier::{Classifier, Guess};
+use super::classifier::{Classifier, Guess, Sure};
 
 type Intents = BTreeMap<String, Arc<IntentSpec>>;
 
@@ -22,12 +22,13 @@ pub struct Model {
     intents: Intents,
     languages: BTreeSet<String>,
     classifier: Classifier,
+    sure: Sure,
     version: String,
 }
 
 impl Model {
-    /// Learns from the examples of intents.
-    pub fn train(intents: &Intents) -> Self {
+    /// Learns from the examples of intents; guesses count when `sure`.
+    pub fn train(intents: &Intents, sure: Sure) -> Self {
         let examples = || {
             intents.iter().flat_map(|(name, spec)| {
                 spec.examples
@@ -56,13 +57,14 @@ impl Model {
                 .flat_map(|s| s.examples.keys().cloned())
                 .collect(),
             classifier: Classifier::train(examples()),
+            sure,
             version,
         }
     }
 
     /// What a text is about.
     pub fn guess(&self, text: &str) -> Guess {
-        self.classifier.guess(text)
+        self.classifier.guess(text, self.sure)
     }
 
     /// Languages that the tenant's customers are expected to speak.
@@ -84,13 +86,23 @@ impl Model {
 }
 
 /// The models in force.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Models {
+    sure: Sure,
     current: ArcSwap<HashMap<TenantId, Arc<Model>>>,
     training: Mutex<()>,
 }
 
 impl Models {
+    /// None yet; their guesses will count when `sure`.
+    pub fn new(sure: Sure) -> Self {
+        Self {
+            sure,
+            current: ArcSwap::default(),
+            training: Mutex::default(),
+        }
+    }
+
     /// Trains what is not trained yet; at start, so that the first batch does not pay for it.
     pub fn warm(&self, resources: &Resources) {
         for (tenant, _) in resources.tenants() {
@@ -117,7 +129,7 @@ impl Models {
             return model;
         }
         let started = std::time::Instant::now();
-        let model = Arc::new(Model::train(intents));
+        let model = Arc::new(Model::train(intents, self.sure));
         metrics::counter!("trama_case_models_trained_total").increment(1);
         metrics::histogram!("trama_case_model_training_seconds").record(started.elapsed().as_secs_f64());
         tracing::info!(%tenant, version = model.version, intents = intents.len(), "trained the intent model");

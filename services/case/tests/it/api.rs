@@ -106,15 +106,7 @@ async fn a_reply_leaves_once_and_the_case_waits_for_the_customer() {
 #[tokio::test]
 async fn a_case_is_resolved_once() {
     let app = start().await;
-    says(
-        &app,
-        "anna",
-        "mail",
-        ChannelKind::Email,
-        "la macchina del caffè perde acqua",
-    )
-    .heard(&app)
-    .await;
+    report_a_fault(&app).await;
     let open = only_case(&app, "anna").await;
     let mut client = cases(&app);
     let stale = ResolveCaseRequest {
@@ -336,15 +328,7 @@ async fn bad_input_is_named() {
     let bad = bad.expect_err("no id");
     assert_eq!(bad.code(), Code::InvalidArgument);
     assert!(bad.message().contains("case_id"));
-    says(
-        &app,
-        "anna",
-        "mail",
-        ChannelKind::Email,
-        "la macchina del caffè perde acqua",
-    )
-    .heard(&app)
-    .await;
+    report_a_fault(&app).await;
     let case_id = only_case(&app, "anna").await.case_id;
     let version = |v: &str| ReplyToCaseRequest {
         article_version: v.into(),

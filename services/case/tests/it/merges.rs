@@ -129,15 +129,7 @@ async fn a_merge_before_the_words_arrive_ends_the_same() {
 #[tokio::test]
 async fn different_needs_stay_different_cases() {
     let app = start().await;
-    says(
-        &app,
-        "anna",
-        "mail",
-        ChannelKind::Email,
-        "la macchina del caffè perde acqua",
-    )
-    .heard(&app)
-    .await;
+    report_a_fault(&app).await;
     says(
         &app,
         "other",

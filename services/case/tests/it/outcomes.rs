@@ -206,15 +206,7 @@ async fn messages_of_others_stand_in_the_timeline_but_codes_are_not_kept() {
 #[tokio::test]
 async fn offers_and_acceptances_make_the_journey_and_count_transfers_once() {
     let app = start().await;
-    says(
-        &app,
-        "anna",
-        "mail",
-        ChannelKind::Email,
-        "la macchina del caffè perde acqua",
-    )
-    .heard(&app)
-    .await;
+    report_a_fault(&app).await;
     let case_id = only_case(&app, "anna").await.case_id;
     let accepted = |app: &TestApp, agent: &str| OfferAccepted {
         offer_id: OfferId::derived(&[agent.as_bytes()]).to_string(),
@@ -302,15 +294,7 @@ async fn work_that_was_done_by_word_of_mouth_waits_for_the_customer() {
 #[tokio::test]
 async fn a_proof_of_identity_travels_with_every_later_snapshot() {
     let app = start().await;
-    says(
-        &app,
-        "anna",
-        "mail",
-        ChannelKind::Email,
-        "la macchina del caffè perde acqua",
-    )
-    .heard(&app)
-    .await;
+    report_a_fault(&app).await;
     let case_id = only_case(&app, "anna").await.case_id;
     let prove = |app: &TestApp| {
         let mut context = context("anna");

@@ -115,6 +115,14 @@ pub fn says(app: &TestApp, who: &str, id: &str, kind: ChannelKind, text: &str) -
     }
 }
 
+/// Anna writes a mail: her machine leaks.
+pub async fn report_a_fault(app: &TestApp) {
+    let words = "la macchina del caffè perde acqua";
+    says(app, "anna", "mail", ChannelKind::Email, words)
+        .heard(app)
+        .await;
+}
+
 impl Word {
     pub fn event(&self) -> InteractionIdentified {
         InteractionIdentified {

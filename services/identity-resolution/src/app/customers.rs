@@ -97,7 +97,7 @@ impl App {
         const METHOD: &str = "UpdateCustomer";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx.replay(tenant, METHOD, &request.request_id, request).await? {
+        if let Some(response) = tx.replay(tenant, caller.subject.as_str(), METHOD, &request.request_id, request).await? {
             return Ok(response);
         }
         let rules = self.rules(tenant);
@@ -132,7 +132,7 @@ impl App {
         let response = wire::UpdateCustomerResponse {
             customer: Some(customer.context(&rules, tx.now(), false)),
         };
-        tx.remember(tenant, METHOD, &request.request_id, request, &response)
+        tx.remember(tenant, caller.subject.as_str(), METHOD, &request.request_id, request, &response)
             .await?;
         tx.commit().await?;
         Ok(response)
@@ -150,7 +150,7 @@ impl App {
         const METHOD: &str = "SetChannelPreference";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx.replay(tenant, METHOD, &request.request_id, request).await? {
+        if let Some(response) = tx.replay(tenant, caller.subject.as_str(), METHOD, &request.request_id, request).await? {
             return Ok(response);
         }
         let rules = self.rules(tenant);
@@ -167,7 +167,7 @@ impl App {
         let response = wire::SetChannelPreferenceResponse {
             customer: Some(customer.context(&rules, tx.now(), false)),
         };
-        tx.remember(tenant, METHOD, &request.request_id, request, &response)
+        tx.remember(tenant, caller.subject.as_str(), METHOD, &request.request_id, request, &response)
             .await?;
         tx.commit().await?;
         Ok(response)
@@ -184,7 +184,7 @@ impl App {
         const METHOD: &str = "SetConsent";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx.replay(tenant, METHOD, &request.request_id, request).await? {
+        if let Some(response) = tx.replay(tenant, caller.subject.as_str(), METHOD, &request.request_id, request).await? {
             return Ok(response);
         }
         let (now, entry_id) = (tx.now(), tx.new_id());
@@ -205,7 +205,7 @@ impl App {
             publish_change(&mut tx, tenant, &customer, &self.rules(tenant), &["consent"]);
         }
         let response = wire::SetConsentResponse {};
-        tx.remember(tenant, METHOD, &request.request_id, request, &response)
+        tx.remember(tenant, caller.subject.as_str(), METHOD, &request.request_id, request, &response)
             .await?;
         tx.commit().await?;
         Ok(response)

@@ -52,7 +52,7 @@ impl App {
         const METHOD: &str = "LinkHandle";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx.replay(tenant, METHOD, &request.request_id, request).await? {
+        if let Some(response) = tx.replay(tenant, caller.subject.as_str(), METHOD, &request.request_id, request).await? {
             return Ok(response);
         }
         let rules = self.rules(tenant);
@@ -88,7 +88,7 @@ impl App {
             customer: Some(customer.context(&rules, tx.now(), false)),
             merge_id,
         };
-        tx.remember(tenant, METHOD, &request.request_id, request, &response)
+        tx.remember(tenant, caller.subject.as_str(), METHOD, &request.request_id, request, &response)
             .await?;
         tx.commit().await?;
         Ok(response)
@@ -104,7 +104,7 @@ impl App {
         const METHOD: &str = "MergeCustomers";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx.replay(tenant, METHOD, &request.request_id, request).await? {
+        if let Some(response) = tx.replay(tenant, caller.subject.as_str(), METHOD, &request.request_id, request).await? {
             return Ok(response);
         }
         let rules = self.rules(tenant);
@@ -119,7 +119,7 @@ impl App {
             merge_id: record.id.to_string(),
             survivor: Some(customer.context(&rules, tx.now(), false)),
         };
-        tx.remember(tenant, METHOD, &request.request_id, request, &response)
+        tx.remember(tenant, caller.subject.as_str(), METHOD, &request.request_id, request, &response)
             .await?;
         tx.commit().await?;
         Ok(response)
@@ -135,7 +135,7 @@ impl App {
         const METHOD: &str = "SplitCustomers";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx.replay(tenant, METHOD, &request.request_id, request).await? {
+        if let Some(response) = tx.replay(tenant, caller.subject.as_str(), METHOD, &request.request_id, request).await? {
             return Ok(response);
         }
         let (rules, now) = (self.rules(tenant), tx.now());
@@ -181,7 +181,7 @@ impl App {
             survivor: Some(survivor),
             restored: Some(restored),
         };
-        tx.remember(tenant, METHOD, &request.request_id, request, &response)
+        tx.remember(tenant, caller.subject.as_str(), METHOD, &request.request_id, request, &response)
             .await?;
         tx.commit().await?;
         Ok(response)

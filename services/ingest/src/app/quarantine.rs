@@ -53,14 +53,15 @@ impl Quarantine {
     /// When there is no such delivery or the journal is away.
     pub async fn redrive(
         &self,
-        tenant: &TenantId,
+        caller: &Principal,
         id: DeliveryId,
         request: &RedriveQuarantinedDeliveryRequest,
     ) -> Result<RedriveQuarantinedDeliveryResponse, Error> {
         const METHOD: &str = "RedriveQuarantinedDelivery";
+        let (tenant, subject) = (&caller.tenant, caller.subject.as_str());
         let redrive_id = self.clock.new_id();
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx.replay(tenant, METHOD, &request.request_id, request).await? {
+        if let Some(response) = tx.replay(tenant, subject, METHOD, &request.request_id, request).await? {
             return Ok(response);
         }
         let encoded = quarantine::begin_redrive(tx.conn(), tenant, id, redrive_id)
@@ -76,11 +77,11 @@ impl Quarantine {
         // If it failed again in the meantime, its row has lost the mark and stays.
         quarantine::end_redrive(tx.conn(), tenant, id, redrive_id).await?;
         if tx
-            .replay::<RedriveQuarantinedDeliveryResponse>(tenant, METHOD, &request.request_id, request)
+            .replay::<RedriveQuarantinedDeliveryResponse>(tenant, subject, METHOD, &request.request_id, request)
             .await?
             .is_none()
         {
-            tx.remember(tenant, METHOD, &request.request_id, request, &response)
+            tx.remember(tenant, subject, METHOD, &request.request_id, request, &response)
                 .await?;
         }
         tx.commit().await?;

@@ -36,7 +36,7 @@ impl RoutingService for RoutingApi {
         &self,
         request: Request<UpsertAgentRequest>,
     ) -> Result<Response<UpsertAgentResponse>, Status> {
-        let tenant = principal(&request)?.tenant.clone();
+        let caller = principal(&request)?;
         let request = request.get_ref();
         let wanted = request
             .agent
@@ -48,7 +48,7 @@ impl RoutingService for RoutingApi {
         };
         Ok(Response::new(
             self.routing
-                .upsert_agent(&tenant, agent, &request.request_id, request, answer)
+                .upsert_agent(caller, agent, &request.request_id, request, answer)
                 .await?,
         ))
     }

@@ -12,12 +12,10 @@ use trama_proto::{
 
 use super::{DESK_HINT, OFFER_EXPIRY, REMATCH};
 use crate::{
+    config::Config,
     domain::{Done, Hold, Match, State, WorkItem, decide},
     store::{self, Delta, EndedOffer, NewOffer},
 };
-
-/// Most waiting items that one transaction looks at for each agent who became free.
-const LOOK_AT: i64 = 500;
 
 /// Changes of one tenant, in one transaction.
 pub struct Change {
@@ -30,6 +28,8 @@ pub struct Change {
     offers: Vec<EndedOffer>,
     deltas: BTreeMap<AgentId, Delta>,
     freed: BTreeSet<AgentId>,
+    /// Most waiting items that are looked at when agents become free.
+    look_ahead: i64,
 }
 
 enum Event {
@@ -41,7 +41,7 @@ enum Event {
 
 impl Change {
     /// Nothing yet.
-    pub fn new(tenant: &TenantId, now: DateTime<Utc>) -> Self {
+    pub fn new(tenant: &TenantId, now: DateTime<Utc>, config: Config) -> Self {
         Self {
             tenant: tenant.clone(),
             now,
@@ -51,6 +51,7 @@ impl Change {
             offers: Vec::new(),
             deltas: BTreeMap::new(),
             freed: BTreeSet::new(),
+            look_ahead: config.look_ahead(),
         }
     }
 
@@ -186,12 +187,14 @@ impl Change {
             // Each human takes one offer: as many candidates as there are takers are enough, bots get a slab.
             let bots = agents.iter().any(|a| a.bot && self.freed.contains(&a.id));
             let limit = if bots {
-                LOOK_AT
+                self.look_ahead
             } else {
-                i64::try_from(freed.len()).unwrap_or(LOOK_AT).min(LOOK_AT)
+                i64::try_from(freed.len())
+                    .unwrap_or(self.look_ahead)
+                    .min(self.look_ahead)
             };
             let found = store::waiting_for(tx.conn(), &self.tenant, &freed, &known, limit).await?;
-            if i64::try_from(found.len()).unwrap_or(i64::MAX) >= LOOK_AT {
+            if i64::try_from(found.len()).unwrap_or(i64::MAX) >= self.look_ahead {
                 self.rematch_later(tx);
             }
             waiting.extend(found);

@@ -9,21 +9,12 @@ use trama_proto::{
     routing::v1::OfferEnd,
 };
 
-use super::{AGENT_RETURN, Change, DESK_GRACE, DESK_GRACE_SECONDS, Routing};
+use super::{AGENT_RETURN, Change, DESK_GRACE, Routing};
 use crate::{
     domain::{Agent, Presence, Rejected, State, WorkItem},
     error::{unknown_agent, unknown_item, unknown_offer},
     store,
 };
-
-/// A request id belongs to the agent who used it: two agents may both count from 1.
-pub(crate) fn own_request_id(agent: &AgentId, request_id: &str) -> String {
-    if request_id.is_empty() {
-        String::new()
-    } else {
-        format!("{agent}/{request_id}")
-    }
-}
 
 impl Routing {
     /// An agent's line is open: they are connected, but say themselves when they want work.
@@ -44,12 +35,7 @@ impl Routing {
             .await?;
         }
         // A dead man's switch: should this replica die, the timer finds nobody who pushes it on.
-        arm_grace(
-            &mut tx,
-            tenant,
-            agent,
-            DESK_GRACE_SECONDS + crate::desk::HEARTBEAT_SECONDS,
-        );
+        arm_grace(&mut tx, tenant, agent, self.config.grace_after_heartbeat());
         let agent = get_agent(&mut tx, tenant, agent).await?;
         tx.commit().await?;
         Ok(agent)
@@ -58,19 +44,14 @@ impl Routing {
     /// An agent's last line is gone: it may come back for a while.
     pub async fn disconnect(&self, tenant: &TenantId, agent: &AgentId) -> Result<(), Error> {
         let mut tx = self.db.tx(tenant).await?;
-        arm_grace(&mut tx, tenant, agent, DESK_GRACE_SECONDS);
+        arm_grace(&mut tx, tenant, agent, self.config.grace());
         tx.commit().await
     }
 
     /// A line on this replica is alive: its agent counts as connected for some time from now.
     pub async fn still_connected(&self, tenant: &TenantId, agent: &AgentId) -> Result<(), Error> {
         let mut tx = self.db.tx(tenant).await?;
-        arm_grace(
-            &mut tx,
-            tenant,
-            agent,
-            DESK_GRACE_SECONDS + crate::desk::HEARTBEAT_SECONDS,
-        );
+        arm_grace(&mut tx, tenant, agent, self.config.grace_after_heartbeat());
         tx.commit().await
     }
 
@@ -100,7 +81,7 @@ impl Routing {
         )
         .await?;
         tx.disarm(tenant, AGENT_RETURN, agent.to_string());
-        let mut change = Change::new(tenant, now);
+        let mut change = Change::new(tenant, now, self.config);
         match presence {
             Presence::Available => change.free(agent.clone()),
             Presence::Offline => {
@@ -139,7 +120,7 @@ impl Routing {
         }
         let item = item_of_offer(&mut tx, tenant, offer).await?;
         let item = item.accept(offer, agent, tx.now())?;
-        let mut change = Change::new(tenant, tx.now());
+        let mut change = Change::new(tenant, tx.now(), self.config);
         change.accepted(&item, human);
         change.put(item.clone());
         if human {
@@ -166,7 +147,7 @@ impl Routing {
         lock(&mut tx, tenant).await?;
         let item = item_of_offer(&mut tx, tenant, offer).await?;
         let (item, hold) = item.give_back(offer, agent, true)?;
-        let mut change = Change::new(tenant, tx.now());
+        let mut change = Change::new(tenant, tx.now(), self.config);
         change.offer_ended(&item, &hold, OfferEnd::Declined, reason, true);
         change.put(item);
         change.match_and_save(&mut tx, &[]).await?;
@@ -198,7 +179,7 @@ impl Routing {
             | State::Cancelled { .. } => {}
         }
         let (item, done) = item.complete(tx.now())?;
-        let mut change = Change::new(tenant, tx.now());
+        let mut change = Change::new(tenant, tx.now(), self.config);
         change.completed(&item, &done);
         change.put(item.clone());
         change.match_and_save(&mut tx, &[]).await?;
@@ -232,8 +213,9 @@ impl<Q: Message, R: Message + Default> Command<'_, Q, R> {
     async fn seen(&self, tx: &mut Tx, tenant: &TenantId, agent: &AgentId) -> Result<Option<R>, Error> {
         tx.replay(
             tenant,
+            agent.as_str(),
             self.method,
-            &own_request_id(agent, self.request_id),
+            self.request_id,
             self.request,
         )
         .await
@@ -247,8 +229,7 @@ impl<Q: Message, R: Message + Default> Command<'_, Q, R> {
         outcome: Outcome<'_>,
     ) -> Result<R, Error> {
         let answer = (self.answer)(outcome);
-        let id = own_request_id(agent, self.request_id);
-        tx.remember(tenant, self.method, &id, self.request, &answer)
+        tx.remember(tenant, agent.as_str(), self.method, self.request_id, self.request, &answer)
             .await?;
         tx.commit().await?;
         Ok(answer)

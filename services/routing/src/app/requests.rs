@@ -59,7 +59,7 @@ impl Routing {
             .map(|i| (i.case_id, i))
             .collect();
 
-        let mut change = Change::new(tenant, now);
+        let mut change = Change::new(tenant, now, self.config);
         for (place, message) in messages {
             let case_id = message.case_id();
             let before = last.remove(&case_id);

@@ -24,15 +24,16 @@ impl Routing {
     /// Creates or changes an agent; what they may do now is offered at once.
     pub async fn upsert_agent<Q: Message, R: Message + Default>(
         &self,
-        tenant: &TenantId,
+        caller: &Principal,
         wanted: Agent,
         request_id: &str,
         request: &Q,
         answer: fn(&Agent) -> R,
     ) -> Result<R, Error> {
         const METHOD: &str = "UpsertAgent";
+        let (tenant, subject) = (&caller.tenant, caller.subject.as_str());
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(answer) = tx.replay(tenant, METHOD, request_id, request).await? {
+        if let Some(answer) = tx.replay(tenant, subject, METHOD, request_id, request).await? {
             return Ok(answer);
         }
         lock(&mut tx, tenant).await?;
@@ -60,7 +61,7 @@ impl Routing {
         }
         store::upsert_agent(tx.conn(), tenant, &agent).await?;
         if agent.presence == Presence::Available {
-            let mut change = Change::new(tenant, now);
+            let mut change = Change::new(tenant, now, self.config);
             change.free(agent.id.clone());
             change.match_and_save(&mut tx, &[]).await?;
         }
@@ -68,7 +69,7 @@ impl Routing {
             .await?
             .unwrap_or(agent);
         let answer = answer(&stored);
-        tx.remember(tenant, METHOD, request_id, request, &answer).await?;
+        tx.remember(tenant, subject, METHOD, request_id, request, &answer).await?;
         tx.commit().await?;
         Ok(answer)
     }

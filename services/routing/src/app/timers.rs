@@ -12,8 +12,7 @@ use trama_proto::{
 };
 
 use super::{
-    AGENT_RETURN, Change, DESK_GRACE, DESK_GRACE_SECONDS, DESK_HINT, NOT_RESPONDING_SECONDS, OFFER_EXPIRY,
-    REMATCH, Routing,
+    AGENT_RETURN, Change, DESK_GRACE, DESK_HINT, OFFER_EXPIRY, REMATCH, Routing,
     desk::{arm_grace, give_back_all},
 };
 use crate::{
@@ -83,7 +82,7 @@ fn sort_in(due: &mut Due, timer: &Timer) -> Result<(), Error> {
 
 impl Routing {
     async fn decide_due(&self, tx: &mut Tx, tenant: &TenantId, due: Due) -> Result<(), Error> {
-        let mut change = Change::new(tenant, tx.now());
+        let mut change = Change::new(tenant, tx.now(), self.config);
         self.lapse(tx, tenant, &due.lapsed, &mut change).await?;
         come_back(tx, tenant, &due.returning, &mut change).await?;
         self.leave(tx, tenant, &due.gone, &mut change).await?;
@@ -131,7 +130,7 @@ impl Routing {
                     tenant: tenant.clone(),
                     kind: AGENT_RETURN,
                     key: agent.to_string(),
-                    due_at: now + chrono::TimeDelta::seconds(NOT_RESPONDING_SECONDS),
+                    due_at: now + chrono::TimeDelta::seconds(self.config.not_responding()),
                     payload: serde_json::Value::Null,
                 });
                 humans.push(agent);
@@ -162,12 +161,7 @@ impl Routing {
         let mut gone = Vec::new();
         for agent in agents {
             if self.hub.is_connected(tenant, agent) {
-                arm_grace(
-                    tx,
-                    tenant,
-                    agent,
-                    DESK_GRACE_SECONDS + crate::desk::HEARTBEAT_SECONDS,
-                );
+                arm_grace(tx, tenant, agent, self.config.grace_after_heartbeat());
             } else {
                 gone.push(agent.clone());
             }

@@ -17,7 +17,7 @@ use trama_proto::{
 };
 use uuid::Uuid;
 
-use super::{HEARTBEAT_SECONDS, Hub, Who, Woken};
+use super::{Hub, Who, Woken};
 use crate::{
     api::wire,
     app::Routing,
@@ -94,7 +94,8 @@ impl Line {
     async fn run(&mut self, mut woken: Woken) {
         let stopping = self.context.lifecycle.stopping();
         let mut compare = true;
-        let mut next_beat = self.context.clock.now() + TimeDelta::seconds(HEARTBEAT_SECONDS);
+        let pause = TimeDelta::seconds(self.routing.config.heartbeat());
+        let mut next_beat = self.context.clock.now() + pause;
         loop {
             if std::mem::take(&mut compare) && self.compare().await.is_err() {
                 return;
@@ -116,7 +117,7 @@ impl Line {
                 }
                 () = clock.sleep_until(next_beat) => {
                     let now = self.context.clock.now();
-                    next_beat = now + TimeDelta::seconds(HEARTBEAT_SECONDS);
+                    next_beat = now + pause;
                     if self.send(Event::Heartbeat(Heartbeat { at: Some(to_wire(now)) })).await.is_err() {
                         return;
                     }

@@ -32,12 +32,18 @@ pub async fn in_hand(
     items: &[Uuid],
 ) -> Result<Vec<HandRow>, Error> {
     Ok(sqlx::query_as(
+        // By primary key, item by item: without fresh statistics the planner would read all of the agent's work.
         "SELECT w.work_item_id, w.case_id, w.version, w.queue, w.state, w.channel_kind, w.waiting_since, w.priority,
                 w.required_skills, w.agent_id, w.answered_at, w.due_at, w.explanation,
                 o.offer_id, o.expires_at, o.explanation AS offer_explanation, w.snapshot
-         FROM work_items w
-         JOIN offers o ON o.tenant = w.tenant AND o.offer_id = w.offer_id
-         WHERE w.tenant = $1 AND w.agent_id = $2 AND w.state IN ('offered', 'assigned') AND w.work_item_id = ANY($3)
+         FROM unnest($3::uuid[]) AS wanted (id)
+         CROSS JOIN LATERAL (
+             SELECT * FROM work_items WHERE tenant = $1 AND work_item_id = wanted.id OFFSET 0
+         ) w
+         CROSS JOIN LATERAL (
+             SELECT * FROM offers WHERE tenant = $1 AND offer_id = w.offer_id OFFSET 0
+         ) o
+         WHERE w.agent_id = $2 AND w.state IN ('offered', 'assigned')
          ORDER BY o.offered_at, o.offer_id",
     )
     .bind(tenant.as_str())

@@ -1,0 +1,272 @@
+//! A transaction that knows its tenant, and carries what it will publish and when it wants to be woken.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, Postgres, Transaction};
+use trama_proto::{events::Event, ids::TenantId};
+use uuid::Uuid;
+
+use super::Db;
+use crate::{
+    Error, Kind,
+    bus::{Outgoing, Stream},
+    failpoint,
+    stage::Envelope,
+    timers::TimerSpec,
+};
+
+/// A transaction with what it will publish and when it wants to be woken.
+///
+/// Dropped without [`Tx::commit`], nothing of it happened.
+pub struct Tx {
+    inner: Transaction<'static, Postgres>,
+    db: Db,
+    now: DateTime<Utc>,
+    outgoing: Vec<Outgoing>,
+    timers: Vec<TimerSpec>,
+    disarmed: Vec<(TenantId, &'static str, String)>,
+    trace: Option<String>,
+}
+
+impl Tx {
+    pub(super) fn new(db: &Db, inner: Transaction<'static, Postgres>, trace: Option<String>) -> Self {
+        Self {
+            inner,
+            db: db.clone(),
+            now: db.shared.clock.now(),
+            outgoing: Vec::new(),
+            timers: Vec::new(),
+            disarmed: Vec::new(),
+            trace,
+        }
+    }
+
+    /// The connection, for the service's store.
+    pub fn conn(&mut self) -> &mut PgConnection {
+        &mut self.inner
+    }
+
+    /// One moment for the whole transaction.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.now
+    }
+
+    /// A fresh id.
+    pub fn new_id(&self) -> Uuid {
+        self.db.shared.clock.new_id()
+    }
+
+    /// What is published from here on belongs to the trace of this message.
+    pub fn follow(&mut self, cause: &Envelope) {
+        self.trace.clone_from(&cause.trace);
+    }
+
+    /// Publishes an event with this transaction: it leaves after the commit, or never.
+    pub fn publish<E: Event>(&mut self, tenant: &TenantId, key: &str, event: &E) -> Uuid {
+        let id = self.new_id();
+        self.publish_as(id, tenant, key, event);
+        id
+    }
+
+    /// The same with an id derived from the content, so that every inbox knows a repeat.
+    pub fn publish_as<E: Event>(&mut self, id: Uuid, tenant: &TenantId, key: &str, event: &E) {
+        let subject = self.db.shared.bus.subject(Stream::Events, E::NAME, tenant, key);
+        let payload = event.encode_to_vec().into();
+        self.outgoing.push(Outgoing {
+            id,
+            subject,
+            payload,
+            trace: self.trace.clone(),
+        });
+    }
+
+    /// Wants to be woken at `due_at`. The same kind and key replaces an earlier one.
+    pub fn arm(&mut self, timer: TimerSpec) {
+        self.disarmed
+            .retain(|(t, k, key)| !(*t == timer.tenant && *k == timer.kind && *key == timer.key));
+        self.timers
+            .retain(|t| !(t.tenant == timer.tenant && t.kind == timer.kind && t.key == timer.key));
+        self.timers.push(timer);
+    }
+
+    /// No longer wants to be woken.
+    pub fn disarm(&mut self, tenant: &TenantId, kind: &'static str, key: impl Into<String>) {
+        let key = key.into();
+        self.timers
+            .retain(|t| !(t.tenant == *tenant && t.kind == kind && t.key == key));
+        self.disarmed.push((tenant.clone(), kind, key));
+    }
+
+    /// The answer that a command with this request id got before, if there was one. An id belongs to who used it, the
+    /// principal's subject: two callers of a tenant may both count from 1.
+    ///
+    /// # Errors
+    /// When the same request id came with another content.
+    pub async fn replay<R: prost::Message + Default>(
+        &mut self,
+        tenant: &TenantId,
+        subject: &str,
+        method: &'static str,
+        request_id: &str,
+        request: &impl prost::Message,
+    ) -> Result<Option<R>, Error> {
+        if request_id.is_empty() {
+            return Ok(None);
+        }
+        if request_id.len() > 255 {
+            return Err(Error::invalid("request_id", "at most 255 characters"));
+        }
+        // The lock makes a concurrent repeat wait for the first one's answer.
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended(concat_ws('/', $1, $2, $3, $4), 11))")
+            .bind(tenant.as_str())
+            .bind(subject)
+            .bind(method)
+            .bind(request_id)
+            .execute(&mut *self.inner)
+            .await?;
+        let row: Option<(Vec<u8>, Vec<u8>)> = sqlx::query_as(
+            "SELECT fingerprint, response FROM requests
+             WHERE tenant = $1 AND subject = $2 AND method = $3 AND request_id = $4",
+        )
+        .bind(tenant.as_str())
+        .bind(subject)
+        .bind(method)
+        .bind(request_id)
+        .fetch_optional(&mut *self.inner)
+        .await?;
+        match row {
+            None => Ok(None),
+            Some((seen, _)) if seen != fingerprint(request) => Err(Error::new(
+                Kind::Conflict,
+                "request_id was used before with another content; take a new one",
+            )),
+            Some((_, response)) => Ok(Some(R::decode(response.as_slice())?)),
+        }
+    }
+
+    /// Remembers the answer of a command for [`Tx::replay`].
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn remember(
+        &mut self,
+        tenant: &TenantId,
+        subject: &str,
+        method: &'static str,
+        request_id: &str,
+        request: &impl prost::Message,
+        response: &impl prost::Message,
+    ) -> Result<(), Error> {
+        if request_id.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(
+            "INSERT INTO requests (tenant, subject, method, request_id, fingerprint, response)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(tenant.as_str())
+        .bind(subject)
+        .bind(method)
+        .bind(request_id)
+        .bind(fingerprint(request))
+        .bind(response.encode_to_vec())
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+
+    /// Commits, then publishes from memory.
+    ///
+    /// # Errors
+    /// When the commit fails; then nothing happened.
+    pub async fn commit(self) -> Result<(), Error> {
+        let db = self.db.clone();
+        let outgoing = self.commit_only().await?;
+        db.publish_committed(outgoing).await;
+        Ok(())
+    }
+
+    /// Commits and hands out what is to be published; the stage loop overlaps that with its next batch.
+    pub(crate) async fn commit_only(mut self) -> Result<Vec<Outgoing>, Error> {
+        let published = self.db.take_published();
+        let result = self.write_runtime_rows(&published).await;
+        let result = match result {
+            Ok(()) => self.inner.commit().await.map_err(Error::from),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            self.db.give_back_published(published);
+            return Err(error);
+        }
+        failpoint::hit("tx.committed");
+        if !self.timers.is_empty() {
+            self.db.shared.timer_armed.notify_one();
+        }
+        Ok(self.outgoing)
+    }
+
+    async fn write_runtime_rows(&mut self, published: &[Uuid]) -> Result<(), Error> {
+        if !self.outgoing.is_empty() || !published.is_empty() {
+            let ids: Vec<Uuid> = self.outgoing.iter().map(|o| o.id).collect();
+            let subjects: Vec<&str> = self.outgoing.iter().map(|o| o.subject.as_str()).collect();
+            let payloads: Vec<&[u8]> = self.outgoing.iter().map(|o| o.payload.as_ref()).collect();
+            let traces: Vec<Option<&str>> = self.outgoing.iter().map(|o| o.trace.as_deref()).collect();
+            sqlx::query(
+                "WITH gone AS (DELETE FROM outbox WHERE id = ANY($5))
+                 INSERT INTO outbox (id, subject, payload, headers)
+                 SELECT id, subject, payload, CASE WHEN trace IS NULL THEN '{}' ELSE jsonb_build_object('traceparent', trace) END
+                 FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[]) AS row (id, subject, payload, trace)
+                 ON CONFLICT (id) DO NOTHING",
+            )
+            .bind(ids)
+            .bind(subjects)
+            .bind(payloads)
+            .bind(traces)
+            .bind(published)
+            .execute(&mut *self.inner)
+            .await?;
+        }
+        if !self.disarmed.is_empty() {
+            let (tenants, rest): (Vec<_>, Vec<_>) = self
+                .disarmed
+                .iter()
+                .map(|(t, k, key)| (t.as_str(), (*k, key.as_str())))
+                .unzip();
+            let (kinds, keys): (Vec<_>, Vec<_>) = rest.into_iter().unzip();
+            sqlx::query(
+                "DELETE FROM timers USING unnest($1::text[], $2::text[], $3::text[]) AS gone (tenant, kind, key)
+                 WHERE timers.tenant = gone.tenant AND timers.kind = gone.kind AND timers.key = gone.key",
+            )
+            .bind(tenants)
+            .bind(kinds)
+            .bind(keys)
+            .execute(&mut *self.inner)
+            .await?;
+        }
+        if !self.timers.is_empty() {
+            let tenants: Vec<&str> = self.timers.iter().map(|t| t.tenant.as_str()).collect();
+            let kinds: Vec<&str> = self.timers.iter().map(|t| t.kind).collect();
+            let keys: Vec<&str> = self.timers.iter().map(|t| t.key.as_str()).collect();
+            let dues: Vec<DateTime<Utc>> = self.timers.iter().map(|t| t.due_at).collect();
+            let payloads: Vec<&serde_json::Value> = self.timers.iter().map(|t| &t.payload).collect();
+            sqlx::query(
+                "INSERT INTO timers (tenant, kind, key, due_at, payload)
+                 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::jsonb[])
+                 ON CONFLICT (tenant, kind, key) DO UPDATE
+                 SET due_at = excluded.due_at, payload = excluded.payload, attempts = 0",
+            )
+            .bind(tenants)
+            .bind(kinds)
+            .bind(keys)
+            .bind(dues)
+            .bind(payloads)
+            .execute(&mut *self.inner)
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+fn fingerprint(request: &impl prost::Message) -> Vec<u8> {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(request.encode_to_vec()).to_vec()
+}
