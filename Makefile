@@ -7,8 +7,8 @@ SHELL := bash
 
 # The story that `make run` and `make story` play (examples/); `none` only serves.
 STORY ?= anna
-# Which build plays it: release or dev.
-PROFILE ?= release
+# Which build plays it: dev shares what the tests have compiled; release is what one would deploy.
+PROFILE ?= dev
 # Passed on: make test ARGS='-p trama-case open_case', make bench ARGS='--help'.
 ARGS ?=
 
@@ -25,11 +25,11 @@ help: ## Show this help
 
 run: toolchain ## Run everything on this machine and play a story; stays up until Ctrl-C
 	@scripts/dev up
-	cargo build --profile $(PROFILE) -p trama
+	cargo build --profile $(PROFILE) --workspace --bin trama
 	@. .dev/env && exec $(TRAMA) run --story $(STORY)
 
 story: toolchain ## Play the story once on servers of its own, then clean up
-	cargo build --profile $(PROFILE) -p trama
+	cargo build --profile $(PROFILE) --workspace --bin trama
 	scripts/dev with --dir .dev/story -- $(TRAMA) run --story $(STORY) --once
 
 up: ## Start PostgreSQL and NATS for development (.dev/)
@@ -41,7 +41,7 @@ down: ## Stop them; the data stay
 test: toolchain ## Run all tests on servers of their own, then the story
 	scripts/dev with --dir .dev/test --fast -- cargo test --workspace --no-fail-fast $(ARGS)
 ifeq ($(strip $(ARGS)),)
-	@$(MAKE) --no-print-directory story PROFILE=dev
+	@$(MAKE) --no-print-directory story
 endif
 
 lint: toolchain ## Check format, code, protos, layers, dependencies and generated files
@@ -56,10 +56,12 @@ fmt: ## Format the code
 	cargo fmt --all
 
 bench: toolchain ## Measure throughput and latency on servers of their own
-	scripts/dev with --dir .dev/bench -- cargo run --release -p trama-bench -- $(ARGS)
+	cargo build --release --workspace --bin trama-bench
+	scripts/dev with --dir .dev/bench -- $(TARGET_DIR)/release/trama-bench $(ARGS)
 
 generate: ## Write the generated files: docs/reference/
-	cargo run -q -p trama -- generate docs
+	cargo build -q --workspace --bin trama
+	$(TARGET_DIR)/debug/trama generate docs
 
 clean: ## Stop everything; delete the data and the build output
 	@for dir in .dev .dev/test .dev/story .dev/bench; do if [ -d $$dir ]; then scripts/dev wipe --dir $$dir; fi; done

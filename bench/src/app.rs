@@ -64,14 +64,17 @@ impl Service for DoorsOnly {
 }
 
 /// Starts services as a deployment would: its number of connections, the machine's clock.
-pub async fn start(services: &[Arc<dyn Service>]) -> TestApp {
+pub async fn start(services: &[Arc<dyn Service>], partitions: u32) -> TestApp {
     TestApp::builder(services)
         .with_system_clock()
         .resources(RESOURCES)
         .secret(TENANT, "whatsapp", "app-secret", APP_SECRET)
         .secret(TENANT, "whatsapp", "verify-token", "bench-verify-token")
         .secret(TENANT, "whatsapp", "access-token", "bench-access-token")
-        .configure(|config: &mut Config| config.database = DatabaseConfig::default())
+        .configure(move |config: &mut Config| {
+            config.database = DatabaseConfig::default();
+            config.bus.partitions = partitions;
+        })
         .start()
         .await
 }

@@ -37,6 +37,10 @@ pub struct Arguments {
     /// Webhooks when throughput is measured.
     #[arg(long, default_value_t = 40_000)]
     messages: u64,
+    /// Partitions of our streams. One keeps two cores busy: every stage runs beside the others anyhow, and more of
+    /// them only make batches smaller.
+    #[arg(long, default_value_t = 1)]
+    partitions: u32,
     /// What the platform logs, in the syntax of RUST_LOG.
     #[arg(long, default_value = "info,async_nats=warn")]
     log: String,

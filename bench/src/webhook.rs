@@ -30,8 +30,8 @@ pub async fn run(arguments: &Arguments, servers: &Servers, machine: &Machine) ->
     // The machine's speed drifts: the ceilings are measured before and after, half as long each.
     let before = ceilings(servers, seconds / 2).await?;
     let doors: Arc<dyn Service> = Arc::new(DoorsOnly(trama_ingest::service()));
-    let (ours, cpu) = knock(doors, seconds).await?;
-    let (whole, _) = knock(trama_ingest::service(), seconds).await?;
+    let (ours, cpu) = knock(doors, arguments.partitions, seconds).await?;
+    let (whole, _) = knock(trama_ingest::service(), arguments.partitions, seconds).await?;
     let after = ceilings(servers, seconds / 2).await?;
 
     report.ours = Some(ours.rate());
@@ -84,8 +84,12 @@ async fn ceilings(servers: &Servers, seconds: Duration) -> anyhow::Result<Ceilin
     })
 }
 
-async fn knock(service: Arc<dyn Service>, seconds: Duration) -> anyhow::Result<(Answered, CpuUse)> {
-    let app = app::start(&[service]).await;
+async fn knock(
+    service: Arc<dyn Service>,
+    partitions: u32,
+    seconds: Duration,
+) -> anyhow::Result<(Answered, CpuUse)> {
+    let app = app::start(&[service], partitions).await;
     let load = |first: u64, at_most| Load {
         address: app.running.addresses.http,
         webhooks: app::webhooks(&app),

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use sqlx::{
     PgPool,
     migrate::Migrator,
@@ -43,6 +44,8 @@ struct Shared {
     /// Outbox rows that are on the bus and may be deleted.
     published: Mutex<Vec<Uuid>>,
     timer_armed: Notify,
+    /// When the timer loop will look next, in microseconds; only what is due earlier needs to wake it.
+    next_due: std::sync::atomic::AtomicI64,
 }
 
 /// Whether the schema is as this binary wants it.
@@ -89,6 +92,7 @@ impl Db {
             clock,
             published: Mutex::default(),
             timer_armed: Notify::new(),
+            next_due: std::sync::atomic::AtomicI64::new(i64::MAX),
         };
         Ok(Self {
             api,
@@ -200,6 +204,20 @@ impl Db {
     /// The clock that transactions read.
     pub fn clock(&self) -> &Clock {
         &self.shared.clock
+    }
+
+    /// The timer loop looks at this moment again; `None` while it does not know yet.
+    pub(crate) fn timers_look_at(&self, next: Option<DateTime<Utc>>) {
+        let micros = next.map_or(i64::MAX, |at| at.timestamp_micros());
+        self.shared
+            .next_due
+            .store(micros, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    fn timer_armed_for(&self, due_at: DateTime<Utc>) {
+        if due_at.timestamp_micros() < self.shared.next_due.load(std::sync::atomic::Ordering::SeqCst) {
+            self.shared.timer_armed.notify_one();
+        }
     }
 
     pub(crate) fn timer_armed(&self) -> &Notify {

@@ -27,6 +27,7 @@ pub mod stage;
 pub mod telemetry;
 pub mod timers;
 
+pub use auth::Principal;
 pub use client::{Clients, ServiceChannel};
 pub use clock::Clock;
 pub use config::Config;

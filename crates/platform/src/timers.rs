@@ -57,7 +57,13 @@ pub(crate) fn start(db: &Db, handler: Arc<dyn TimerHandler>, lifecycle: &Lifecyc
             let wait = match fire_due(&db, handler.as_ref()).await {
                 // More may be due.
                 Ok(256) => continue,
-                Ok(_) => next_due(&db).await.unwrap_or(None),
+                Ok(_) => {
+                    // Unknown while we ask: whatever is armed meanwhile wakes us.
+                    db.timers_look_at(None);
+                    let next = next_due(&db).await.unwrap_or(None);
+                    db.timers_look_at(next);
+                    next
+                }
                 Err(error) => {
                     tracing::warn!(schema = db.schema(), detail = error.detail(), "timers failed; trying again");
                     None

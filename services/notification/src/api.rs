@@ -174,8 +174,15 @@ async fn ask(
     let response = SendMessageResponse {
         message_id: id.to_string(),
     };
-    tx.remember(tenant, author, "SendMessage", &request.request_id, request, &response)
-        .await?;
+    tx.remember(
+        tenant,
+        author,
+        "SendMessage",
+        &request.request_id,
+        request,
+        &response,
+    )
+    .await?;
     Ok(response)
 }
 

@@ -101,9 +101,9 @@ impl SurveyService for Api {
         &self,
         request: Request<SubmitResponseRequest>,
     ) -> Result<Response<SubmitResponseResponse>, Status> {
-        let tenant = principal(&request)?.tenant.clone();
-        let mut tx = self.db.tx(&tenant).await?;
-        let response = submit(&mut tx, &tenant, request.get_ref(), self.config).await?;
+        let caller = principal(&request)?;
+        let mut tx = self.db.tx(&caller.tenant).await?;
+        let response = submit(&mut tx, caller, request.get_ref(), self.config).await?;
         tx.commit().await?;
         Ok(Response::new(response))
     }
@@ -159,8 +159,15 @@ async fn submit(
     let invitation = outcome.save(tx).await?;
     let invitation = with_scores(tx, tenant, vec![invitation]).await?.pop();
     let response = SubmitResponseResponse { invitation };
-    tx.remember(tenant, subject, "SubmitResponse", &request.request_id, request, &response)
-        .await?;
+    tx.remember(
+        tenant,
+        subject,
+        "SubmitResponse",
+        &request.request_id,
+        request,
+        &response,
+    )
+    .await?;
     Ok(response)
 }
 

@@ -198,8 +198,8 @@ impl Tx {
             return Err(error);
         }
         failpoint::hit("tx.committed");
-        if !self.timers.is_empty() {
-            self.db.shared.timer_armed.notify_one();
+        if let Some(first) = self.timers.iter().map(|t| t.due_at).min() {
+            self.db.timer_armed_for(first);
         }
         Ok(self.outgoing)
     }

@@ -17,8 +17,12 @@ pub async fn play(script: &Script, world: &mut World) -> anyhow::Result<bool> {
     world.publish_knowledge(script).await?;
     let mut failed = 0;
     let mut held = 0;
-    for (number, step) in script.steps.iter().enumerate() {
-        print::step(number + 1, step.tell.as_deref());
+    let mut number = 0;
+    for step in &script.steps {
+        if let Some(tell) = &step.tell {
+            number += 1;
+            print::step(number, tell);
+        }
         let done = match world.perform(&step.action).await {
             Ok(done) => done,
             Err(error) => {

@@ -70,11 +70,8 @@ pub fn title(text: &str) {
 }
 
 /// A step begins.
-pub fn step(number: usize, tell: Option<&str>) {
-    match tell {
-        Some(tell) => println!("\n{:>3}  {}", number, paint("1", tell)),
-        None => println!("{number:>3}"),
-    }
+pub fn step(number: usize, tell: &str) {
+    println!("\n{:>3}  {}", number, paint("1", tell));
 }
 
 /// Something was done.

@@ -125,7 +125,13 @@ impl CaseService for Cases {
         };
         let mut tx = self.0.transaction(&principal.tenant).await?;
         if let Some(before) = tx
-            .replay(&principal.tenant, &principal.subject, "ReplyToCase", &request.request_id, &request)
+            .replay(
+                &principal.tenant,
+                &principal.subject,
+                "ReplyToCase",
+                &request.request_id,
+                &request,
+            )
             .await?
         {
             return Ok(Response::new(before));
@@ -135,7 +141,9 @@ impl CaseService for Cases {
             message_id: message_id.to_string(),
             case: Some(case.to_wire()),
         };
-        tx.remember(&principal.tenant, &principal.subject,
+        tx.remember(
+            &principal.tenant,
+            &principal.subject,
             "ReplyToCase",
             &request.request_id,
             &request,
@@ -153,7 +161,13 @@ impl CaseService for Cases {
         let note = text("text", &request.text, LONGEST_TEXT)?;
         let mut tx = self.0.transaction(&principal.tenant).await?;
         if let Some(before) = tx
-            .replay(&principal.tenant, &principal.subject, "AddNote", &request.request_id, &request)
+            .replay(
+                &principal.tenant,
+                &principal.subject,
+                "AddNote",
+                &request.request_id,
+                &request,
+            )
             .await?
         {
             return Ok(Response::new(before));
@@ -165,7 +179,9 @@ impl CaseService for Cases {
         let response = AddNoteResponse {
             interaction_id: line.to_string(),
         };
-        tx.remember(&principal.tenant, &principal.subject,
+        tx.remember(
+            &principal.tenant,
+            &principal.subject,
             "AddNote",
             &request.request_id,
             &request,
@@ -185,7 +201,13 @@ impl CaseService for Cases {
         let case = id("case_id", &request.case_id)?;
         let mut tx = self.0.transaction(&principal.tenant).await?;
         if let Some(before) = tx
-            .replay(&principal.tenant, &principal.subject, "ResolveCase", &request.request_id, &request)
+            .replay(
+                &principal.tenant,
+                &principal.subject,
+                "ResolveCase",
+                &request.request_id,
+                &request,
+            )
             .await?
         {
             return Ok(Response::new(before));
@@ -203,7 +225,9 @@ impl CaseService for Cases {
         let response = ResolveCaseResponse {
             case: Some(case.to_wire()),
         };
-        tx.remember(&principal.tenant, &principal.subject,
+        tx.remember(
+            &principal.tenant,
+            &principal.subject,
             "ResolveCase",
             &request.request_id,
             &request,

@@ -108,7 +108,13 @@ impl KnowledgeService for Knowledge {
         check(article)?;
         let mut tx = self.0.transaction(tenant).await?;
         if let Some(before) = tx
-            .replay(tenant, &caller.subject, "PublishArticle", &request.request_id, &request)
+            .replay(
+                tenant,
+                &caller.subject,
+                "PublishArticle",
+                &request.request_id,
+                &request,
+            )
             .await?
         {
             return Ok(Response::new(before));

@@ -368,3 +368,23 @@ async fn bad_input_is_named() {
     );
     app.stop().await;
 }
+
+#[tokio::test]
+async fn a_request_id_belongs_to_who_used_it() {
+    let app = start().await;
+    report_a_fault(&app).await;
+    let case_id = only_case(&app, "anna").await.case_id;
+    for who in ["carla", "bruno", "carla"] {
+        let note = AddNoteRequest {
+            case_id: case_id.clone(),
+            text: format!("{who} was here"),
+            request_id: "1".into(),
+        };
+        cases(&app)
+            .add_note(app.request(TENANT, who, note))
+            .await
+            .expect("noted");
+    }
+    assert_eq!(timeline(&app, &case_id).await.len(), 3, "the mail and two notes");
+    app.stop().await;
+}

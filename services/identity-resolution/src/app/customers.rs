@@ -97,7 +97,16 @@ impl App {
         const METHOD: &str = "UpdateCustomer";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx.replay(tenant, caller.subject.as_str(), METHOD, &request.request_id, request).await? {
+        if let Some(response) = tx
+            .replay(
+                tenant,
+                caller.subject.as_str(),
+                METHOD,
+                &request.request_id,
+                request,
+            )
+            .await?
+        {
             return Ok(response);
         }
         let rules = self.rules(tenant);
@@ -132,8 +141,15 @@ impl App {
         let response = wire::UpdateCustomerResponse {
             customer: Some(customer.context(&rules, tx.now(), false)),
         };
-        tx.remember(tenant, caller.subject.as_str(), METHOD, &request.request_id, request, &response)
-            .await?;
+        tx.remember(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+            &response,
+        )
+        .await?;
         tx.commit().await?;
         Ok(response)
     }
@@ -150,7 +166,16 @@ impl App {
         const METHOD: &str = "SetChannelPreference";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx.replay(tenant, caller.subject.as_str(), METHOD, &request.request_id, request).await? {
+        if let Some(response) = tx
+            .replay(
+                tenant,
+                caller.subject.as_str(),
+                METHOD,
+                &request.request_id,
+                request,
+            )
+            .await?
+        {
             return Ok(response);
         }
         let rules = self.rules(tenant);
@@ -167,8 +192,15 @@ impl App {
         let response = wire::SetChannelPreferenceResponse {
             customer: Some(customer.context(&rules, tx.now(), false)),
         };
-        tx.remember(tenant, caller.subject.as_str(), METHOD, &request.request_id, request, &response)
-            .await?;
+        tx.remember(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+            &response,
+        )
+        .await?;
         tx.commit().await?;
         Ok(response)
     }
@@ -184,7 +216,16 @@ impl App {
         const METHOD: &str = "SetConsent";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx.replay(tenant, caller.subject.as_str(), METHOD, &request.request_id, request).await? {
+        if let Some(response) = tx
+            .replay(
+                tenant,
+                caller.subject.as_str(),
+                METHOD,
+                &request.request_id,
+                request,
+            )
+            .await?
+        {
             return Ok(response);
         }
         let (now, entry_id) = (tx.now(), tx.new_id());
@@ -205,8 +246,15 @@ impl App {
             publish_change(&mut tx, tenant, &customer, &self.rules(tenant), &["consent"]);
         }
         let response = wire::SetConsentResponse {};
-        tx.remember(tenant, caller.subject.as_str(), METHOD, &request.request_id, request, &response)
-            .await?;
+        tx.remember(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+            &response,
+        )
+        .await?;
         tx.commit().await?;
         Ok(response)
     }

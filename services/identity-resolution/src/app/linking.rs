@@ -52,7 +52,16 @@ impl App {
         const METHOD: &str = "LinkHandle";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx.replay(tenant, caller.subject.as_str(), METHOD, &request.request_id, request).await? {
+        if let Some(response) = tx
+            .replay(
+                tenant,
+                caller.subject.as_str(),
+                METHOD,
+                &request.request_id,
+                request,
+            )
+            .await?
+        {
             return Ok(response);
         }
         let rules = self.rules(tenant);
@@ -88,8 +97,15 @@ impl App {
             customer: Some(customer.context(&rules, tx.now(), false)),
             merge_id,
         };
-        tx.remember(tenant, caller.subject.as_str(), METHOD, &request.request_id, request, &response)
-            .await?;
+        tx.remember(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+            &response,
+        )
+        .await?;
         tx.commit().await?;
         Ok(response)
     }
@@ -104,7 +120,16 @@ impl App {
         const METHOD: &str = "MergeCustomers";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx.replay(tenant, caller.subject.as_str(), METHOD, &request.request_id, request).await? {
+        if let Some(response) = tx
+            .replay(
+                tenant,
+                caller.subject.as_str(),
+                METHOD,
+                &request.request_id,
+                request,
+            )
+            .await?
+        {
             return Ok(response);
         }
         let rules = self.rules(tenant);
@@ -119,8 +144,15 @@ impl App {
             merge_id: record.id.to_string(),
             survivor: Some(customer.context(&rules, tx.now(), false)),
         };
-        tx.remember(tenant, caller.subject.as_str(), METHOD, &request.request_id, request, &response)
-            .await?;
+        tx.remember(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+            &response,
+        )
+        .await?;
         tx.commit().await?;
         Ok(response)
     }
@@ -135,7 +167,16 @@ impl App {
         const METHOD: &str = "SplitCustomers";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx.replay(tenant, caller.subject.as_str(), METHOD, &request.request_id, request).await? {
+        if let Some(response) = tx
+            .replay(
+                tenant,
+                caller.subject.as_str(),
+                METHOD,
+                &request.request_id,
+                request,
+            )
+            .await?
+        {
             return Ok(response);
         }
         let (rules, now) = (self.rules(tenant), tx.now());
@@ -181,8 +222,15 @@ impl App {
             survivor: Some(survivor),
             restored: Some(restored),
         };
-        tx.remember(tenant, caller.subject.as_str(), METHOD, &request.request_id, request, &response)
-            .await?;
+        tx.remember(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+            &response,
+        )
+        .await?;
         tx.commit().await?;
         Ok(response)
     }

@@ -59,7 +59,16 @@ impl App {
         const METHOD: &str = "RequireVerification";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx.replay(tenant, caller.subject.as_str(), METHOD, &request.request_id, request).await? {
+        if let Some(response) = tx
+            .replay(
+                tenant,
+                caller.subject.as_str(),
+                METHOD,
+                &request.request_id,
+                request,
+            )
+            .await?
+        {
             return Ok(response);
         }
         let (rules, now) = (self.rules(tenant), tx.now());
@@ -75,8 +84,15 @@ impl App {
                     .await?
             }
         };
-        tx.remember(tenant, caller.subject.as_str(), METHOD, &request.request_id, request, &response)
-            .await?;
+        tx.remember(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+            &response,
+        )
+        .await?;
         tx.commit().await?;
         let outcome = if response.holds { "holds" } else { "sent" };
         metrics::counter!("trama_identity_resolution_verifications_required_total", "outcome" => outcome)

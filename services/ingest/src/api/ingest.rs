@@ -142,14 +142,12 @@ impl IngestService for IngestApi {
         &self,
         request: Request<RedriveQuarantinedDeliveryRequest>,
     ) -> Result<Response<RedriveQuarantinedDeliveryResponse>, Status> {
-        let tenant = principal(&request)?.tenant.clone();
-        let request = request.into_inner();
+        let caller = principal(&request)?;
+        let request = request.get_ref();
         let id: DeliveryId = request
             .delivery_id
             .parse()
             .map_err(|_| Error::invalid("delivery_id", "must be a UUID"))?;
-        Ok(Response::new(
-            self.quarantine.redrive(&tenant, id, &request).await?,
-        ))
+        Ok(Response::new(self.quarantine.redrive(caller, id, request).await?))
     }
 }

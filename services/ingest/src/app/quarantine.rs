@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use prost::Message as _;
-use trama_platform::{Clock, Db, Error, page};
+use trama_platform::{Clock, Db, Error, Principal, page};
 use trama_proto::{
     ids::{DeliveryId, TenantId},
     ingest::v1::{Delivery, RedriveQuarantinedDeliveryRequest, RedriveQuarantinedDeliveryResponse},
@@ -61,7 +61,10 @@ impl Quarantine {
         let (tenant, subject) = (&caller.tenant, caller.subject.as_str());
         let redrive_id = self.clock.new_id();
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx.replay(tenant, subject, METHOD, &request.request_id, request).await? {
+        if let Some(response) = tx
+            .replay(tenant, subject, METHOD, &request.request_id, request)
+            .await?
+        {
             return Ok(response);
         }
         let encoded = quarantine::begin_redrive(tx.conn(), tenant, id, redrive_id)
@@ -77,7 +80,13 @@ impl Quarantine {
         // If it failed again in the meantime, its row has lost the mark and stays.
         quarantine::end_redrive(tx.conn(), tenant, id, redrive_id).await?;
         if tx
-            .replay::<RedriveQuarantinedDeliveryResponse>(tenant, subject, METHOD, &request.request_id, request)
+            .replay::<RedriveQuarantinedDeliveryResponse>(
+                tenant,
+                subject,
+                METHOD,
+                &request.request_id,
+                request,
+            )
             .await?
             .is_none()
         {

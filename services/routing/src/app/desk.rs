@@ -211,14 +211,8 @@ pub struct Command<'a, Q, R> {
 
 impl<Q: Message, R: Message + Default> Command<'_, Q, R> {
     async fn seen(&self, tx: &mut Tx, tenant: &TenantId, agent: &AgentId) -> Result<Option<R>, Error> {
-        tx.replay(
-            tenant,
-            agent.as_str(),
-            self.method,
-            self.request_id,
-            self.request,
-        )
-        .await
+        tx.replay(tenant, agent.as_str(), self.method, self.request_id, self.request)
+            .await
     }
 
     async fn done(
@@ -229,8 +223,15 @@ impl<Q: Message, R: Message + Default> Command<'_, Q, R> {
         outcome: Outcome<'_>,
     ) -> Result<R, Error> {
         let answer = (self.answer)(outcome);
-        tx.remember(tenant, agent.as_str(), self.method, self.request_id, self.request, &answer)
-            .await?;
+        tx.remember(
+            tenant,
+            agent.as_str(),
+            self.method,
+            self.request_id,
+            self.request,
+            &answer,
+        )
+        .await?;
         tx.commit().await?;
         Ok(answer)
     }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use prost::Message;
-use trama_platform::{Error, Kind};
+use trama_platform::{Error, Kind, Principal};
 use trama_proto::ids::{CaseId, TenantId};
 
 use super::{Change, Routing, desk::lock};
@@ -69,7 +69,8 @@ impl Routing {
             .await?
             .unwrap_or(agent);
         let answer = answer(&stored);
-        tx.remember(tenant, subject, METHOD, request_id, request, &answer).await?;
+        tx.remember(tenant, subject, METHOD, request_id, request, &answer)
+            .await?;
         tx.commit().await?;
         Ok(answer)
     }
