@@ -195,6 +195,16 @@ impl Secrets {
         }
     }
 
+    /// The value to send with. A secret of several lines is one in rotation: all of them are accepted, the first is
+    /// the one in use.
+    ///
+    /// # Errors
+    /// See [`Secrets::get`].
+    pub fn current(&self, tenant: &TenantId, secret: &SecretRef) -> Result<String, Error> {
+        let all = self.get(tenant, secret)?;
+        Ok(all.lines().next().unwrap_or_default().trim().to_owned())
+    }
+
     /// The value; files are read again after some seconds, so that rotation needs no restart.
     ///
     /// # Errors

@@ -110,6 +110,61 @@ async fn reflection_and_health_answer_without_a_credential() {
     app.stop().await;
 }
 
+#[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a browser is outside the platform and its guard"
+)]
+async fn a_browser_of_an_allowed_origin_speaks_grpc_web_and_others_do_not() {
+    let app = TestApp::builder(&[Arc::new(Counter)])
+        .configure(|c| c.listen.cors_origins.push("https://desk.example".into()))
+        .start()
+        .await;
+    let browser = reqwest::Client::new();
+    let url = format!(
+        "http://{}/trama.case.v1.CaseService/GetCase",
+        app.running.addresses.grpc
+    );
+    for (origin, allowed) in [("https://desk.example", true), ("https://evil.example", false)] {
+        let asked = browser
+            .request(reqwest::Method::OPTIONS, &url)
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header(
+                "access-control-request-headers",
+                "authorization,content-type,x-grpc-web",
+            )
+            .send()
+            .await
+            .expect("an answer to the pre-flight");
+        assert_eq!(
+            asked.headers().contains_key("access-control-allow-origin"),
+            allowed,
+            "{origin}"
+        );
+    }
+    let answer = browser
+        .post(&url)
+        .header("origin", "https://desk.example")
+        .header("content-type", "application/grpc-web+proto")
+        .header(
+            "authorization",
+            format!("Bearer {}", app.token("acme", "carla", "case.read")),
+        )
+        .body(vec![0_u8; 5])
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(answer.headers()["content-type"], "application/grpc-web+proto");
+    assert_eq!(
+        answer.headers()["access-control-allow-origin"],
+        "https://desk.example"
+    );
+    // This app has no such service, and says so in gRPC's own terms.
+    assert_eq!(answer.headers()["grpc-status"], "12");
+    app.stop().await;
+}
+
 #[test]
 fn every_kind_has_a_code_and_a_status() {
     for kind in [

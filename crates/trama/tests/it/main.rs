@@ -4,3 +4,4 @@ mod access;
 mod crash;
 mod platform;
 mod story;
+mod traces;

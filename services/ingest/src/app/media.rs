@@ -276,10 +276,7 @@ impl Fetcher {
                 {
                     return Err(Error::new(Kind::Invalid, "a media id of unknown shape"));
                 }
-                let bearer = format!(
-                    "Bearer {}",
-                    first_line(&self.secrets.get(tenant, &p.access_token)?)
-                );
+                let bearer = format!("Bearer {}", self.secrets.current(tenant, &p.access_token)?);
                 let base = host_of(&p.api_base_url)?;
                 let about = format!("{}/{id}", p.api_base_url.trim_end_matches('/'));
                 let described = self
@@ -300,8 +297,8 @@ impl Fetcher {
                 Ok(bytes)
             }
             (Place::Twilio(url), Provider::TwilioSms(p) | Provider::TwilioVoice(p)) => {
-                let token = self.secrets.get(tenant, &p.auth_token)?;
-                let pair = format!("{}:{}", p.account_sid, first_line(&token));
+                let token = self.secrets.current(tenant, &p.auth_token)?;
+                let pair = format!("{}:{token}", p.account_sid);
                 let basic = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair));
                 let hosts: Vec<String> = std::iter::once(host_of(&p.api_base_url)?)
                     .chain(TWILIO_CDN.iter().map(|h| (*h).to_owned()))
@@ -355,10 +352,6 @@ fn without_bytes(interaction: &str, position: usize, file: &RemoteFile) -> Attac
         voice_note: file.voice_note,
         ..channels::attachment(interaction, position)
     }
-}
-
-fn first_line(secret: &str) -> &str {
-    secret.lines().next().unwrap_or_default().trim()
 }
 
 fn host_of(url: &str) -> Result<String, Error> {

@@ -7,10 +7,13 @@ pub mod webhook;
 use std::sync::Arc;
 
 use trama_platform::{
-    Clock, Error, Lifecycle,
+    Clock, Error, Kind, Lifecycle,
     resources::{ResourceStore, Secrets},
 };
-use trama_proto::{ids::TenantId, resources::ChannelSpec};
+use trama_proto::{
+    ids::TenantId,
+    resources::{ChannelSpec, SecretRef},
+};
 
 use crate::{
     app::{chat::Chat, journal::Journal},
@@ -38,6 +41,13 @@ pub struct Doors {
 }
 
 impl Doors {
+    /// A channel's secret. Strangers learn only that the channel is not ready; which secret is missing is for the log.
+    fn secret(&self, tenant: &TenantId, secret: &SecretRef) -> Result<Arc<str>, Error> {
+        self.secrets
+            .get(tenant, secret)
+            .map_err(|e| Error::new(Kind::Unavailable, "this channel is not set up yet").because(e))
+    }
+
     /// A channel as a URL names it.
     fn channel(&self, tenant: &str, channel: &str) -> Result<(TenantId, Arc<ChannelSpec>), Error> {
         let tenant: TenantId = tenant.parse().map_err(|_| no_such_channel(channel))?;

@@ -109,7 +109,7 @@ impl Door {
         query: &HashMap<String, String>,
     ) -> Result<Response, Error> {
         let get = |name: &str| query.get(name).map(String::as_str).unwrap_or_default();
-        let token = self.doors.secrets.get(tenant, &provider.verify_token)?;
+        let token = self.doors.secret(tenant, &provider.verify_token)?;
         if get("hub.mode") != "subscribe" || !signature::same(&token, get("hub.verify_token")) {
             return Err(Error::new(Kind::Denied, "the verify token is not right"));
         }
@@ -218,7 +218,7 @@ impl Door {
     ) -> Result<Option<String>, Error> {
         match &spec.provider {
             Provider::WhatsappCloud(provider) => {
-                let secret = self.doors.secrets.get(tenant, &provider.app_secret)?;
+                let secret = self.doors.secret(tenant, &provider.app_secret)?;
                 signature::meta(&secret, text(headers, "x-hub-signature-256"), body)?;
                 Ok(whatsapp::peek_sender(body).map(str::to_owned))
             }
@@ -243,7 +243,7 @@ impl Door {
         headers: &HeaderMap,
         body: &Bytes,
     ) -> Result<(), Error> {
-        let token = self.doors.secrets.get(tenant, &provider.auth_token)?;
+        let token = self.doors.secret(tenant, &provider.auth_token)?;
         let path = uri.path_and_query().map_or("/", |p| p.as_str());
         let url = format!("{}{path}", provider.public_base_url.trim_end_matches('/'));
         let content_type = text(headers, "content-type").unwrap_or_default();

@@ -67,7 +67,7 @@ impl Email<'_> {
 
     async fn relay(&self, outgoing: &Outgoing) -> Result<Relay, SendError> {
         let password = match &self.spec.relay_password {
-            Some(secret) => Some(self.secrets.get(&outgoing.tenant, secret)?),
+            Some(secret) => Some(self.secrets.current(&outgoing.tenant, secret)?),
             None => None,
         };
         let key = format!(

@@ -21,12 +21,13 @@ pub(super) struct TwilioSms<'a> {
 
 impl TwilioSms<'_> {
     pub async fn send(&self, outgoing: &Outgoing) -> Result<Sent, SendError> {
-        let token = self.secrets.get(&outgoing.tenant, &self.spec.auth_token)?;
+        let token = self.secrets.current(&outgoing.tenant, &self.spec.auth_token)?;
         let account = &self.spec.account_sid;
         let base = self.spec.api_base_url.trim_end_matches('/');
         let url = format!("{base}/2010-04-01/Accounts/{account}/Messages.json");
+        // Twilio repeats a webhook after a 5xx only if told to.
         let callback = format!(
-            "{}/webhooks/{}/{}",
+            "{}/webhooks/{}/{}#rc=5&rp=all",
             self.spec.public_base_url.trim_end_matches('/'),
             outgoing.tenant,
             outgoing.channel

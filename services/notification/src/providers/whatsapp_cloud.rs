@@ -47,7 +47,7 @@ impl WhatsappCloud<'_> {
         let plain = |error: SendError| Refusal { code: None, error };
         let token = self
             .secrets
-            .get(&outgoing.tenant, &self.spec.access_token)
+            .current(&outgoing.tenant, &self.spec.access_token)
             .map_err(|e| plain(e.into()))?;
         let url = format!(
             "{}/{}/messages",

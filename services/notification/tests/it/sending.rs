@@ -200,7 +200,7 @@ async fn a_code_goes_only_to_its_address_and_is_forgotten() {
     assert!(taken.body_text.expect("a body").contains("482913"));
     assert_eq!(
         taken.raw.field("StatusCallback"),
-        Some("https://trama.example/webhooks/acme/sms")
+        Some("https://trama.example/webhooks/acme/sms#rc=5&rp=all")
     );
     let mut tx = world
         .app

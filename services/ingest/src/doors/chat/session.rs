@@ -200,7 +200,7 @@ fn check_token(
     let bad = || Error::new(Kind::Unauthenticated, "the login token is not valid");
     // A channel without a secret knows no logins.
     let secret = provider.login_secret.as_ref().ok_or_else(bad)?;
-    let secret = doors.secrets.get(tenant, secret)?;
+    let secret = doors.secret(tenant, secret)?;
     let mut validation = Validation::new(Algorithm::HS256);
     // Time comes from our clock, below; an audience is the site's own business.
     validation.validate_exp = false;
