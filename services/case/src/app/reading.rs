@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use trama_platform::{Error, page};
 use trama_proto::{
     case::v1::{CaseStatus, JourneyStep},
-    common::v1::{Direction, InteractionKind},
+    common::v1::{Direction, Interaction, InteractionKind},
     ids::{CaseId, CustomerId, TenantId},
     time::to_wire,
 };
@@ -155,21 +155,30 @@ fn step_of_line(line: &Line) -> JourneyStep {
         (_, InteractionKind::SurveyAnswer) => "survey message",
         (_, InteractionKind::Message | InteractionKind::Unspecified) => "message",
     };
-    let words = if said.text.is_empty() {
-        &said.subject
-    } else {
-        &said.text
-    };
     JourneyStep {
         at: Some(to_wire(line.occurred_at)),
         channel_kind: said.channel_kind,
         what: what.to_owned(),
         case_id: line.case_id.map(|c| c.to_string()).unwrap_or_default(),
-        summary: first_words(words, 120),
+        summary: summary_of(said),
         actor: if said.author.is_empty() {
             "customer".to_owned()
         } else {
             said.author.clone()
         },
     }
+}
+
+/// The gist of a line, in one line: what was said, or what it was when nothing was.
+fn summary_of(said: &Interaction) -> String {
+    // A greeting on a line of its own says nothing yet.
+    let words = said.text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let gist = match (&said.call, said.attachments.first()) {
+        _ if !words.is_empty() => words,
+        (Some(call), _) if call.duration_seconds > 0 => format!("{} s", call.duration_seconds),
+        (None, Some(file)) if file.voice_note => "voice note".to_owned(),
+        (None, Some(file)) => file.content_type.clone(),
+        _ => said.subject.clone(),
+    };
+    first_words(&gist, 120)
 }
