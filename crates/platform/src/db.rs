@@ -273,6 +273,14 @@ impl Db {
             .extend(ids);
     }
 
+    /// Says goodbye to the server instead of leaving it to notice.
+    pub(crate) async fn close(&self) {
+        let both = futures::future::join(self.api.close(), self.system.close());
+        if tokio::time::timeout(Duration::from_secs(5), both).await.is_err() {
+            tracing::warn!(schema = self.shared.schema, "a connection was still in use at the end");
+        }
+    }
+
     /// Whether the database answers.
     ///
     /// # Errors

@@ -288,7 +288,11 @@ impl Running {
         self.lifecycle.begin_drain();
         tokio::time::sleep(self.drain).await;
         self.lifecycle.stop();
-        self.lifecycle.finished(Duration::from_secs(30)).await
+        let in_time = self.lifecycle.finished(Duration::from_secs(30)).await;
+        for (_, db) in &self.databases {
+            db.close().await;
+        }
+        in_time
     }
 
     /// Fires what is due now in every service, for whoever moves the clock. Returns whether there was anything.
