@@ -277,7 +277,10 @@ impl Db {
     pub(crate) async fn close(&self) {
         let both = futures::future::join(self.api.close(), self.system.close());
         if tokio::time::timeout(Duration::from_secs(5), both).await.is_err() {
-            tracing::warn!(schema = self.shared.schema, "a connection was still in use at the end");
+            tracing::warn!(
+                schema = self.shared.schema,
+                "a connection was still in use at the end"
+            );
         }
     }
 
