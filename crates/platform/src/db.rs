@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use trama_proto::ids::TenantId;
 use uuid::Uuid;
 
-pub use tx::Tx;
+pub use tx::{Command, Tx};
 
 use crate::{
     Clock, Error,

@@ -31,7 +31,7 @@ pub use auth::Principal;
 pub use client::{Clients, ServiceChannel};
 pub use clock::Clock;
 pub use config::Config;
-pub use db::{Db, Tx};
+pub use db::{Command, Db, Tx};
 pub use error::{Error, Kind, Violation};
 pub use lifecycle::Lifecycle;
 pub use server::Addresses;

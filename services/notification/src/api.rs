@@ -1,7 +1,7 @@
 //! gRPC ↔ app.
 
 use tonic::{Request, Response, Status};
-use trama_platform::{Context, Db, Error, Tx, principal, resources::ResourceStore};
+use trama_platform::{Command, Context, Db, Error, Tx, principal, resources::ResourceStore};
 use trama_proto::{
     common::v1::ChannelKind,
     identity_resolution::v1::Purpose,
@@ -140,10 +140,8 @@ async fn ask(
             "is required: the message id is derived from it",
         ));
     }
-    if let Some(response) = tx
-        .replay(tenant, author, "SendMessage", &request.request_id, request)
-        .await?
-    {
+    let command = Command::new(tenant, author, "SendMessage", &request.request_id, request);
+    if let Some(response) = tx.replay(&command).await? {
         return Ok(response);
     }
     let id = MessageId::derived(&[
@@ -174,15 +172,7 @@ async fn ask(
     let response = SendMessageResponse {
         message_id: id.to_string(),
     };
-    tx.remember(
-        tenant,
-        author,
-        "SendMessage",
-        &request.request_id,
-        request,
-        &response,
-    )
-    .await?;
+    tx.remember(&command, &response).await?;
     Ok(response)
 }
 

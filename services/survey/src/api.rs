@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use tonic::{Request, Response, Status};
-use trama_platform::{Context, Db, Error, Kind, Principal, Tx, page, principal};
+use trama_platform::{Command, Context, Db, Error, Kind, Principal, Tx, page, principal};
 use trama_proto::{
     ids::{CustomerId, InvitationId, TenantId},
     survey::v1::{
@@ -129,10 +129,8 @@ async fn submit(
     if request.question_id.is_empty() {
         return Err(Error::invalid("question_id", "must not be empty"));
     }
-    if let Some(response) = tx
-        .replay(tenant, subject, "SubmitResponse", &request.request_id, request)
-        .await?
-    {
+    let command = Command::new(tenant, subject, "SubmitResponse", &request.request_id, request);
+    if let Some(response) = tx.replay(&command).await? {
         return Ok(response);
     }
     let invitation = store::find(tx.conn(), tenant, id)
@@ -159,15 +157,7 @@ async fn submit(
     let invitation = outcome.save(tx).await?;
     let invitation = with_scores(tx, tenant, vec![invitation]).await?.pop();
     let response = SubmitResponseResponse { invitation };
-    tx.remember(
-        tenant,
-        subject,
-        "SubmitResponse",
-        &request.request_id,
-        request,
-        &response,
-    )
-    .await?;
+    tx.remember(&command, &response).await?;
     Ok(response)
 }
 

@@ -14,6 +14,34 @@ use crate::{
     timers::TimerSpec,
 };
 
+/// A command that may come twice: who orders what, under which request id of theirs.
+pub struct Command<'a, R> {
+    tenant: &'a TenantId,
+    subject: &'a str,
+    method: &'static str,
+    request_id: &'a str,
+    request: &'a R,
+}
+
+impl<'a, R> Command<'a, R> {
+    /// The request ids of two subjects have nothing to do with each other.
+    pub const fn new(
+        tenant: &'a TenantId,
+        subject: &'a str,
+        method: &'static str,
+        request_id: &'a str,
+        request: &'a R,
+    ) -> Self {
+        Self {
+            tenant,
+            subject,
+            method,
+            request_id,
+            request,
+        }
+    }
+}
+
 /// A transaction with what it will publish and when it wants to be woken.
 ///
 /// Dropped without [`Tx::commit`], nothing of it happened.
@@ -103,12 +131,15 @@ impl Tx {
     /// When the same request id came with another content.
     pub async fn replay<R: prost::Message + Default>(
         &mut self,
-        tenant: &TenantId,
-        subject: &str,
-        method: &'static str,
-        request_id: &str,
-        request: &impl prost::Message,
+        command: &Command<'_, impl prost::Message>,
     ) -> Result<Option<R>, Error> {
+        let Command {
+            tenant,
+            subject,
+            method,
+            request_id,
+            request,
+        } = *command;
         if request_id.is_empty() {
             return Ok(None);
         }
@@ -149,13 +180,16 @@ impl Tx {
     /// When the database is away.
     pub async fn remember(
         &mut self,
-        tenant: &TenantId,
-        subject: &str,
-        method: &'static str,
-        request_id: &str,
-        request: &impl prost::Message,
+        command: &Command<'_, impl prost::Message>,
         response: &impl prost::Message,
     ) -> Result<(), Error> {
+        let Command {
+            tenant,
+            subject,
+            method,
+            request_id,
+            request,
+        } = *command;
         if request_id.is_empty() {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
-use trama_platform::{Error, principal};
+use trama_platform::{Command, Error, principal};
 use trama_proto::{
     case::v1::{
         AddNoteRequest, AddNoteResponse, CaseStatus, GetCaseRequest, GetCaseResponse, GetJourneyRequest,
@@ -124,16 +124,14 @@ impl CaseService for Cases {
                 })?,
         };
         let mut tx = self.0.transaction(&principal.tenant).await?;
-        if let Some(before) = tx
-            .replay(
-                &principal.tenant,
-                &principal.subject,
-                "ReplyToCase",
-                &request.request_id,
-                &request,
-            )
-            .await?
-        {
+        let command = Command::new(
+            &principal.tenant,
+            &principal.subject,
+            "ReplyToCase",
+            &request.request_id,
+            &request,
+        );
+        if let Some(before) = tx.replay(&command).await? {
             return Ok(Response::new(before));
         }
         let (message_id, case) = self.0.reply(&mut tx, &principal.tenant, &reply).await?;
@@ -141,15 +139,7 @@ impl CaseService for Cases {
             message_id: message_id.to_string(),
             case: Some(case.to_wire()),
         };
-        tx.remember(
-            &principal.tenant,
-            &principal.subject,
-            "ReplyToCase",
-            &request.request_id,
-            &request,
-            &response,
-        )
-        .await?;
+        tx.remember(&command, &response).await?;
         tx.commit().await?;
         Ok(Response::new(response))
     }
@@ -160,16 +150,14 @@ impl CaseService for Cases {
         let case = id("case_id", &request.case_id)?;
         let note = text("text", &request.text, LONGEST_TEXT)?;
         let mut tx = self.0.transaction(&principal.tenant).await?;
-        if let Some(before) = tx
-            .replay(
-                &principal.tenant,
-                &principal.subject,
-                "AddNote",
-                &request.request_id,
-                &request,
-            )
-            .await?
-        {
+        let command = Command::new(
+            &principal.tenant,
+            &principal.subject,
+            "AddNote",
+            &request.request_id,
+            &request,
+        );
+        if let Some(before) = tx.replay(&command).await? {
             return Ok(Response::new(before));
         }
         let line = self
@@ -179,15 +167,7 @@ impl CaseService for Cases {
         let response = AddNoteResponse {
             interaction_id: line.to_string(),
         };
-        tx.remember(
-            &principal.tenant,
-            &principal.subject,
-            "AddNote",
-            &request.request_id,
-            &request,
-            &response,
-        )
-        .await?;
+        tx.remember(&command, &response).await?;
         tx.commit().await?;
         Ok(Response::new(response))
     }
@@ -200,16 +180,14 @@ impl CaseService for Cases {
         let request = request.into_inner();
         let case = id("case_id", &request.case_id)?;
         let mut tx = self.0.transaction(&principal.tenant).await?;
-        if let Some(before) = tx
-            .replay(
-                &principal.tenant,
-                &principal.subject,
-                "ResolveCase",
-                &request.request_id,
-                &request,
-            )
-            .await?
-        {
+        let command = Command::new(
+            &principal.tenant,
+            &principal.subject,
+            "ResolveCase",
+            &request.request_id,
+            &request,
+        );
+        if let Some(before) = tx.replay(&command).await? {
             return Ok(Response::new(before));
         }
         let case = self
@@ -225,15 +203,7 @@ impl CaseService for Cases {
         let response = ResolveCaseResponse {
             case: Some(case.to_wire()),
         };
-        tx.remember(
-            &principal.tenant,
-            &principal.subject,
-            "ResolveCase",
-            &request.request_id,
-            &request,
-            &response,
-        )
-        .await?;
+        tx.remember(&command, &response).await?;
         tx.commit().await?;
         Ok(Response::new(response))
     }

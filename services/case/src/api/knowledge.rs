@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
-use trama_platform::{Error, principal};
+use trama_platform::{Command, Error, principal};
 use trama_proto::{
     case::v1::{
         AnswerQuestionRequest, AnswerQuestionResponse, Article, GetArticleRequest, GetArticleResponse,
@@ -107,31 +107,21 @@ impl KnowledgeService for Knowledge {
             .ok_or_else(|| Error::invalid("article", "is missing"))?;
         check(article)?;
         let mut tx = self.0.transaction(tenant).await?;
-        if let Some(before) = tx
-            .replay(
-                tenant,
-                &caller.subject,
-                "PublishArticle",
-                &request.request_id,
-                &request,
-            )
-            .await?
-        {
+        let command = Command::new(
+            tenant,
+            &caller.subject,
+            "PublishArticle",
+            &request.request_id,
+            &request,
+        );
+        if let Some(before) = tx.replay(&command).await? {
             return Ok(Response::new(before));
         }
         let published = self.0.publish_article(&mut tx, tenant, article).await?;
         let response = PublishArticleResponse {
             article: Some(wire(published)),
         };
-        tx.remember(
-            tenant,
-            &caller.subject,
-            "PublishArticle",
-            &request.request_id,
-            &request,
-            &response,
-        )
-        .await?;
+        tx.remember(&command, &response).await?;
         tx.commit().await?;
         Ok(Response::new(response))
     }

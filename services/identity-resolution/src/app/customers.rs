@@ -1,6 +1,6 @@
 //! Profiles: read, find, change, and where a customer may be reached.
 
-use trama_platform::{Error, Tx};
+use trama_platform::{Command, Error, Tx};
 use trama_proto::{
     common::v1::{ChannelKind, CustomerContext},
     identity_resolution::v1::{self as wire, ConsentStatus, Purpose},
@@ -97,16 +97,14 @@ impl App {
         const METHOD: &str = "UpdateCustomer";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx
-            .replay(
-                tenant,
-                caller.subject.as_str(),
-                METHOD,
-                &request.request_id,
-                request,
-            )
-            .await?
-        {
+        let command = Command::new(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+        );
+        if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
         let rules = self.rules(tenant);
@@ -141,15 +139,7 @@ impl App {
         let response = wire::UpdateCustomerResponse {
             customer: Some(customer.context(&rules, tx.now(), false)),
         };
-        tx.remember(
-            tenant,
-            caller.subject.as_str(),
-            METHOD,
-            &request.request_id,
-            request,
-            &response,
-        )
-        .await?;
+        tx.remember(&command, &response).await?;
         tx.commit().await?;
         Ok(response)
     }
@@ -166,16 +156,14 @@ impl App {
         const METHOD: &str = "SetChannelPreference";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx
-            .replay(
-                tenant,
-                caller.subject.as_str(),
-                METHOD,
-                &request.request_id,
-                request,
-            )
-            .await?
-        {
+        let command = Command::new(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+        );
+        if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
         let rules = self.rules(tenant);
@@ -192,15 +180,7 @@ impl App {
         let response = wire::SetChannelPreferenceResponse {
             customer: Some(customer.context(&rules, tx.now(), false)),
         };
-        tx.remember(
-            tenant,
-            caller.subject.as_str(),
-            METHOD,
-            &request.request_id,
-            request,
-            &response,
-        )
-        .await?;
+        tx.remember(&command, &response).await?;
         tx.commit().await?;
         Ok(response)
     }
@@ -216,16 +196,14 @@ impl App {
         const METHOD: &str = "SetConsent";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx
-            .replay(
-                tenant,
-                caller.subject.as_str(),
-                METHOD,
-                &request.request_id,
-                request,
-            )
-            .await?
-        {
+        let command = Command::new(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+        );
+        if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
         let (now, entry_id) = (tx.now(), tx.new_id());
@@ -246,15 +224,7 @@ impl App {
             publish_change(&mut tx, tenant, &customer, &self.rules(tenant), &["consent"]);
         }
         let response = wire::SetConsentResponse {};
-        tx.remember(
-            tenant,
-            caller.subject.as_str(),
-            METHOD,
-            &request.request_id,
-            request,
-            &response,
-        )
-        .await?;
+        tx.remember(&command, &response).await?;
         tx.commit().await?;
         Ok(response)
     }

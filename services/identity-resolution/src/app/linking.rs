@@ -1,6 +1,6 @@
 //! What people decide about who is who: link, merge, split.
 
-use trama_platform::{Error, Tx};
+use trama_platform::{Command, Error, Tx};
 use trama_proto::{
     identity_resolution::v1 as wire,
     ids::{CustomerId, MergeId},
@@ -52,16 +52,14 @@ impl App {
         const METHOD: &str = "LinkHandle";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx
-            .replay(
-                tenant,
-                caller.subject.as_str(),
-                METHOD,
-                &request.request_id,
-                request,
-            )
-            .await?
-        {
+        let command = Command::new(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+        );
+        if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
         let rules = self.rules(tenant);
@@ -97,15 +95,7 @@ impl App {
             customer: Some(customer.context(&rules, tx.now(), false)),
             merge_id,
         };
-        tx.remember(
-            tenant,
-            caller.subject.as_str(),
-            METHOD,
-            &request.request_id,
-            request,
-            &response,
-        )
-        .await?;
+        tx.remember(&command, &response).await?;
         tx.commit().await?;
         Ok(response)
     }
@@ -120,16 +110,14 @@ impl App {
         const METHOD: &str = "MergeCustomers";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx
-            .replay(
-                tenant,
-                caller.subject.as_str(),
-                METHOD,
-                &request.request_id,
-                request,
-            )
-            .await?
-        {
+        let command = Command::new(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+        );
+        if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
         let rules = self.rules(tenant);
@@ -144,15 +132,7 @@ impl App {
             merge_id: record.id.to_string(),
             survivor: Some(customer.context(&rules, tx.now(), false)),
         };
-        tx.remember(
-            tenant,
-            caller.subject.as_str(),
-            METHOD,
-            &request.request_id,
-            request,
-            &response,
-        )
-        .await?;
+        tx.remember(&command, &response).await?;
         tx.commit().await?;
         Ok(response)
     }
@@ -167,16 +147,14 @@ impl App {
         const METHOD: &str = "SplitCustomers";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx
-            .replay(
-                tenant,
-                caller.subject.as_str(),
-                METHOD,
-                &request.request_id,
-                request,
-            )
-            .await?
-        {
+        let command = Command::new(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+        );
+        if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
         let (rules, now) = (self.rules(tenant), tx.now());
@@ -222,15 +200,7 @@ impl App {
             survivor: Some(survivor),
             restored: Some(restored),
         };
-        tx.remember(
-            tenant,
-            caller.subject.as_str(),
-            METHOD,
-            &request.request_id,
-            request,
-            &response,
-        )
-        .await?;
+        tx.remember(&command, &response).await?;
         tx.commit().await?;
         Ok(response)
     }

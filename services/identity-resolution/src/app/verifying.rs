@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use chrono::Duration;
 use ring::rand::SecureRandom as _;
-use trama_platform::{Error, Kind, Tx};
+use trama_platform::{Command, Error, Kind, Tx};
 use trama_proto::{
     common::v1::Verification as WireVerification,
     identity_resolution::v1::{self as wire, Purpose},
@@ -59,16 +59,14 @@ impl App {
         const METHOD: &str = "RequireVerification";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx
-            .replay(
-                tenant,
-                caller.subject.as_str(),
-                METHOD,
-                &request.request_id,
-                request,
-            )
-            .await?
-        {
+        let command = Command::new(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+        );
+        if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
         let (rules, now) = (self.rules(tenant), tx.now());
@@ -84,15 +82,7 @@ impl App {
                     .await?
             }
         };
-        tx.remember(
-            tenant,
-            caller.subject.as_str(),
-            METHOD,
-            &request.request_id,
-            request,
-            &response,
-        )
-        .await?;
+        tx.remember(&command, &response).await?;
         tx.commit().await?;
         let outcome = if response.holds { "holds" } else { "sent" };
         metrics::counter!("trama_identity_resolution_verifications_required_total", "outcome" => outcome)

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use prost::Message as _;
-use trama_platform::{Clock, Db, Error, Principal, page};
+use trama_platform::{Clock, Command, Db, Error, Principal, page};
 use trama_proto::{
     ids::{DeliveryId, TenantId},
     ingest::v1::{Delivery, RedriveQuarantinedDeliveryRequest, RedriveQuarantinedDeliveryResponse},
@@ -61,10 +61,8 @@ impl Quarantine {
         let (tenant, subject) = (&caller.tenant, caller.subject.as_str());
         let redrive_id = self.clock.new_id();
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(response) = tx
-            .replay(tenant, subject, METHOD, &request.request_id, request)
-            .await?
-        {
+        let command = Command::new(tenant, subject, METHOD, &request.request_id, request);
+        if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
         let encoded = quarantine::begin_redrive(tx.conn(), tenant, id, redrive_id)
@@ -79,19 +77,13 @@ impl Quarantine {
         let mut tx = self.db.tx(tenant).await?;
         // If it failed again in the meantime, its row has lost the mark and stays.
         quarantine::end_redrive(tx.conn(), tenant, id, redrive_id).await?;
+        let command = Command::new(tenant, subject, METHOD, &request.request_id, request);
         if tx
-            .replay::<RedriveQuarantinedDeliveryResponse>(
-                tenant,
-                subject,
-                METHOD,
-                &request.request_id,
-                request,
-            )
+            .replay::<RedriveQuarantinedDeliveryResponse>(&command)
             .await?
             .is_none()
         {
-            tx.remember(tenant, subject, METHOD, &request.request_id, request, &response)
-                .await?;
+            tx.remember(&command, &response).await?;
         }
         tx.commit().await?;
         Ok(response)

@@ -210,9 +210,12 @@ pub struct Command<'a, Q, R> {
 }
 
 impl<Q: Message, R: Message + Default> Command<'_, Q, R> {
+    fn by<'b>(&'b self, tenant: &'b TenantId, agent: &'b AgentId) -> trama_platform::Command<'b, Q> {
+        trama_platform::Command::new(tenant, agent.as_str(), self.method, self.request_id, self.request)
+    }
+
     async fn seen(&self, tx: &mut Tx, tenant: &TenantId, agent: &AgentId) -> Result<Option<R>, Error> {
-        tx.replay(tenant, agent.as_str(), self.method, self.request_id, self.request)
-            .await
+        tx.replay(&self.by(tenant, agent)).await
     }
 
     async fn done(
@@ -223,15 +226,7 @@ impl<Q: Message, R: Message + Default> Command<'_, Q, R> {
         outcome: Outcome<'_>,
     ) -> Result<R, Error> {
         let answer = (self.answer)(outcome);
-        tx.remember(
-            tenant,
-            agent.as_str(),
-            self.method,
-            self.request_id,
-            self.request,
-            &answer,
-        )
-        .await?;
+        tx.remember(&self.by(tenant, agent), &answer).await?;
         tx.commit().await?;
         Ok(answer)
     }

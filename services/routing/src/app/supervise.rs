@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use prost::Message;
-use trama_platform::{Error, Kind, Principal};
+use trama_platform::{Command, Error, Kind, Principal};
 use trama_proto::ids::{CaseId, TenantId};
 
 use super::{Change, Routing, desk::lock};
@@ -33,7 +33,8 @@ impl Routing {
         const METHOD: &str = "UpsertAgent";
         let (tenant, subject) = (&caller.tenant, caller.subject.as_str());
         let mut tx = self.db.tx(tenant).await?;
-        if let Some(answer) = tx.replay(tenant, subject, METHOD, request_id, request).await? {
+        let command = Command::new(tenant, subject, METHOD, request_id, request);
+        if let Some(answer) = tx.replay(&command).await? {
             return Ok(answer);
         }
         lock(&mut tx, tenant).await?;
@@ -69,8 +70,7 @@ impl Routing {
             .await?
             .unwrap_or(agent);
         let answer = answer(&stored);
-        tx.remember(tenant, subject, METHOD, request_id, request, &answer)
-            .await?;
+        tx.remember(&command, &answer).await?;
         tx.commit().await?;
         Ok(answer)
     }
