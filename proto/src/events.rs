@@ -96,6 +96,12 @@ events! {
     routing::v1::WorkCompleted = "work_completed", "trama.routing.v1.WorkCompleted",
         by ["routing"], to ["case"], key "case",
         "An agent is done with a work item.";
+    routing::v1::WorkTransferred = "work_transferred", "trama.routing.v1.WorkTransferred",
+        by ["routing"], to ["case"], key "case",
+        "Work went back to the queue or to another agent, with its place.";
+    routing::v1::WorkOverflowed = "work_overflowed", "trama.routing.v1.WorkOverflowed",
+        by ["routing"], to ["case"], key "case",
+        "A customer would wait too long; something else is done.";
     survey::v1::SurveyQuestionAsked = "survey_question_asked", "trama.survey.v1.SurveyQuestionAsked",
         by ["survey"], to ["case"], key "customer",
         "The customer's next number is an answer.";

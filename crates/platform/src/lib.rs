@@ -36,6 +36,6 @@ pub use error::{Error, Kind, Violation};
 pub use lifecycle::Lifecycle;
 pub use server::Addresses;
 pub use service::{
-    Context, Options, Parts, Running, Service, Task, block_on, install_crypto, main, principal, start,
+    Context, Options, Parts, Quiet, Running, Service, Task, block_on, install_crypto, main, principal, start,
     until_terminated,
 };

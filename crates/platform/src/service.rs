@@ -69,6 +69,16 @@ pub struct Context {
 /// A task that runs as long as the process: it ends when `lifecycle.stopping()` does.
 pub type Task = (&'static str, BoxFuture<'static, Result<(), Error>>);
 
+/// Says when a service has nothing left to do that is neither a message nor a timer, for tests that wait for that.
+#[async_trait]
+pub trait Quiet: Send + Sync + 'static {
+    /// Whether it is so.
+    ///
+    /// # Errors
+    /// When a dependency is away.
+    async fn is_quiet(&self) -> Result<bool, Error>;
+}
+
 /// What a service serves and listens to.
 #[derive(Default)]
 pub struct Parts {
@@ -82,6 +92,8 @@ pub struct Parts {
     pub timers: Option<Arc<dyn TimerHandler>>,
     /// Further listeners and loops.
     pub tasks: Vec<Task>,
+    /// What must be quiet besides stages, timers and the outbox.
+    pub quiet: Vec<Arc<dyn Quiet>>,
 }
 
 /// How to start.
@@ -111,6 +123,7 @@ pub struct Running {
     timers: Vec<(Db, Arc<dyn TimerHandler>)>,
     /// Durable consumers of this process.
     consumers: Vec<(Stream, String)>,
+    quiet: Vec<Arc<dyn Quiet>>,
     drain: Duration,
 }
 
@@ -184,6 +197,7 @@ async fn start_with(
     let mut http = axum::Router::new();
     let mut all_timers = Vec::new();
     let mut loops = Vec::new();
+    let mut quiet = Vec::new();
     for (service, (name, db)) in services.iter().zip(&databases) {
         let context = Context {
             config: Arc::clone(&config),
@@ -206,6 +220,7 @@ async fn start_with(
         if let Some(handler) = parts.timers {
             all_timers.push((db.clone(), handler));
         }
+        quiet.extend(parts.quiet);
         for (task, future) in parts.tasks {
             lifecycle.spawn(task, future);
         }
@@ -254,6 +269,7 @@ async fn start_with(
         resources,
         timers: all_timers,
         consumers,
+        quiet,
         drain: Duration::from_secs(config.drain_seconds),
     })
 }
@@ -307,7 +323,7 @@ impl Running {
         Ok(busy)
     }
 
-    /// Whether every message is worked in, every outbox is empty and no timer is due.
+    /// Whether every message is worked in, every outbox is empty, and services have nothing else to do.
     ///
     /// # Errors
     /// When a dependency is away.
@@ -319,6 +335,11 @@ impl Running {
         }
         for (stream, durable) in &self.consumers {
             if self.bus.backlog(*stream, durable).await? != Some(0) {
+                return Ok(false);
+            }
+        }
+        for part in &self.quiet {
+            if !part.is_quiet().await? {
                 return Ok(false);
             }
         }

@@ -156,19 +156,25 @@ impl TestApp {
     /// # Panics
     /// When it is not stored.
     pub async fn publish_as<E: Event>(&self, id: Uuid, tenant: &str, key: &str, event: &E) {
-        let tenant = self::tenant(tenant);
-        let subject = self.running.bus.subject(Stream::Events, E::NAME, &tenant, key);
-        let message = Outgoing {
+        self.running
+            .bus
+            .publish_one(self.outgoing(id, tenant, key, event))
+            .await
+            .expect("the event is stored");
+    }
+
+    /// The message by which another service would publish an event.
+    pub fn outgoing<E: Event>(&self, id: Uuid, tenant: &str, key: &str, event: &E) -> Outgoing {
+        let subject = self
+            .running
+            .bus
+            .subject(Stream::Events, E::NAME, &self::tenant(tenant), key);
+        Outgoing {
             id,
             subject,
             payload: event.encode_to_vec().into(),
             trace: None,
-        };
-        self.running
-            .bus
-            .publish_one(message)
-            .await
-            .expect("the event is stored");
+        }
     }
 
     /// Publishes raw bytes to a subject, headers and all, to play a broken sender or a late redelivery

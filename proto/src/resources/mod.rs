@@ -3,7 +3,9 @@
 //! [`Resources::build`] validates documents as a whole, cross references included, and keeps the last good version
 //! of what became invalid. Where documents come from is the platform's business.
 
+pub mod condition;
 mod kinds;
+mod references;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -63,6 +65,8 @@ pub struct TenantResources {
     pub queues: BTreeMap<String, Arc<QueueSpec>>,
     /// Which work waits where.
     pub routing_policies: BTreeMap<String, Arc<RoutingPolicySpec>>,
+    /// When we are there.
+    pub business_hours: BTreeMap<String, Arc<BusinessHoursSpec>>,
     /// What customers are entitled to.
     pub entitlements: BTreeMap<String, Arc<EntitlementSpec>>,
     /// What customers want.
@@ -75,6 +79,8 @@ pub struct TenantResources {
     pub personas: BTreeMap<String, Arc<PersonaSpec>>,
     /// Who is who.
     pub matching_policies: BTreeMap<String, Arc<MatchingPolicySpec>>,
+    /// What is kept of customers.
+    pub customer_schemas: BTreeMap<String, Arc<CustomerSchemaSpec>>,
 }
 
 /// An immutable set of valid resources. A decision holds one and never mixes two.
@@ -165,49 +171,15 @@ impl Resources {
             "Channel" => channels,
             "Queue" => queues,
             "RoutingPolicy" => routing_policies,
+            "BusinessHours" => business_hours,
             "Entitlement" => entitlements,
             "Intent" => intents,
             "Survey" => surveys,
             "MessageTemplate" => message_templates,
             "Persona" => personas,
             "MatchingPolicy" => matching_policies,
+            "CustomerSchema" => customer_schemas,
         }
-    }
-}
-
-impl TenantResources {
-    /// References that lead nowhere.
-    fn dangling(&self) -> Vec<(String, String)> {
-        let mut found = Vec::new();
-        for (name, policy) in &self.routing_policies {
-            let used = policy
-                .rules
-                .iter()
-                .map(|r| &r.queue)
-                .chain([&policy.default_queue]);
-            for queue in used.filter(|q| !self.queues.contains_key(*q)) {
-                found.push((
-                    format!("RoutingPolicy/{name}"),
-                    format!("queue `{queue}` does not exist"),
-                ));
-            }
-            for rule in &policy.rules {
-                for intent in rule.intents.iter().filter(|i| !self.intents.contains_key(*i)) {
-                    found.push((
-                        format!("RoutingPolicy/{name}"),
-                        format!("intent `{intent}` does not exist"),
-                    ));
-                }
-            }
-        }
-        let defaults = self.entitlements.values().filter(|e| e.default).count();
-        if defaults > 1 {
-            found.push((
-                "Entitlement".into(),
-                format!("{defaults} are marked default; one may be"),
-            ));
-        }
-        found
     }
 }
 
@@ -217,8 +189,11 @@ fn put<T: DeserializeOwned + Validate>(
     name: &str,
     spec: &Value,
 ) -> Result<(), String> {
-    let parsed = serde_json::from_value::<T>(spec.clone())
-        .map_err(|e| format!("spec: {e}"))
+    let parsed = serde_path_to_error::deserialize::<_, T>(spec)
+        .map_err(|e| match e.path().to_string().as_str() {
+            "." => format!("spec: {}", e.inner()),
+            path => format!("spec.{path}: {}", e.inner()),
+        })
         .and_then(|spec| spec.validate().map(|()| spec));
     match parsed {
         Ok(spec) => {

@@ -53,6 +53,7 @@ pub struct Tx {
     timers: Vec<TimerSpec>,
     disarmed: Vec<(TenantId, &'static str, String)>,
     trace: Option<String>,
+    after_commit: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl Tx {
@@ -65,6 +66,7 @@ impl Tx {
             timers: Vec::new(),
             disarmed: Vec::new(),
             trace,
+            after_commit: Vec::new(),
         }
     }
 
@@ -105,6 +107,12 @@ impl Tx {
             payload,
             trace: self.trace.clone(),
         });
+    }
+
+    /// Runs once the commit is through, on this process only: for waking whoever looks at what was written. A crash
+    /// in between loses it, so whoever is woken must also look by themselves now and then.
+    pub fn after_commit(&mut self, wake: impl FnOnce() + Send + 'static) {
+        self.after_commit.push(Box::new(wake));
     }
 
     /// Wants to be woken at `due_at`. The same kind and key replaces an earlier one.
@@ -234,6 +242,9 @@ impl Tx {
         failpoint::hit("tx.committed");
         if let Some(first) = self.timers.iter().map(|t| t.due_at).min() {
             self.db.timer_armed_for(first);
+        }
+        for wake in self.after_commit {
+            wake();
         }
         Ok(self.outgoing)
     }

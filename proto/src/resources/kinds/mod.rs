@@ -1,23 +1,40 @@
 //! The spec of each kind.
 
 mod channels;
+mod customers;
+mod hours;
+mod identity;
 mod routing;
 mod surveys;
 mod understanding;
+mod verification;
 mod voice;
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 pub use channels::{
     ChannelSpec, EmailProvider, Provider, RelaySecurity, TwilioProvider, WebChatProvider,
     WhatsappCloudProvider,
 };
-pub use routing::{EntitlementSpec, QueueSpec, RoutingPolicySpec, RoutingRule, ServiceLevel};
+pub use customers::{
+    BUILT_IN_FIELDS, CustomerSchemaSpec, FieldSpec, FieldType, GenerationSpec, SegmentCondition, SegmentFacts, SegmentSpec,
+};
+pub use hours::{BusinessHoursSpec, Date, SpecialDay, TimeRange, TimeZone, Weekday};
+pub use routing::{
+    AgentOrder, Asked, CASE_KINDS, CHANNELS, Callback, ChannelCapacity, ChoiceSpec, EntitlementSpec, LEVELS, MOODS,
+    MatchingSpec, OffersSpec, Overflow, OverflowAction, PreferredAgent, QueueSpec, QueueWords, RankingSpec,
+    ReserveSize, ReserveSpec, RoutingPolicySpec, RoutingRule, ServiceLevel, Skills, SteeringSpec, WideningStep,
+    WorkWords,
+};
 pub use surveys::{Measure, SurveyQuestion, SurveySpec, SurveyTrigger};
-pub use understanding::{IntentSpec, MatchingPolicySpec};
+pub use identity::{
+    IdentifierRule, MailSpelling, MatchingPolicySpec, MergeLimits, Similarity, Survives, Survivorship,
+};
+pub use understanding::IntentSpec;
+pub use verification::{Hook, LockOut, MethodPolicy, NeedPolicy, ProofMethod, STRONGEST_LEVEL, VerificationPolicy};
 pub use voice::{MessageTemplateSpec, PersonaSpec, Register, Tone};
 
 use crate::common::v1::ChannelKind;
@@ -43,7 +60,7 @@ pub fn localized<'a>(texts: &'a Localized, language: &str) -> Option<&'a str> {
 }
 
 /// Kinds of channel, as YAML writes them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Kind {
     /// Mail.
@@ -58,6 +75,36 @@ pub enum Kind {
     Sms,
     /// An integrator's own.
     Api,
+}
+
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        by_name(deserializer, &Self::ALL, &Self::ALL.map(Self::name))
+    }
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Email,
+        Self::Whatsapp,
+        Self::Voice,
+        Self::WebChat,
+        Self::Sms,
+        Self::Api,
+    ];
+
+    /// As YAML writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Email => "email",
+            Kind::Whatsapp => "whatsapp",
+            Kind::Voice => "voice",
+            Kind::WebChat => "webChat",
+            Kind::Sms => "sms",
+            Kind::Api => "api",
+        }
+    }
 }
 
 impl From<Kind> for ChannelKind {
@@ -81,6 +128,15 @@ pub struct SecretRef {
     pub name: String,
     /// Key in it.
     pub key: String,
+}
+
+/// Reads a value by its name. Not derived: as keys of a map, derived enums are missing in the path of an error.
+fn by_name<'de, T: Copy, D: Deserializer<'de>>(deserializer: D, all: &[T], names: &[&str]) -> Result<T, D::Error> {
+    let name = Cow::<str>::deserialize(deserializer)?;
+    let place = names.iter().position(|known| *known == name);
+    place.and_then(|place| all.get(place)).copied().ok_or_else(|| {
+        de::Error::custom(format!("`{name}` is not known; it is one of {}", names.join(", ")))
+    })
 }
 
 fn check(ok: bool, message: &str) -> Result<(), String> {

@@ -1,4 +1,4 @@
-//! What customers want, and who they are.
+//! What customers want.
 
 use std::collections::BTreeMap;
 
@@ -29,39 +29,6 @@ pub struct IntentSpec {
     pub verification_level: i32,
 }
 
-/// Who is who.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct MatchingPolicySpec {
-    /// Values that never identify anybody, besides the built-in ones.
-    #[serde(default)]
-    pub blocked_values: Vec<String>,
-    /// Handles that several people share (family phone, company mailbox): they never merge by themselves.
-    #[serde(default)]
-    pub shared_handles: Vec<String>,
-    /// Country for telephone numbers without a prefix, such as `39`.
-    #[serde(default = "italy")]
-    pub default_country_code: String,
-    /// How long a verification holds.
-    #[serde(default = "verification_hours")]
-    pub verification_hours: u32,
-    /// Wrong codes before a challenge is locked.
-    #[serde(default = "verification_attempts")]
-    pub verification_attempts: u32,
-}
-
-impl Default for MatchingPolicySpec {
-    fn default() -> Self {
-        Self {
-            blocked_values: Vec::new(),
-            shared_handles: Vec::new(),
-            default_country_code: italy(),
-            verification_hours: verification_hours(),
-            verification_attempts: verification_attempts(),
-        }
-    }
-}
-
 impl Validate for IntentSpec {
     fn validate(&self) -> Result<(), String> {
         check(
@@ -73,30 +40,4 @@ impl Validate for IntentSpec {
             "spec.urgency must be from 0 to 1",
         )
     }
-}
-
-impl Validate for MatchingPolicySpec {
-    fn validate(&self) -> Result<(), String> {
-        check(
-            !self.default_country_code.is_empty()
-                && self.default_country_code.bytes().all(|b| b.is_ascii_digit()),
-            "spec.defaultCountryCode must be digits, such as 39",
-        )?;
-        check(
-            self.verification_attempts > 0,
-            "spec.verificationAttempts must be positive",
-        )
-    }
-}
-
-fn italy() -> String {
-    "39".into()
-}
-
-const fn verification_hours() -> u32 {
-    24
-}
-
-const fn verification_attempts() -> u32 {
-    5
 }
