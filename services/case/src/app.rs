@@ -8,6 +8,7 @@ mod reading;
 mod report;
 mod snapshot;
 mod split;
+mod work;
 mod workspace;
 
 use std::sync::Arc;

@@ -11,12 +11,13 @@ use trama_proto::{
     case::v1::CaseRequested,
     common::v1::{CustomerContext, Interaction},
     identity_resolution::v1::{CustomerChanged, CustomerMerged, CustomerSplit, InteractionIdentified},
-    ids::{CaseId, CustomerId, InteractionId, InvitationId, MergeId, MessageId, OfferId},
+    ids::{CaseId, CustomerId, InteractionId, InvitationId, MergeId, MessageId, OfferId, derive},
     notification::v1::{MessageDelivered, MessageFailed, MessageOutcome, MessageRead, MessageSent},
-    routing::v1::{OfferAccepted, OfferMade, WorkCompleted},
+    routing::v1::{OfferAccepted, OfferMade, OverflowAction, WorkCompleted, WorkOverflowed, WorkTransferred},
     survey::v1::{SurveyQuestionAsked, SurveyResponded},
     time::from_wire,
 };
+use uuid::Uuid;
 
 use crate::{
     app::App,
@@ -111,6 +112,34 @@ pub enum Fact {
         /// When.
         at: DateTime<Utc>,
     },
+    /// The work went to another agent, or back to the queue.
+    Transferred {
+        /// Which happening: a repeat is the same.
+        id: Uuid,
+        /// On which case.
+        case: CaseId,
+        /// Who has it now; empty when it waits.
+        to: String,
+        /// When.
+        at: DateTime<Utc>,
+        /// Why, in words.
+        reason: String,
+    },
+    /// The customer would wait too long.
+    Overflowed {
+        /// Which happening: a repeat is the same.
+        id: Uuid,
+        /// On which case.
+        case: CaseId,
+        /// What is done.
+        action: OverflowAction,
+        /// MessageTemplate that tells the customer; none when empty.
+        template: String,
+        /// When somebody will be there.
+        expected_at: Option<DateTime<Utc>>,
+        /// When.
+        at: DateTime<Utc>,
+    },
     /// A survey question is on its way.
     Asked(Expectation),
     /// A survey question was answered.
@@ -163,6 +192,16 @@ pub enum Fact {
 /// The line of an outbound message in the timeline.
 pub fn line_of_message(tenant: &trama_proto::ids::TenantId, message: MessageId) -> InteractionId {
     InteractionId::derived(&[tenant.as_str().as_bytes(), b"message", message.uuid().as_bytes()])
+}
+
+/// The same thing happening to the same item at the same moment is the same happening.
+fn happening(envelope: &Envelope, what: &str, item: &str, at: DateTime<Utc>) -> Uuid {
+    derive(&[
+        envelope.tenant.as_str().as_bytes(),
+        what.as_bytes(),
+        item.as_bytes(),
+        &at.timestamp_micros().to_be_bytes(),
+    ])
 }
 
 fn missing(field: &'static str) -> impl Fn() -> Error {
@@ -277,6 +316,27 @@ pub fn read(envelope: &Envelope, now: DateTime<Utc>) -> Result<Option<Fact>, Err
             case: event.case_id.parse()?,
             at: time(event.completed_at.as_ref()),
             agent: event.agent_id,
+        }
+    } else if envelope.is::<WorkTransferred>() {
+        let event: WorkTransferred = envelope.decode()?;
+        let at = time(event.transferred_at.as_ref());
+        Fact::Transferred {
+            id: happening(envelope, "transferred", &event.work_item_id, at),
+            case: event.case_id.parse()?,
+            to: event.to_agent_id,
+            at,
+            reason: event.reason,
+        }
+    } else if envelope.is::<WorkOverflowed>() {
+        let event: WorkOverflowed = envelope.decode()?;
+        let at = time(event.at.as_ref());
+        Fact::Overflowed {
+            id: happening(envelope, "overflowed", &event.work_item_id, at),
+            case: event.case_id.parse()?,
+            action: event.action(),
+            expected_at: from_wire(event.expected_at.as_ref()),
+            template: event.message_template,
+            at,
         }
     } else if envelope.is::<SurveyQuestionAsked>() {
         let event: SurveyQuestionAsked = envelope.decode()?;

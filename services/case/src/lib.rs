@@ -4,8 +4,8 @@
 //!   articles with their versions and words.
 //! - **Serves**: `trama.case.v1.CaseService`, `trama.case.v1.KnowledgeService`.
 //! - **Listens to**: `interaction_identified`, `customer_merged`, `customer_split`, `customer_changed`, `case_requested`,
-//!   `offer_made`, `offer_accepted`, `work_completed`, `survey_question_asked`, `survey_responded`, `message_sent`,
-//!   `message_delivered`, `message_read`, `message_failed`.
+//!   `offer_made`, `offer_accepted`, `work_completed`, `work_transferred`, `work_overflowed`, `survey_question_asked`,
+//!   `survey_responded`, `message_sent`, `message_delivered`, `message_read`, `message_failed`.
 //! - **Publishes**: `case_opened`, `work_requested`, `work_withdrawn`, `case_resolved`, `survey_answer_received`,
 //!   `message_requested`.
 //!

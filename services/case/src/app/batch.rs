@@ -130,7 +130,9 @@ fn needs_of(facts: &[(&Envelope, Fact)]) -> Needs {
             }
             Fact::OfferMade { case, .. }
             | Fact::OfferAccepted { case, .. }
-            | Fact::WorkCompleted { case, .. } => {
+            | Fact::WorkCompleted { case, .. }
+            | Fact::Transferred { case, .. }
+            | Fact::Overflowed { case, .. } => {
                 needs.cases.insert(*case);
             }
             Fact::Asked(question) => {
@@ -263,6 +265,14 @@ impl Batch {
                 self.offer_accepted(tenant, *offer, *case, agent, (*at, *by_voice), cause);
             }
             Fact::WorkCompleted { case, agent, at } => self.work_completed(tenant, *case, agent, *at, cause),
+            Fact::Transferred {
+                id,
+                case,
+                to,
+                at,
+                reason,
+            } => self.work_transferred(tenant, *id, *case, to, (*at, reason), cause),
+            Fact::Overflowed { .. } => self.work_overflowed(tx, tenant, fact),
             Fact::Asked(question) => self.question_asked(question),
             Fact::Responded {
                 invitation,

@@ -71,6 +71,7 @@ impl App {
             ));
         }
         let now = tx.now();
+        let was_waited_for = case.state.is_open();
         case.answer(reply.author, now)?;
         let lines = timeline::load_last(
             tx.conn(),
@@ -125,6 +126,16 @@ impl App {
             after(case.last_heard_at, now),
         );
         case.version += 1;
+        if was_waited_for && case.work_revision > 0 {
+            // Nobody needs to take what is answered; whoever has it in hand keeps it while the customer thinks.
+            case.work_revision += 1;
+            let answered = WorkWithdrawn {
+                case_id: case.id.to_string(),
+                revision: case.work_revision,
+                reason: WithdrawReason::Answered.into(),
+            };
+            tx.publish(tenant, &case.id.to_string(), &answered);
+        }
         cases::save(tx.conn(), &[&case]).await?;
         timeline::save(tx.conn(), &[&line]).await?;
         tx.publish(tenant, &case.customer_id.to_string(), &request);

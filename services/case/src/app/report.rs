@@ -1,4 +1,4 @@
-//! What other services report: offers, messages, surveys, customers.
+//! What other services report: messages, surveys, customers.
 
 use chrono::{DateTime, Utc};
 use trama_platform::Error;
@@ -6,7 +6,7 @@ use trama_proto::{
     case::v1::{CaseKind, CaseRequested, Mood},
     common::v1::{CustomerContext, Direction, Interaction, InteractionKind},
     identity_resolution::v1::Purpose,
-    ids::{CaseId, CustomerId, InvitationId, OfferId, TenantId, derive},
+    ids::{CaseId, CustomerId, InvitationId, TenantId, derive},
     survey::v1::SurveyResponded,
     time::to_wire,
 };
@@ -40,69 +40,6 @@ pub(super) fn step_of(case: &Case, id: Uuid, what: &str, actor: &str, at: DateTi
 }
 
 impl Batch {
-    pub(super) fn offer_made(
-        &mut self,
-        tenant: &TenantId,
-        offer: OfferId,
-        case: CaseId,
-        agent: &str,
-        at: DateTime<Utc>,
-    ) {
-        let id = step_id(tenant, "offered", offer.uuid().as_bytes());
-        if let Some(held) = self.workspace.held(tenant, case) {
-            let step = step_of(&held.case, id, "offered", agent, at);
-            self.workspace.steps.push(step);
-        }
-    }
-
-    pub(super) fn offer_accepted(
-        &mut self,
-        tenant: &TenantId,
-        offer: OfferId,
-        case: CaseId,
-        agent: &str,
-        (at, by_voice): (DateTime<Utc>, bool),
-        cause: usize,
-    ) {
-        let id = step_id(tenant, "assigned", offer.uuid().as_bytes());
-        let Some(held) = self.workspace.held(tenant, case) else {
-            return;
-        };
-        let step = step_of(&held.case, id, "assigned", agent, at);
-        if held.case.state.is_live() {
-            held.case.assign(agent, at);
-            if by_voice {
-                held.case.first_answer_at.get_or_insert(at);
-            }
-            held.dirty = true;
-            held.cause = cause;
-        }
-        self.workspace.steps.push(step);
-    }
-
-    /// An agent put the work down. If they did not answer in writing they did it by word of mouth: the case waits for
-    /// the customer, unless the customer spoke since.
-    pub(super) fn work_completed(
-        &mut self,
-        tenant: &TenantId,
-        case: CaseId,
-        agent: &str,
-        at: DateTime<Utc>,
-        cause: usize,
-    ) {
-        let Some(held) = self.workspace.held(tenant, case) else {
-            return;
-        };
-        if held.case.state.waiting_since().is_some_and(|since| since <= at)
-            && held.case.last_heard_at <= at
-            && held.case.assigned_agent == agent
-            && held.case.answer(agent, at).is_ok()
-        {
-            held.dirty = true;
-            held.cause = cause;
-        }
-    }
-
     pub(super) fn question_asked(&mut self, question: &Expectation) {
         let customer = self
             .workspace

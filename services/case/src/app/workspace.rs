@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use trama_platform::{Error, Tx, stage::Envelope};
 use trama_proto::{
     case::v1::{CaseOpened, WithdrawReason, WorkRequested, WorkWithdrawn},
+    common::v1::{Call, CallState, ChannelKind, Direction},
     ids::{CaseId, CustomerId, InteractionId, MergeId, TenantId},
     time::to_wire,
 };
@@ -435,6 +436,21 @@ impl Workspace {
     }
 }
 
+/// Whether the customer's last word was a call that ended while it waited for somebody.
+fn hung_up(case: &Case, lines: &[Line]) -> bool {
+    let ended = |line: &Line| match line.interaction.call.as_ref().map(Call::state) {
+        Some(CallState::Completed | CallState::NoAnswer | CallState::Busy | CallState::Failed) => true,
+        Some(CallState::Unspecified | CallState::Ringing | CallState::InProgress) | None => false,
+    };
+    case.assigned_agent.is_empty()
+        && case.channel_kind == ChannelKind::Voice
+        && lines
+            .iter()
+            .filter(|line| line.interaction.direction() == Direction::Inbound)
+            .max_by_key(|line| line.occurred_at)
+            .is_some_and(ended)
+}
+
 /// The request for work on an open case.
 pub fn work_requested(
     case: &Case,
@@ -445,6 +461,7 @@ pub fn work_requested(
         .into_iter()
         .find(|a| !a.is_empty() && *a != ASSISTANT);
     WorkRequested {
+        customer_left: hung_up(case, &lines),
         case_id: case.id.to_string(),
         revision: case.work_revision,
         channel_kind: case.channel_kind.into(),

@@ -242,6 +242,13 @@ impl Case {
         self.effort.transfers += 1;
     }
 
+    /// The work waits for another agent: nobody is in charge. What is older than what we know is ignored.
+    pub fn give_back(&mut self, at: DateTime<Utc>) {
+        if !self.assigned_agent.is_empty() && self.assigned_at.is_none_or(|known| known <= at) {
+            self.hand_over(at);
+        }
+    }
+
     /// The need is met.
     ///
     /// # Errors

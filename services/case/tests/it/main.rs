@@ -8,3 +8,4 @@ mod merges;
 mod outcomes;
 mod story;
 mod surveys;
+mod work;
