@@ -1,7 +1,11 @@
 -- Customers, the handles they are known by, and what was decided about them.
+--
+-- A merge moves nothing: everything stays with the customer row that it came to, and `merged_into` says who the row
+-- belongs to now. So a split has nothing to put together again, and gives back exactly what was.
 
 -- A person or company. A merged one stays as an alias: `merged_into` always names the customer that remains,
--- never another alias (chains are shortened when they would arise).
+-- never another alias. The fields are what was said of this row; what holds for a customer is chosen among the rows
+-- of the customer and the aliases.
 CREATE TABLE customers (
     tenant        text        NOT NULL,
     customer_id   uuid        NOT NULL,
@@ -14,7 +18,16 @@ CREATE TABLE customers (
     preferences   jsonb,
     -- `kind/purpose` → status as it is now; how it came about is in `consents`.
     consents      jsonb,
+    -- Field → who said it when; NULL when nothing was said.
+    provenance    jsonb,
+    -- What records say of the person, in the compact form of `domain::said`: what similarity is judged by.
+    said          bytea,
+    -- What of a profile travels with every event, worked out when it changes; NULL for most.
+    view          jsonb,
+    -- A canonical profile: matching never makes an alias of it.
+    protected     boolean     NOT NULL DEFAULT false,
     merged_into   uuid,
+    merged_at     timestamptz,
     version       integer     NOT NULL DEFAULT 1,
     PRIMARY KEY (tenant, customer_id)
 );
@@ -32,32 +45,109 @@ CREATE TABLE handles (
     evidence        bigint,
     via_interaction uuid,
     linked_by       text,
+    source          text        NOT NULL DEFAULT '',
+    -- Learnt: more customers were seen with it than one person can be.
+    shared          boolean     NOT NULL DEFAULT false,
     PRIMARY KEY (tenant, kind, value)
 ) WITH (fillfactor = 90);
 CREATE INDEX handles_customer ON handles (tenant, customer_id);
 
--- Each merge, with what each side held before, so that it can be undone.
+-- Handles that once led to a customer.
+CREATE TABLE revoked_handles (
+    tenant          text        NOT NULL,
+    kind            text        NOT NULL,
+    value           text        NOT NULL,
+    customer_id     uuid        NOT NULL,
+    trust           smallint    NOT NULL,
+    first_seen_at   timestamptz NOT NULL,
+    last_seen_at    timestamptz NOT NULL,
+    via_interaction uuid,
+    linked_by       text,
+    source          text        NOT NULL,
+    revoked_at      timestamptz NOT NULL,
+    revoked_by      text        NOT NULL,
+    reason          text        NOT NULL,
+    PRIMARY KEY (tenant, customer_id, kind, value, revoked_at)
+);
+
+-- Customers that were seen with a handle that is another's: how it is learnt that several people share it.
+CREATE TABLE handle_claims (
+    tenant      text        NOT NULL,
+    kind        text        NOT NULL,
+    value       text        NOT NULL,
+    customer_id uuid        NOT NULL,
+    first_at    timestamptz NOT NULL,
+    PRIMARY KEY (tenant, kind, value, customer_id)
+);
+
+-- What a record said: one row per record of another system, and per different thing that interactions say.
+CREATE TABLE observations (
+    tenant         text        NOT NULL,
+    observation_id uuid        NOT NULL,
+    customer_id    uuid        NOT NULL,
+    source         text        NOT NULL,
+    -- The handle that led here.
+    evidence       bigint      NOT NULL,
+    said           bytea       NOT NULL,
+    first_at       timestamptz NOT NULL,
+    last_at        timestamptz NOT NULL,
+    PRIMARY KEY (tenant, observation_id)
+);
+CREATE INDEX observations_customer ON observations (tenant, customer_id);
+
+-- Hashed blocking keys: which customers could be the same person.
+CREATE TABLE block_keys (
+    tenant      text   NOT NULL,
+    key         bigint NOT NULL,
+    customer_id uuid   NOT NULL,
+    PRIMARY KEY (tenant, key, customer_id)
+);
+CREATE INDEX block_keys_customer ON block_keys (tenant, customer_id);
+
+-- How many customers know a value (term frequency), by its hash; value 0 counts all customers that know any.
+CREATE TABLE value_stats (
+    tenant    text    NOT NULL,
+    value     bigint  NOT NULL,
+    customers integer NOT NULL,
+    PRIMARY KEY (tenant, value)
+) WITH (fillfactor = 80);
+
+-- Changes of `value_stats` that are still to be added up: so that writers do not wait for each other's frequent names.
+CREATE TABLE value_news (
+    tenant text    NOT NULL,
+    value  bigint  NOT NULL,
+    delta  integer NOT NULL
+);
+CREATE INDEX value_news_tenant ON value_news (tenant);
+
+-- Customers of whom something new is known: they are compared once more, when all that came with it is there.
+CREATE TABLE reevaluations (
+    tenant      text        NOT NULL,
+    customer_id uuid        NOT NULL,
+    queued_at   timestamptz NOT NULL,
+    PRIMARY KEY (tenant, customer_id)
+);
+
+-- Each merge: an edge that can be taken away again. Who belongs to whom is what the edges in force connect.
 CREATE TABLE merges (
-    tenant           text        NOT NULL,
-    merge_id         uuid        NOT NULL,
-    survivor         uuid        NOT NULL,
-    merged           uuid        NOT NULL,
-    decided_by       text        NOT NULL,
-    reason           text        NOT NULL,
-    survivor_handles jsonb       NOT NULL,
-    merged_handles   jsonb       NOT NULL,
-    merged_aliases   jsonb       NOT NULL,
-    survivor_before  jsonb       NOT NULL,
-    survivor_after   jsonb       NOT NULL,
-    merged_at        timestamptz NOT NULL,
-    undone_at        timestamptz,
-    undone_by        text,
+    tenant     text        NOT NULL,
+    merge_id   uuid        NOT NULL,
+    survivor   uuid        NOT NULL,
+    merged     uuid        NOT NULL,
+    decided_by text        NOT NULL,
+    reason     text        NOT NULL,
+    -- How alike they were, when similarity decided.
+    bits       double precision,
+    evidence   jsonb,
+    merged_at  timestamptz NOT NULL,
+    undone_at  timestamptz,
+    undone_by  text,
     PRIMARY KEY (tenant, merge_id)
 );
 CREATE INDEX merges_survivor ON merges (tenant, survivor) WHERE undone_at IS NULL;
-CREATE INDEX merges_merged ON merges (tenant, merged) WHERE undone_at IS NULL;
+CREATE UNIQUE INDEX merges_merged ON merges (tenant, merged) WHERE undone_at IS NULL;
 
--- Customers that were split by hand: matching never joins them again by itself.
+-- Customers that were split by hand: matching never joins them again by itself. Aliases inherit it.
 CREATE TABLE kept_apart (
     tenant       text        NOT NULL,
     one          uuid        NOT NULL,
@@ -67,6 +157,49 @@ CREATE TABLE kept_apart (
     PRIMARY KEY (tenant, one, other),
     CHECK (one < other)
 );
+CREATE INDEX kept_apart_other ON kept_apart (tenant, other);
+
+-- Are these two one person? What a person shall decide.
+CREATE TABLE reviews (
+    tenant          text        NOT NULL,
+    review_id       uuid        NOT NULL,
+    one             uuid        NOT NULL,
+    other           uuid        NOT NULL,
+    kind            smallint    NOT NULL,
+    status          smallint    NOT NULL,
+    bits            double precision,
+    evidence        jsonb,
+    reason          text        NOT NULL,
+    created_at      timestamptz NOT NULL,
+    due_at          timestamptz NOT NULL,
+    sightings       integer     NOT NULL DEFAULT 1,
+    decided_by      text,
+    decision_reason text,
+    decided_at      timestamptz,
+    version         integer     NOT NULL DEFAULT 1,
+    PRIMARY KEY (tenant, review_id),
+    UNIQUE (tenant, one, other),
+    CHECK (one < other)
+);
+CREATE INDEX reviews_due ON reviews (tenant, status, due_at, review_id);
+CREATE INDEX reviews_other ON reviews (tenant, other);
+
+-- Customers who belong together without being one.
+CREATE TABLE relations (
+    tenant      text        NOT NULL,
+    relation_id uuid        NOT NULL,
+    one         uuid        NOT NULL,
+    other       uuid        NOT NULL,
+    kind        smallint    NOT NULL,
+    role        text        NOT NULL,
+    status      smallint    NOT NULL,
+    evidence    text        NOT NULL,
+    decided_by  text        NOT NULL,
+    created_at  timestamptz NOT NULL,
+    PRIMARY KEY (tenant, relation_id),
+    UNIQUE (tenant, one, other, kind)
+);
+CREATE INDEX relations_other ON relations (tenant, other);
 
 -- Append-only: who agreed to what, when, and how we know.
 CREATE TABLE consents (
@@ -126,12 +259,21 @@ CREATE TABLE interaction_owner (
     evidence       bigint NOT NULL,
     PRIMARY KEY (tenant, interaction_id)
 );
-CREATE INDEX interaction_owner_evidence ON interaction_owner (tenant, evidence);
+CREATE INDEX interaction_owner_customer ON interaction_owner (tenant, customer_id);
 
 SELECT isolate_tenants('customers');
 SELECT isolate_tenants('handles');
+SELECT isolate_tenants('revoked_handles');
+SELECT isolate_tenants('handle_claims');
+SELECT isolate_tenants('observations');
+SELECT isolate_tenants('block_keys');
+SELECT isolate_tenants('value_stats');
+SELECT isolate_tenants('value_news');
+SELECT isolate_tenants('reevaluations');
 SELECT isolate_tenants('merges');
 SELECT isolate_tenants('kept_apart');
+SELECT isolate_tenants('reviews');
+SELECT isolate_tenants('relations');
 SELECT isolate_tenants('consents');
 SELECT isolate_tenants('verifications');
 SELECT isolate_tenants('challenges');

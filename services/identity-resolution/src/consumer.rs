@@ -31,7 +31,8 @@ impl Handler for Consumer {
         if received.is_empty() {
             return Ok(());
         }
-        self.0.identify(tx, &received).await
+        self.0.identify(tx, &received).await?;
+        self.0.withdraw_by_keyword(tx, &received).await
     }
 }
 

@@ -1,7 +1,8 @@
 //! Who is this, how sure are we, and how do they want to be reached?
 //!
 //! **Owns** customers, their handles, merges, verifications, preferences and consents (schema `identity`).
-//! **Serves** `trama.identity_resolution.v1.IdentityService`.
+//! **Serves** `IdentityService`, `ReviewService`, `VerificationService`, `ProfileService` and `ImportService` of
+//! `trama.identity_resolution.v1`.
 //! **Listens to** `interaction_received`.
 //! **Publishes** `interaction_identified`, `customer_merged`, `customer_split`, `customer_changed`, and
 //! `message_requested` for one-time codes.
@@ -12,14 +13,21 @@ mod config;
 mod consumer;
 mod domain;
 mod error;
+pub mod matching;
+pub mod seeding;
 mod store;
+mod timers;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use sqlx::migrate::Migrator;
-use trama_platform::{Context, Error, Parts, Service, stage::Stage};
-use trama_proto::identity_resolution::v1::identity_service_server::IdentityServiceServer;
+use trama_platform::{Context, Error, Parts, Service, bus::Stream, stage::Stage};
+use trama_proto::identity_resolution::v1::{
+    identity_service_server::IdentityServiceServer, import_service_server::ImportServiceServer,
+    profile_service_server::ProfileServiceServer, review_service_server::ReviewServiceServer,
+    verification_service_server::VerificationServiceServer,
+};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 const NAME: &str = "identity-resolution";
@@ -48,10 +56,43 @@ impl Service for IdentityResolution {
     async fn build(&self, context: Context) -> Result<Parts, Error> {
         let config: config::IdentityConfig = context.config.section(NAME)?;
         let app = Arc::new(app::App::new(context.db, context.resources, config));
+        let outside = app::hooks::Outside::new(context.outbound, context.secrets);
         let mut parts = Parts::default();
         parts
             .grpc
-            .add_service(IdentityServiceServer::new(api::Api::new(Arc::clone(&app))));
+            .add_service(IdentityServiceServer::new(api::Api::new(Arc::clone(&app))))
+            .add_service(ReviewServiceServer::new(api::review::Reviews::new(Arc::clone(&app))));
+        parts
+            .grpc
+            .add_service(VerificationServiceServer::new(api::verification::VerificationApi::new(
+                Arc::clone(&app),
+                outside.clone(),
+            )))
+            .add_service(ProfileServiceServer::new(api::profile::ProfileApi::new(Arc::clone(&app))))
+            .add_service(
+                ImportServiceServer::new(api::import::ImportApi::new(Arc::clone(&app)))
+                    .max_decoding_message_size(2 * app::LARGEST_CHUNK),
+            );
+        let stopping = context.lifecycle.stopping();
+        parts.tasks.push((
+            "segments",
+            Box::pin(Arc::clone(&app).watch_schemas(stopping.clone())),
+        ));
+        parts
+            .tasks
+            .push(("told-changes", Box::pin(Arc::clone(&app).tell(outside, stopping))));
+        parts.stages.push(Stage {
+            name: app::telling::STAGE,
+            stream: Stream::Events,
+            events: app::telling::EVENTS.map(str::to_owned).into(),
+            handler: Arc::new(app::telling::Teller::new(Arc::clone(&app))),
+        });
+        for _ in 0..app::WORKERS {
+            let stopping = context.lifecycle.stopping();
+            let worker = Arc::clone(&app).resolve_waiting(stopping);
+            parts.tasks.push(("records", Box::pin(worker)));
+        }
+        parts.timers = Some(Arc::new(timers::Timers::new(Arc::clone(&app))));
         parts
             .stages
             .push(Stage::of_events(NAME, Arc::new(consumer::Consumer::new(app))));

@@ -1,6 +1,10 @@
 //! gRPC ↔ app.
 
+pub mod import;
+pub mod profile;
 mod read;
+pub mod review;
+pub mod verification;
 
 use std::sync::Arc;
 
@@ -15,7 +19,7 @@ use trama_proto::{
 };
 
 use crate::{
-    app::{App, Caller, ContactQuestion, Link, Merge, Requirement},
+    app::{App, Caller, ContactQuestion, Link, Merge},
     domain::{
         challenge::Code,
         handle::{Handle, HandleKey, Trust},
@@ -38,8 +42,7 @@ impl Api {
     fn handle(&self, caller: &Caller, handle: Option<&common::Handle>) -> Result<HandleKey, Error> {
         let handle = handle.ok_or_else(|| Error::invalid("handle", "is missing"))?;
         let rules = self.0.rules(&caller.tenant);
-        HandleKey::normalise(&handle.kind, &handle.value, &rules.policy().default_country_code)
-            .map_err(read::invalid_handle)
+        rules.handle(&handle.kind, &handle.value).map_err(read::invalid_handle)
     }
 }
 
@@ -148,30 +151,183 @@ impl IdentityService for Api {
         ))
     }
 
+    async fn preview_split(
+        &self,
+        request: Request<wire::PreviewSplitRequest>,
+    ) -> Result<Response<wire::PreviewSplitResponse>, Status> {
+        let caller = caller(&request)?;
+        let merge: MergeId = id("merge_id", &request.get_ref().merge_id)?;
+        Ok(Response::new(self.0.preview_split(&caller.tenant, merge).await?))
+    }
+
+    async fn extract_handle(
+        &self,
+        request: Request<wire::ExtractHandleRequest>,
+    ) -> Result<Response<wire::ExtractHandleResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.get_ref();
+        let customer = id("customer_id", &request.customer_id)?;
+        let key = self.handle(&caller, request.handle.as_ref())?;
+        reason(&request.reason)?;
+        Ok(Response::new(
+            self.0.extract_handle(&caller, customer, &key, request).await?,
+        ))
+    }
+
+    async fn rekey_handle(
+        &self,
+        request: Request<wire::RekeyHandleRequest>,
+    ) -> Result<Response<wire::RekeyHandleResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.get_ref();
+        let named = |field: &str, handle: Option<&common::Handle>| {
+            handle
+                .ok_or_else(|| Error::invalid(field, "is missing"))
+                .and_then(|h| self.handle(&caller, Some(h)))
+        };
+        let (from, to) = (
+            named("from", request.from.as_ref())?,
+            named("to", request.to.as_ref())?,
+        );
+        if from.kind != to.kind || from == to {
+            return Err(Error::invalid("to", "must be another handle of the same kind").into());
+        }
+        let why = reason(&request.reason)?;
+        Ok(Response::new(
+            self.0.rekey_handle(&caller, (&from, &to), &why, request).await?,
+        ))
+    }
+
+    async fn revoke_handle(
+        &self,
+        request: Request<wire::RevokeHandleRequest>,
+    ) -> Result<Response<wire::RevokeHandleResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.get_ref();
+        let customer = id("customer_id", &request.customer_id)?;
+        let key = self.handle(&caller, request.handle.as_ref())?;
+        let why = reason(&request.reason)?;
+        Ok(Response::new(
+            self.0.revoke_handle(&caller, customer, &key, &why, request).await?,
+        ))
+    }
+
+    async fn list_handles(
+        &self,
+        request: Request<wire::ListHandlesRequest>,
+    ) -> Result<Response<wire::ListHandlesResponse>, Status> {
+        let caller = caller(&request)?;
+        let customer = id("customer_id", &request.get_ref().customer_id)?;
+        Ok(Response::new(
+            self.0.list_handles(&caller.tenant, customer).await?,
+        ))
+    }
+
+    async fn protect_customer(
+        &self,
+        request: Request<wire::ProtectCustomerRequest>,
+    ) -> Result<Response<wire::ProtectCustomerResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.get_ref();
+        let customer = id("customer_id", &request.customer_id)?;
+        reason(&request.reason)?;
+        Ok(Response::new(
+            self.0
+                .protect_customer(&caller, customer, request.protected, request)
+                .await?,
+        ))
+    }
+
+    async fn resolve_record(
+        &self,
+        request: Request<wire::ResolveRecordRequest>,
+    ) -> Result<Response<wire::ResolveRecordResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.get_ref();
+        let record = request
+            .record
+            .as_ref()
+            .ok_or_else(|| Error::invalid("record", "is missing"))?;
+        let record = read::record(record, &caller.tenant, &self.0.rules(&caller.tenant))?;
+        let response = if request.dry_run {
+            self.0.foresee_record(&caller.tenant, &record).await?
+        } else {
+            self.0.resolve_record(&caller.tenant, record).await?
+        };
+        Ok(Response::new(response))
+    }
+
+    async fn explain_match(
+        &self,
+        request: Request<wire::ExplainMatchRequest>,
+    ) -> Result<Response<wire::ExplainMatchResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.get_ref();
+        let both = (
+            id("customer_id", &request.customer_id)?,
+            id("other_customer_id", &request.other_customer_id)?,
+        );
+        Ok(Response::new(self.0.explain_match(&caller.tenant, both).await?))
+    }
+
+    async fn explain_merge(
+        &self,
+        request: Request<wire::ExplainMergeRequest>,
+    ) -> Result<Response<wire::ExplainMergeResponse>, Status> {
+        let caller = caller(&request)?;
+        let merge: MergeId = id("merge_id", &request.get_ref().merge_id)?;
+        Ok(Response::new(self.0.explain_merge(&caller.tenant, merge).await?))
+    }
+
+    async fn link_relation(
+        &self,
+        request: Request<wire::LinkRelationRequest>,
+    ) -> Result<Response<wire::LinkRelationResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.get_ref();
+        let together = read::together(request.relation.as_ref())?;
+        Ok(Response::new(
+            self.0.link_relation(&caller, together, request).await?,
+        ))
+    }
+
+    async fn unlink_relation(
+        &self,
+        request: Request<wire::UnlinkRelationRequest>,
+    ) -> Result<Response<wire::UnlinkRelationResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.get_ref();
+        let relation = id("relation_id", &request.relation_id)?;
+        Ok(Response::new(
+            self.0.unlink_relation(&caller, relation, request).await?,
+        ))
+    }
+
+    async fn list_relations(
+        &self,
+        request: Request<wire::ListRelationsRequest>,
+    ) -> Result<Response<wire::ListRelationsResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.get_ref();
+        let customer = id("customer_id", &request.customer_id)?;
+        let page = (request.page_size, request.page_token.as_str());
+        Ok(Response::new(
+            self.0.list_relations(&caller.tenant, customer, page).await?,
+        ))
+    }
+
     async fn require_verification(
         &self,
         request: Request<wire::RequireVerificationRequest>,
     ) -> Result<Response<wire::RequireVerificationResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.get_ref();
-        if !(1..=3).contains(&request.level) {
-            return Err(Error::invalid("level", "must be from 1 to 3").into());
-        }
-        if request.case_id.len() > 64 {
-            return Err(Error::invalid("case_id", "must be a case's id").into());
-        }
         let handle = request
             .handle
             .as_ref()
             .map(|h| self.handle(&caller, Some(h)))
             .transpose()?;
-        let customer = id("customer_id", &request.customer_id)?;
-        let wanted = Requirement {
-            customer,
-            level: request.level,
-            handle,
-            case_id: request.case_id.clone(),
-        };
+        let wanted = verification::requirement(&self.0, &caller, request, handle)?;
         Ok(Response::new(
             self.0.require_verification(&caller, wanted, request).await?,
         ))

@@ -3,12 +3,24 @@
 use std::str::FromStr;
 
 use trama_platform::Error;
-use trama_proto::common::v1::CustomerContext;
+use trama_proto::{
+    common::v1::CustomerContext,
+    identity_resolution::v1::{self as wire, RelationKind},
+    ids::{TenantId, derive},
+};
 
 use crate::{
-    app::ProfileChange,
-    domain::{customer::EVERY_NEED, handle::InvalidHandle},
+    app::{NewRecord, ProfileChange, Together},
+    domain::{
+        customer::{EVERY_NEED, Field},
+        handle::{Handle, InvalidHandle, Trust},
+        rules::Rules,
+        said::{Attribute, Said, postal},
+    },
 };
+
+/// Handles that one record may have.
+const MOST_HANDLES: usize = 32;
 
 /// An id.
 pub fn id<T: FromStr<Err: std::fmt::Display>>(field: &str, text: &str) -> Result<T, Error> {
@@ -76,7 +88,7 @@ pub fn profile_change(
     Ok(change)
 }
 
-fn display_name(text: &str) -> Result<String, Error> {
+pub(super) fn display_name(text: &str) -> Result<String, Error> {
     let text = text.trim();
     if text.chars().count() > 200 || text.chars().any(char::is_control) {
         return Err(Error::invalid(
@@ -87,7 +99,7 @@ fn display_name(text: &str) -> Result<String, Error> {
     Ok(text.to_owned())
 }
 
-fn language(text: &str) -> Result<String, Error> {
+pub(super) fn language(text: &str) -> Result<String, Error> {
     let mut parts = text.split('-');
     let primary = parts
         .next()
@@ -111,4 +123,106 @@ fn persona_group(text: &str) -> Result<String, Error> {
             "must be progressive, conservative or empty",
         )),
     }
+}
+
+/// A record of another system.
+pub fn record(given: &wire::Record, tenant: &TenantId, rules: &Rules) -> Result<NewRecord, Error> {
+    let name = |text: &str, most: usize| (1..=most).contains(&text.len()) && !text.chars().any(char::is_control);
+    if !name(&given.source, 63) {
+        return Err(Error::invalid("record.source", "say in 1 to 63 characters who says it"));
+    }
+    if !name(&given.external_id, 255) {
+        return Err(Error::invalid(
+            "record.external_id",
+            "must be the record's id there, of 1 to 255 characters",
+        ));
+    }
+    if given.handles.len() > MOST_HANDLES {
+        return Err(Error::invalid("record.handles", format!("at most {MOST_HANDLES}")));
+    }
+    let mut handles = Vec::with_capacity(given.handles.len());
+    for (place, handle) in given.handles.iter().enumerate() {
+        let key = rules
+            .handle(&handle.kind, &handle.value)
+            .map_err(|e| Error::invalid(format!("record.handles[{place}]"), e.to_string()))?;
+        let trust = Trust::from_wire(handle.trust(), Trust::Observed);
+        handles.push(Handle { key, trust });
+    }
+    let facts = given.facts.clone().unwrap_or_default();
+    let said = said(&facts)?;
+    let display_name = if facts.full_name.is_empty() {
+        format!("{} {}", facts.given_name.trim(), facts.surname.trim())
+    } else {
+        facts.full_name.clone()
+    };
+    let id = derive(&[
+        b"record",
+        tenant.as_str().as_bytes(),
+        given.source.as_bytes(),
+        given.external_id.as_bytes(),
+    ]);
+    Ok(NewRecord {
+        id,
+        source: given.source.clone(),
+        handles,
+        said,
+        fields: vec![
+            (Field::DisplayName, display_name.trim().chars().take(200).collect()),
+            (Field::Language, language(&given.language)?),
+        ],
+    })
+}
+
+fn said(facts: &wire::PersonFacts) -> Result<Said, Error> {
+    let mut said = Said::default();
+    for (field, attribute, text) in [
+        ("full_name", Attribute::FullName, &facts.full_name),
+        ("given_name", Attribute::GivenName, &facts.given_name),
+        ("surname", Attribute::Surname, &facts.surname),
+        ("birth_date", Attribute::Birth, &facts.birth_date),
+        ("street", Attribute::Address, &facts.street),
+        ("house_number", Attribute::Address, &facts.house_number),
+        ("city", Attribute::Address, &facts.city),
+        ("region", Attribute::Address, &facts.region),
+        ("postal_code", Attribute::Address, &facts.postal_code),
+        ("national_id", Attribute::National, &facts.national_id),
+    ] {
+        if text.chars().count() > 200 || text.chars().any(char::is_control) {
+            let field = format!("record.facts.{field}");
+            return Err(Error::invalid(field, "at most 200 characters, no control characters"));
+        }
+        if attribute != Attribute::Address {
+            said.add(attribute, text, Trust::Claimed);
+        }
+    }
+    let address = postal(
+        &facts.street,
+        &facts.house_number,
+        &facts.city,
+        &facts.region,
+        &facts.postal_code,
+    );
+    said.add(Attribute::Address, &address, Trust::Claimed);
+    Ok(said)
+}
+
+/// Two who belong together.
+pub fn together(relation: Option<&wire::Relation>) -> Result<Together, Error> {
+    let relation = relation.ok_or_else(|| Error::invalid("relation", "is missing"))?;
+    if relation.kind() == RelationKind::Unspecified {
+        return Err(Error::invalid("relation.kind", "say how they belong together"));
+    }
+    for (field, text) in [("role", &relation.role), ("evidence", &relation.evidence)] {
+        if text.chars().count() > 200 || text.chars().any(char::is_control) {
+            let field = format!("relation.{field}");
+            return Err(Error::invalid(field, "at most 200 characters, no control characters"));
+        }
+    }
+    Ok(Together {
+        one: id("relation.customer_id", &relation.customer_id)?,
+        other: id("relation.other_customer_id", &relation.other_customer_id)?,
+        kind: relation.kind(),
+        role: relation.role.trim().to_owned(),
+        evidence: relation.evidence.trim().to_owned(),
+    })
 }

@@ -8,9 +8,17 @@ use trama_proto::{
     time::to_wire,
 };
 
-use super::{App, Caller, publish_change, read, read_alone};
+use super::{App, Caller, linking::BY_HAND, publish_change};
 use crate::{
-    domain::{contact, handle::HandleKey},
+    domain::{
+        contact,
+        customer::{Customer, Field, Origin},
+        handle::HandleKey,
+        merge::MergeRecord,
+        rules::Rules,
+        survivorship,
+    },
+    error::broken_row,
     store::{self, Question, challenges::ConsentEntry},
 };
 
@@ -48,21 +56,16 @@ impl App {
         id: CustomerId,
     ) -> Result<wire::GetCustomerResponse, Error> {
         let mut tx = self.db.tx(tenant).await?;
-        let customer = read(&mut tx, tenant, id).await?;
-        let merges = store::merges::list(tx.conn(), tenant, customer.id).await?;
+        let customer = self.read(&mut tx, tenant, id).await?;
+        let ids: Vec<CustomerId> = customer.members.iter().map(|m| m.id).collect();
+        let merges = store::merges::in_force(tx.conn(), tenant, &ids).await?;
+        let rules = self.rules(tenant);
         Ok(wire::GetCustomerResponse {
-            customer: Some(customer.context(&self.rules(tenant), tx.now(), false)),
-            merges: merges
-                .into_iter()
-                .map(|m| wire::Merge {
-                    merge_id: m.id.to_string(),
-                    merged_customer_id: m.merged.to_string(),
-                    decided_by: m.decided_by,
-                    reason: m.reason,
-                    merged_at: Some(to_wire(m.at)),
-                })
-                .collect(),
+            customer: Some(customer.context(&rules, tx.now(), false)),
+            merges: merges.iter().map(wire_merge).collect(),
             create_time: Some(to_wire(customer.created_at)),
+            protected: customer.is_protected(),
+            conflicts: conflicts(&customer, &rules),
         })
     }
 
@@ -78,7 +81,7 @@ impl App {
             handles: vec![(tenant, key)],
             ..Question::default()
         };
-        let worlds = store::load(tx.conn(), &question, now).await?;
+        let worlds = store::load(tx.conn(), &question, &|t| self.rules(t), now).await?;
         let owner = worlds.get(tenant).and_then(|w| w.owner(key));
         Ok(owner
             .map(|c| c.context(&self.rules(tenant), now, false))
@@ -118,22 +121,30 @@ impl App {
                 "no Entitlement resource has this name",
             ));
         }
-        let mut customer = read_alone(&mut tx, tenant, id).await?;
+        let mut customer = self.read_alone(&mut tx, tenant, id).await?;
         let mut changed = Vec::new();
-        let profile = &mut customer.profile;
-        for (name, new, held) in [
-            ("display_name", change.display_name, &mut profile.display_name),
-            ("language", change.language, &mut profile.language),
-            ("entitlement", change.entitlement, &mut profile.entitlement),
-            ("persona_group", change.persona_group, &mut profile.persona_group),
+        let origin = by_hand(&tx);
+        let id = customer.id;
+        for (field, new) in [
+            (Field::DisplayName, change.display_name),
+            (Field::Language, change.language),
+            (Field::Entitlement, change.entitlement),
+            (Field::PersonaGroup, change.persona_group),
         ] {
-            if let Some(new) = new.filter(|n| n != held) {
-                *held = new;
-                changed.push(name);
+            let Some(new) = new else {
+                continue;
+            };
+            let before = customer.profile.clone();
+            if let Some(own) = customer.own_mut(id) {
+                own.say(field, &new, origin.clone());
+            }
+            customer.choose(&rules);
+            if customer.profile != before {
+                changed.push(field.name());
             }
         }
+        self.save_own(&mut tx, tenant, &customer).await?;
         if !changed.is_empty() {
-            store::save_profiles(tx.conn(), &[(tenant, customer.id, &customer.profile)]).await?;
             publish_change(&mut tx, tenant, &customer, &rules, &changed);
         }
         let response = wire::UpdateCustomerResponse {
@@ -167,14 +178,15 @@ impl App {
             return Ok(response);
         }
         let rules = self.rules(tenant);
-        let mut customer = read_alone(&mut tx, tenant, id).await?;
+        let mut customer = self.read_alone(&mut tx, tenant, id).await?;
         let before = customer.profile.preferences.clone();
-        match kind {
-            ChannelKind::Unspecified => customer.profile.preferences.remove(&need),
-            wanted => customer.profile.preferences.insert(need, wanted as i32),
-        };
+        let (id, origin) = (customer.id, by_hand(&tx));
+        if let Some(own) = customer.own_mut(id) {
+            own.prefer(&need, kind, origin);
+        }
+        customer.choose(&rules);
+        self.save_own(&mut tx, tenant, &customer).await?;
         if customer.profile.preferences != before {
-            store::save_profiles(tx.conn(), &[(tenant, customer.id, &customer.profile)]).await?;
             publish_change(&mut tx, tenant, &customer, &rules, &["preferences"]);
         }
         let response = wire::SetChannelPreferenceResponse {
@@ -207,7 +219,7 @@ impl App {
             return Ok(response);
         }
         let (now, entry_id) = (tx.now(), tx.new_id());
-        let mut customer = read_alone(&mut tx, tenant, id).await?;
+        let mut customer = self.read_alone(&mut tx, tenant, id).await?;
         let entry = ConsentEntry {
             id: entry_id,
             customer: customer.id,
@@ -218,15 +230,29 @@ impl App {
             by: caller.subject.as_str(),
         };
         store::challenges::add_consent(tx.conn(), tenant, &entry, now).await?;
-        if customer.profile.consent(kind, purpose) != status {
-            customer.profile.set_consent(kind, purpose, status);
-            store::save_profiles(tx.conn(), &[(tenant, customer.id, &customer.profile)]).await?;
-            publish_change(&mut tx, tenant, &customer, &self.rules(tenant), &["consent"]);
+        let (rules, before) = (self.rules(tenant), customer.profile.consent(kind, purpose));
+        let (own_id, origin) = (customer.id, by_hand(&tx));
+        if let Some(own) = customer.own_mut(own_id) {
+            own.consent(kind, purpose, status, origin);
+        }
+        customer.choose(&rules);
+        self.save_own(&mut tx, tenant, &customer).await?;
+        if customer.profile.consent(kind, purpose) != before {
+            publish_change(&mut tx, tenant, &customer, &rules, &["consent"]);
         }
         let response = wire::SetConsentResponse {};
         tx.remember(&command, &response).await?;
         tx.commit().await?;
         Ok(response)
+    }
+
+    /// Writes what is said under the customer's own id.
+    pub(super) async fn save_own(&self, tx: &mut Tx, tenant: &TenantId, customer: &Customer) -> Result<(), Error> {
+        let now = tx.now();
+        let own = customer
+            .own(customer.id)
+            .ok_or_else(|| broken_row("customers", customer.id))?;
+        store::save_own(tx.conn(), &[(tenant, customer.id, own)], now).await
     }
 
     /// Where customers may be reached: one answer per question, in order.
@@ -241,7 +267,7 @@ impl App {
             customers: questions.iter().map(|q| (tenant, q.customer)).collect(),
             ..Question::default()
         };
-        let worlds = store::load(tx.conn(), &question, now).await?;
+        let worlds = store::load(tx.conn(), &question, &|t| self.rules(t), now).await?;
         let rules = self.rules(tenant);
         let world = worlds.get(tenant);
         Ok(questions
@@ -266,4 +292,46 @@ impl App {
             })
             .collect())
     }
+}
+
+/// Said on purpose, now.
+pub(super) fn by_hand(tx: &Tx) -> Origin {
+    Origin {
+        source: BY_HAND.to_owned(),
+        at: tx.now(),
+        verified: false,
+        by_hand: true,
+    }
+}
+
+/// A merge, for whoever may want to undo it.
+pub(super) fn wire_merge(merge: &MergeRecord) -> wire::Merge {
+    wire::Merge {
+        merge_id: merge.id.to_string(),
+        merged_customer_id: merge.merged.to_string(),
+        decided_by: merge.decided_by.clone(),
+        reason: merge.reason.clone(),
+        merged_at: Some(to_wire(merge.at)),
+        bits: merge.likeness.as_ref().map_or(0.0, |l| l.bits),
+    }
+}
+
+/// Fields of which the sides of a merged customer say different things.
+fn conflicts(customer: &Customer, rules: &Rules) -> Vec<wire::FieldValue> {
+    let mut conflicts = Vec::new();
+    for field in Field::ALL {
+        let stated = survivorship::stated(&customer.members, field, &rules.policy().survivorship);
+        let agree = stated.windows(2).all(|pair| pair[0].value == pair[1].value);
+        if agree {
+            continue;
+        }
+        conflicts.extend(stated.iter().map(|s| wire::FieldValue {
+            field: field.name().to_owned(),
+            value: s.value.to_owned(),
+            source: s.origin.map(|o| o.source.clone()).unwrap_or_default(),
+            customer_id: s.member.id.to_string(),
+            said_at: s.origin.map(|o| to_wire(o.at)),
+        }));
+    }
+    conflicts
 }

@@ -1,13 +1,17 @@
-//! What people decide about who is who: link, merge, split.
+//! What people decide about who is who: link and merge.
 
 use trama_platform::{Command, Error, Tx};
 use trama_proto::{
     identity_resolution::v1 as wire,
     ids::{CustomerId, MergeId},
-    time::to_wire,
 };
 
-use super::{App, Caller, publish_change, read, read_alone};
+use super::{
+    App, Caller,
+    observing::merged_event,
+    similarity::values_of_both,
+    publish_change,
+};
 use crate::{
     domain::{
         customer::{Customer, Held},
@@ -15,9 +19,12 @@ use crate::{
         merge::{self, MergeRecord, Reason},
         rules::Rules,
     },
-    error::{no_merge, overtaken, refused},
-    store::{self, HandleRow, Question, merges::Undo},
+    error::{overtaken, refused},
+    store::{self, HandleRow, similar::News},
 };
+
+/// The source of what agents and integrators say.
+pub(super) const BY_HAND: &str = "agent";
 
 /// A handle belongs to a customer.
 #[derive(Debug, Clone)]
@@ -66,25 +73,20 @@ impl App {
         if rules.is_blocked(&link.handle.key) {
             return Err(Error::invalid("handle.value", "this value identifies nobody"));
         }
-        let customer = read(&mut tx, tenant, link.customer).await?;
-        let owner = owner(&mut tx, caller, &link).await?;
+        let customer = self.read(&mut tx, tenant, link.customer).await?;
+        let owner = self.owner(&mut tx, tenant, &link.handle.key).await?;
         let (customer, merge_id) = match owner {
             Some(other) if other.id != customer.id => {
                 may_absorb(&other, &link.handle, &rules, &tx)?;
-                let (mut survivor, merge) = merge_into(
-                    &mut tx,
-                    caller,
-                    (customer.id, other.id),
-                    &link.reason,
-                    &rules,
-                    Some(&link),
-                )
-                .await?;
+                let both = (customer.id, other.id);
+                let (mut survivor, merge) = self
+                    .merge_into(&mut tx, caller, both, &link.reason, &rules, Some(&link))
+                    .await?;
                 trust_more(&mut tx, caller, &mut survivor, &link.handle).await?;
                 (survivor, merge.id.to_string())
             }
             Some(_) | None => {
-                let mut customer = read_alone(&mut tx, tenant, customer.id).await?;
+                let mut customer = self.read_alone(&mut tx, tenant, customer.id).await?;
                 if trust_more(&mut tx, caller, &mut customer, &link.handle).await? {
                     publish_change(&mut tx, tenant, &customer, &rules, &["handles"]);
                 }
@@ -121,13 +123,14 @@ impl App {
             return Ok(response);
         }
         let rules = self.rules(tenant);
-        let survivor = read(&mut tx, tenant, merge.survivor).await?.id;
-        let merged = read(&mut tx, tenant, merge.merged).await?.id;
+        let survivor = self.read(&mut tx, tenant, merge.survivor).await?.id;
+        let merged = self.read(&mut tx, tenant, merge.merged).await?.id;
         if survivor == merged {
             return Err(refused("both ids are already the same customer"));
         }
-        let (customer, record) =
-            merge_into(&mut tx, caller, (survivor, merged), &merge.reason, &rules, None).await?;
+        let (customer, record) = self
+            .merge_into(&mut tx, caller, (survivor, merged), &merge.reason, &rules, None)
+            .await?;
         let response = wire::MergeCustomersResponse {
             merge_id: record.id.to_string(),
             survivor: Some(customer.context(&rules, tx.now(), false)),
@@ -136,87 +139,6 @@ impl App {
         tx.commit().await?;
         Ok(response)
     }
-
-    /// Undoes a merge.
-    pub async fn split_customers(
-        &self,
-        caller: &Caller,
-        id: MergeId,
-        request: &wire::SplitCustomersRequest,
-    ) -> Result<wire::SplitCustomersResponse, Error> {
-        const METHOD: &str = "SplitCustomers";
-        let tenant = &caller.tenant;
-        let mut tx = self.db.tx(tenant).await?;
-        let command = Command::new(
-            tenant,
-            caller.subject.as_str(),
-            METHOD,
-            &request.request_id,
-            request,
-        );
-        if let Some(response) = tx.replay(&command).await? {
-            return Ok(response);
-        }
-        let (rules, now) = (self.rules(tenant), tx.now());
-        let (record, undone) = store::merges::find(tx.conn(), tenant, id)
-            .await?
-            .ok_or_else(|| no_merge(id))?;
-        if undone {
-            return Err(refused("this merge was undone before"));
-        }
-        // The survivor may have been merged further since: what is given back is with whoever holds it now.
-        let mut survivor = read_alone(&mut tx, tenant, record.merged).await?;
-        let given = merge::to_restore(&record, &survivor);
-        let undo = Undo {
-            record: &record,
-            holder: survivor.id,
-            restored: &given,
-            by: caller.subject.as_str(),
-            at: now,
-        };
-        let interactions = store::merges::undo(tx.conn(), tenant, &undo).await?;
-        if survivor.id == record.survivor {
-            survivor.profile = survivor
-                .profile
-                .parted(&record.survivor_before, &record.survivor_after);
-            store::save_profiles(tx.conn(), &[(tenant, survivor.id, &survivor.profile)]).await?;
-        }
-        let survivor = read(&mut tx, tenant, survivor.id)
-            .await?
-            .context(&rules, now, false);
-        let restored = read(&mut tx, tenant, record.merged)
-            .await?
-            .context(&rules, now, false);
-        let event = wire::CustomerSplit {
-            merge_id: id.to_string(),
-            survivor: Some(survivor.clone()),
-            restored: Some(restored.clone()),
-            restored_interaction_ids: interactions.iter().map(ToString::to_string).collect(),
-            split_at: Some(to_wire(now)),
-        };
-        tx.publish(tenant, &survivor.customer_id, &event);
-        metrics::counter!("trama_identity_resolution_splits_total").increment(1);
-        let response = wire::SplitCustomersResponse {
-            survivor: Some(survivor),
-            restored: Some(restored),
-        };
-        tx.remember(&command, &response).await?;
-        tx.commit().await?;
-        Ok(response)
-    }
-}
-
-async fn owner(tx: &mut Tx, caller: &Caller, link: &Link) -> Result<Option<Customer>, Error> {
-    let now = tx.now();
-    let question = Question {
-        handles: vec![(&caller.tenant, &link.handle.key)],
-        ..Question::default()
-    };
-    let worlds = store::load(tx.conn(), &question, now).await?;
-    Ok(worlds
-        .get(&caller.tenant)
-        .and_then(|w| w.owner(&link.handle.key))
-        .cloned())
 }
 
 /// Whether linking a handle may take its holder along.
@@ -242,48 +164,53 @@ fn may_absorb(other: &Customer, handle: &Handle, rules: &Rules, tx: &Tx) -> Resu
     Ok(())
 }
 
-/// Locks both, reads both again, merges, saves, publishes.
-async fn merge_into(
-    tx: &mut Tx,
-    caller: &Caller,
-    (survivor, merged): (CustomerId, CustomerId),
-    words: &str,
-    rules: &Rules,
-    absorbing: Option<&Link>,
-) -> Result<(Customer, MergeRecord), Error> {
-    let tenant = &caller.tenant;
-    if !store::lock(tx.conn(), &[(tenant, survivor), (tenant, merged)], true)
-        .await?
-        .is_empty()
-    {
-        return Err(overtaken());
+impl App {
+    /// Locks both, reads both again, merges, saves, publishes.
+    pub(super) async fn merge_into(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        both: (CustomerId, CustomerId),
+        words: &str,
+        rules: &Rules,
+        absorbing: Option<&Link>,
+    ) -> Result<(Customer, MergeRecord), Error> {
+        let tenant = &caller.tenant;
+        let now = tx.now();
+        let (mut survivor, lost) = self.read_both_alone(tx, tenant, both).await?;
+        if survivor.id == lost.id {
+            return Err(refused("both ids are already the same customer"));
+        }
+        if lost.is_protected() && !survivor.is_protected() {
+            return Err(refused(
+                "the customer that would become an alias is protected; merge the other way round",
+            ));
+        }
+        if let Some(link) = absorbing {
+            may_absorb(&lost, &link.handle, rules, tx)?;
+        }
+        let ids = |c: &Customer| c.members.iter().map(|m| m.id).collect::<Vec<_>>();
+        store::merges::no_longer_apart(tx.conn(), tenant, &ids(&survivor), &ids(&lost)).await?;
+        if let Some(policy) = rules.similarity() {
+            let values = values_of_both(policy, &survivor.said(), &lost.said());
+            let news = News {
+                values: values.into_iter().map(|v| (tenant, v, -1)).collect(),
+                ..News::default()
+            };
+            store::similar::save(tx.conn(), &news, now).await?;
+        }
+        let reason = Reason {
+            decided_by: caller.subject.as_str(),
+            words,
+            likeness: None,
+        };
+        let record = merge::merge(MergeId::new(tx.new_id()), &mut survivor, lost, reason, rules, now);
+        store::merges::save(tx.conn(), &[(tenant, record.clone())], now).await?;
+        let event = merged_event(&record, survivor.context(rules, now, false));
+        tx.publish(tenant, &survivor.id.to_string(), &event);
+        metrics::counter!("trama_identity_resolution_merges_total", "by" => "person").increment(1);
+        Ok((survivor, record))
     }
-    let now = tx.now();
-    let mut survivor = read(tx, tenant, survivor).await?;
-    let lost = read(tx, tenant, merged).await?;
-    if let Some(link) = absorbing {
-        may_absorb(&lost, &link.handle, rules, tx)?;
-    }
-    let reason = Reason {
-        decided_by: caller.subject.as_str(),
-        words,
-    };
-    let record = merge::merge(MergeId::new(tx.new_id()), &mut survivor, lost, reason, now);
-    store::merges::no_longer_apart(tx.conn(), tenant, survivor.id, merged).await?;
-    let mut merges = [(tenant, record)];
-    store::merges::save(tx.conn(), &mut merges).await?;
-    store::save_profiles(tx.conn(), &[(tenant, survivor.id, &survivor.profile)]).await?;
-    let [(_, record)] = merges;
-    let event = wire::CustomerMerged {
-        merge_id: record.id.to_string(),
-        survivor: Some(survivor.context(rules, now, false)),
-        merged_customer_id: record.merged.to_string(),
-        reason: record.reason.clone(),
-        merged_at: Some(to_wire(now)),
-    };
-    tx.publish(tenant, &survivor.id.to_string(), &event);
-    metrics::counter!("trama_identity_resolution_merges_total", "by" => "person").increment(1);
-    Ok((survivor, record))
 }
 
 /// Links the handle or raises its trust. Returns whether anything changed.
@@ -298,20 +225,12 @@ async fn trust_more(
         Some(held) if held.trust >= handle.trust => return Ok(false),
         Some(held) => {
             held.trust = handle.trust;
-            Held {
-                row_owner: id,
-                ..held.clone()
-            }
+            held.clone()
         }
         None => {
             let held = Held {
-                key: handle.key.clone(),
-                trust: handle.trust,
-                first_seen: now,
-                last_seen: now,
-                evidence: None,
-                via: None,
-                row_owner: id,
+                source: BY_HAND.to_owned(),
+                ..Held::first(handle.key.clone(), handle.trust, id, now)
             };
             customer.handles.push(held.clone());
             held

@@ -1,9 +1,27 @@
 //! Use cases: load, decide, save, publish.
 
+mod consenting;
 mod customers;
+mod explaining;
+mod exporting;
+mod handling;
+pub mod hooks;
 mod identify;
+mod importing;
 mod linking;
+mod observing;
+mod profiles;
+mod records;
+mod reevaluating;
+mod relating;
+mod resolving;
+mod reviewing;
+mod similarity;
+mod splitting;
+pub mod telling;
+mod verification;
 mod verifying;
+mod waking;
 
 use std::{
     collections::HashMap,
@@ -20,14 +38,23 @@ use trama_proto::{
 
 use crate::{
     config::IdentityConfig,
-    domain::{customer::Customer, rules::Rules},
+    domain::{customer::Customer, handle::HandleKey, rules::Rules},
     error::{no_customer, overtaken},
     store::{self, Question},
 };
 
+pub use consenting::{Consenting, Proof};
 pub use customers::{ContactQuestion, ProfileChange};
+pub use exporting::Export;
 pub use identify::Received;
+pub use importing::LARGEST_CHUNK;
 pub use linking::{Link, Merge};
+pub use observing::REEVALUATE;
+pub use profiles::{Granting, Statement, Wanted};
+pub use records::NewRecord;
+pub use relating::Together;
+pub use resolving::WORKERS;
+pub use verification::Check;
 pub use verifying::Requirement;
 
 /// Who asks, for which tenant.
@@ -46,6 +73,7 @@ pub struct App {
     config: IdentityConfig,
     random: SystemRandom,
     rules: Mutex<Compiled>,
+    waiting: resolving::Waiting,
 }
 
 /// The rules of the resources in force, compiled tenant by tenant when first asked for.
@@ -64,7 +92,13 @@ impl App {
             config,
             random: SystemRandom::new(),
             rules: Mutex::default(),
+            waiting: resolving::Waiting::default(),
         }
+    }
+
+    /// The moment, for checking requests.
+    pub fn now(&self) -> chrono::DateTime<chrono::Utc> {
+        self.db.clock().now()
     }
 
     /// A tenant's rules, as in force now. Hold them for the whole of a decision.
@@ -78,37 +112,80 @@ impl App {
             };
         }
         let entry = compiled.tenants.entry(tenant.clone());
-        Arc::clone(entry.or_insert_with(|| Arc::new(Rules::new(snapshot.tenant(tenant)))))
+        Arc::clone(entry.or_insert_with(|| {
+            let (rules, problem) = Rules::checked(snapshot.tenant(tenant));
+            if let Some(problem) = problem {
+                tracing::error!(%tenant, %problem, "a matching policy is not wholly in force");
+            }
+            Arc::new(rules)
+        }))
     }
 }
 
-/// A customer by their own id or an old one.
-async fn read(tx: &mut Tx, tenant: &TenantId, id: CustomerId) -> Result<Customer, Error> {
-    let now = tx.now();
-    let question = Question {
-        customers: vec![(tenant, id)],
-        ..Question::default()
-    };
-    let mut worlds = store::load(tx.conn(), &question, now).await?;
-    worlds
-        .get_mut(tenant)
-        .and_then(|world| world.take(id))
-        .ok_or_else(|| no_customer(id))
-}
+impl App {
+    /// A customer by their own id or an old one.
+    async fn read(&self, tx: &mut Tx, tenant: &TenantId, id: CustomerId) -> Result<Customer, Error> {
+        let now = tx.now();
+        let question = Question {
+            customers: vec![(tenant, id)],
+            ..Question::default()
+        };
+        let mut worlds = store::load(tx.conn(), &question, &|t| self.rules(t), now).await?;
+        worlds
+            .get_mut(tenant)
+            .and_then(|world| world.take(id))
+            .ok_or_else(|| no_customer(id))
+    }
 
-/// The same, held alone until the transaction ends.
-async fn read_alone(tx: &mut Tx, tenant: &TenantId, id: CustomerId) -> Result<Customer, Error> {
-    for _ in 0..5 {
-        let found = read(tx, tenant, id).await?.id;
-        if store::lock(tx.conn(), &[(tenant, found)], true).await?.is_empty() {
-            // Read again: it may have changed while we waited for the lock.
-            let customer = read(tx, tenant, found).await?;
-            if customer.id == found {
-                return Ok(customer);
+    /// The same, held alone until the transaction ends.
+    async fn read_alone(&self, tx: &mut Tx, tenant: &TenantId, id: CustomerId) -> Result<Customer, Error> {
+        for _ in 0..5 {
+            let found = self.read(tx, tenant, id).await?.id;
+            if store::lock(tx.conn(), &[(tenant, found)], true).await?.is_empty() {
+                // Read again: it may have changed while we waited for the lock.
+                let customer = self.read(tx, tenant, found).await?;
+                if customer.id == found {
+                    return Ok(customer);
+                }
             }
         }
+        Err(overtaken())
     }
-    Err(overtaken())
+
+    /// Both, held alone until the transaction ends.
+    async fn read_both_alone(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        (one, other): (CustomerId, CustomerId),
+    ) -> Result<(Customer, Customer), Error> {
+        for _ in 0..5 {
+            let a = self.read(tx, tenant, one).await?.id;
+            let b = self.read(tx, tenant, other).await?.id;
+            if !store::lock(tx.conn(), &[(tenant, a), (tenant, b)], true)
+                .await?
+                .is_empty()
+            {
+                continue;
+            }
+            let both = (self.read(tx, tenant, a).await?, self.read(tx, tenant, b).await?);
+            if (both.0.id, both.1.id) == (a, b) {
+                return Ok(both);
+            }
+        }
+        Err(overtaken())
+    }
+
+    /// Who holds a handle.
+    async fn owner(&self, tx: &mut Tx, tenant: &TenantId, key: &HandleKey) -> Result<Option<Customer>, Error> {
+        let now = tx.now();
+        let question = Question {
+            handles: vec![(tenant, key)],
+            ..Question::default()
+        };
+        let worlds = store::load(tx.conn(), &question, &|t| self.rules(t), now).await?;
+        Ok(worlds.get(tenant).and_then(|w| w.owner(key)).cloned())
+    }
 }
 
 /// Tells everybody what is now known of a customer.

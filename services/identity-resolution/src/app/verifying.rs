@@ -10,23 +10,27 @@ use trama_proto::{
     identity_resolution::v1::{self as wire, Purpose},
     ids::{ChallengeId, CustomerId},
     notification::v1::MessageRequested,
+    resources::ProofMethod,
     time::to_wire,
 };
 
-use super::{App, Caller, publish_change, read_alone};
+use super::{
+    App, Caller,
+    verification::{Proven, count_failure, names, prove, rely_on, unless_locked},
+};
 use crate::{
     domain::{
         challenge::{Answer, Challenge, Code, HIGHEST_LEVEL_OF_CODES, level_of_code},
         contact,
-        customer::{Customer, Held, Verification},
+        customer::{Customer, Held},
         handle::{HandleKey, Trust},
+        proof::Need,
         rules::Rules,
     },
     error::{no_challenge, refused},
-    store::{self, HandleRow, challenges::Stored},
+    store::{self, HandleRow, challenges::Stored, proofs::Scopes},
 };
 
-const METHOD_OF_CODES: &str = "one_time_code";
 /// Template that carries the code.
 const TEMPLATE: &str = "one-time-code";
 /// Language of customers who have not shown another one.
@@ -37,8 +41,10 @@ const LANGUAGE: &str = "it";
 pub struct Requirement {
     /// Of whom.
     pub customer: CustomerId,
-    /// How strong.
-    pub level: i32,
+    /// How strong, how old, by which methods.
+    pub need: Need,
+    /// Intent that it is for; empty when only a level was asked for.
+    pub intent: String,
     /// Where the code shall go, if the asker cares.
     pub handle: Option<HandleKey>,
     /// For which case.
@@ -70,21 +76,41 @@ impl App {
             return Ok(response);
         }
         let (rules, now) = (self.rules(tenant), tx.now());
-        let customer = read_alone(&mut tx, tenant, wanted.customer).await?;
-        let response = match customer.verification(now).filter(|v| v.level >= wanted.level) {
-            Some(proof) => Required {
+        let mut customer = self.read_alone(&mut tx, tenant, wanted.customer).await?;
+        let fits = wanted.need.met_by(&customer.verifications, now).cloned();
+        let response = match fits {
+            _ if wanted.need.level < 1 => Required {
                 holds: true,
-                verification: Some(proof.to_wire()),
                 ..Required::default()
             },
+            Some(proof) => {
+                let proof = rely_on(&mut tx, tenant, &mut customer, &proof, &rules).await?;
+                Required {
+                    holds: true,
+                    verification: Some(proof.to_wire()),
+                    ..Required::default()
+                }
+            }
             None => {
-                self.challenge(&mut tx, caller, &customer, &wanted, &rules)
-                    .await?
+                let methods = wanted.need.methods(&rules.policy().verification);
+                let by_code = methods.contains(&ProofMethod::OneTimeCode);
+                let mut response = if by_code || wanted.intent.is_empty() {
+                    self.challenge(&mut tx, caller, &customer, &wanted, &rules)
+                        .await?
+                } else {
+                    Required::default()
+                };
+                response.methods = names(&methods);
+                response
             }
         };
         tx.remember(&command, &response).await?;
         tx.commit().await?;
-        let outcome = if response.holds { "holds" } else { "sent" };
+        let outcome = match (response.holds, response.challenge_id.is_empty()) {
+            (true, _) => "holds",
+            (false, true) => "other_methods",
+            (false, false) => "sent",
+        };
         metrics::counter!("trama_identity_resolution_verifications_required_total", "outcome" => outcome)
             .increment(1);
         Ok(response)
@@ -99,12 +125,18 @@ impl App {
         rules: &Rules,
     ) -> Result<Required, Error> {
         let (tenant, now) = (&caller.tenant, tx.now());
-        if wanted.level > HIGHEST_LEVEL_OF_CODES {
+        if wanted.need.level > HIGHEST_LEVEL_OF_CODES {
             return Err(refused(
                 "this level needs a document or strong authentication; a one-time code cannot give it",
             ));
         }
         let handle = place(customer, wanted, rules, tx)?;
+        let scopes = Scopes {
+            customer: customer.id,
+            handle: handle.key.evidence(),
+            source: caller.subject.as_str(),
+        };
+        unless_locked(tx, tenant, scopes, rules).await?;
         let sent =
             store::challenges::count_since(tx.conn(), tenant, customer.id, now - Duration::hours(1)).await?;
         if sent >= self.config.codes_per_hour {
@@ -123,8 +155,10 @@ impl App {
         let stored = Stored {
             id: ChallengeId::new(tx.new_id()),
             customer: customer.id,
-            handle: handle.key.clone(),
-            level: wanted.level,
+            method: ProofMethod::OneTimeCode,
+            handle: Some(handle.key.clone()),
+            question: String::new(),
+            level: wanted.need.level,
             case_id: wanted.case_id.clone(),
             code_hash: code.hash(self.config.code_pepper.as_bytes(), &salt),
             salt: salt.to_vec(),
@@ -139,6 +173,7 @@ impl App {
             challenge_id: stored.id.to_string(),
             masked_handle: handle.key.masked(),
             expires_at: Some(to_wire(now + Duration::minutes(self.config.code_minutes))),
+            ..Required::default()
         })
     }
 
@@ -184,21 +219,32 @@ impl App {
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
         let (rules, now) = (self.rules(tenant), tx.now());
-        let stored = store::challenges::find(tx.conn(), tenant, id)
+        let (stored, handle) = store::challenges::find(tx.conn(), tenant, id)
             .await?
+            .and_then(|s| s.handle.clone().map(|handle| (s, handle)))
+            .filter(|(s, _)| s.method == ProofMethod::OneTimeCode)
             .ok_or_else(|| no_challenge(id))?;
+        let scopes = Scopes {
+            customer: stored.customer,
+            handle: handle.evidence(),
+            source: caller.subject.as_str(),
+        };
+        unless_locked(&mut tx, tenant, scopes, &rules).await?;
         let given = code.hash(self.config.code_pepper.as_bytes(), &stored.salt);
         let (state, answer) = stored.state.answer(&stored.code_hash, &given, now);
         if state != stored.state {
             store::challenges::save(tx.conn(), tenant, id, state).await?;
         }
         let result = match answer {
-            Answer::Right => Ok(self.prove(&mut tx, caller, &stored, &rules).await?),
+            Answer::Right => Ok(self.prove_possession(&mut tx, caller, (&stored, &handle), &rules).await?),
             Answer::Wrong { left } => Err(Error::invalid("code", format!("is wrong; {left} more tries"))),
             Answer::Locked => Err(refused("too many wrong codes; ask for a new one")),
             Answer::Expired => Err(refused("this code is no longer good; ask for a new one")),
             Answer::Spent => Err(refused("this code was used before; ask for a new one")),
         };
+        if matches!(answer, Answer::Wrong { .. }) || (answer == Answer::Locked && state != stored.state) {
+            count_failure(&mut tx, caller, scopes, ProofMethod::OneTimeCode, &stored.case_id).await?;
+        }
         tx.commit().await?;
         let outcome = match answer {
             Answer::Right => "right",
@@ -211,17 +257,17 @@ impl App {
         result
     }
 
-    async fn prove(
+    async fn prove_possession(
         &self,
         tx: &mut Tx,
         caller: &Caller,
-        stored: &Stored,
+        (stored, handle): (&Stored, &HandleKey),
         rules: &Rules,
     ) -> Result<WireVerification, Error> {
         let (tenant, now) = (&caller.tenant, tx.now());
-        let mut customer = read_alone(tx, tenant, stored.customer).await?;
-        let evidence = stored.handle.evidence();
-        let Some(held) = customer.handles.iter_mut().find(|h| h.key == stored.handle) else {
+        let mut customer = self.read_alone(tx, tenant, stored.customer).await?;
+        let evidence = handle.evidence();
+        let Some(held) = customer.handles.iter_mut().find(|h| h.key == *handle) else {
             return Err(refused(
                 "the customer no longer holds the handle that the code went to; ask for a new code",
             ));
@@ -241,22 +287,17 @@ impl App {
             .verifications
             .iter()
             .any(|v| v.expires_at > now && v.evidence != evidence);
-        let proof = Verification {
+        let proven = Proven {
+            method: ProofMethod::OneTimeCode,
             level: level_of_code(another),
-            method: METHOD_OF_CODES.to_owned(),
-            verified_by: caller.subject.to_string(),
-            verified_at: now,
-            expires_at: now + Duration::hours(i64::from(rules.policy().verification_hours)),
             evidence,
+            words: "read out the code",
+            case_id: &stored.case_id,
         };
-        store::save_verifications(tx.conn(), &[(tenant, customer.id, &proof)]).await?;
-        let wire = proof.to_wire();
-        customer.prove(proof);
-        publish_change(tx, tenant, &customer, rules, &["verification", "handles"]);
-        Ok(wire)
+        Ok(prove(tx, caller, &mut customer, rules, proven).await?.to_wire())
     }
 
-    fn code(&self) -> Result<Code, Error> {
+    pub(super) fn code(&self) -> Result<Code, Error> {
         loop {
             if let Some(code) = Code::from_random(u32::from_be_bytes(self.random::<4>()?)) {
                 return Ok(code);
@@ -264,7 +305,7 @@ impl App {
         }
     }
 
-    fn random<const N: usize>(&self) -> Result<[u8; N], Error> {
+    pub(super) fn random<const N: usize>(&self) -> Result<[u8; N], Error> {
         let mut bytes = [0; N];
         self.random
             .fill(&mut bytes)
@@ -281,13 +322,15 @@ fn place<'a>(
     tx: &Tx,
 ) -> Result<&'a Held, Error> {
     let now = tx.now();
-    let proven: Vec<i64> = customer
-        .verifications
-        .iter()
-        .filter(|v| v.expires_at > now)
-        .map(|v| v.evidence)
-        .collect();
-    if wanted.level > 1 && proven.is_empty() {
+    let holding = customer.verifications.iter().filter(|v| v.expires_at > now);
+    // A proof that is strong enough but too old is given anew, by the same handle if need be.
+    let renews = holding.clone().any(|v| v.level >= wanted.need.level);
+    let proven: Vec<i64> = if renews {
+        Vec::new()
+    } else {
+        holding.map(|v| v.evidence).collect()
+    };
+    if wanted.need.level > 1 && proven.is_empty() && !renews {
         return Err(refused(
             "a first proof must hold before a second one can: require level 1 first",
         ));

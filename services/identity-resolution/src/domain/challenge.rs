@@ -131,6 +131,29 @@ impl Challenge {
         }
     }
 
+    /// From its row; `None` for a state that nobody writes.
+    pub fn of_row(state: &str, attempts: u32, max_attempts: u32, expires_at: DateTime<Utc>) -> Option<Self> {
+        match state {
+            "pending" => Some(Challenge::Pending {
+                attempts,
+                max_attempts,
+                expires_at,
+            }),
+            "passed" => Some(Challenge::Passed),
+            "locked" => Some(Challenge::Locked),
+            "expired" => Some(Challenge::Expired),
+            _ => None,
+        }
+    }
+
+    /// Wrong answers so far, while it is open.
+    pub const fn attempts(self) -> Option<u32> {
+        match self {
+            Challenge::Pending { attempts, .. } => Some(attempts),
+            Challenge::Passed | Challenge::Locked | Challenge::Expired => None,
+        }
+    }
+
     /// Name of the state, for its row.
     pub const fn name(self) -> &'static str {
         match self {
@@ -140,6 +163,14 @@ impl Challenge {
             Challenge::Expired => "expired",
         }
     }
+}
+
+/// What is stored instead of a link's token.
+pub fn hash_token(pepper: &[u8], salt: &[u8], token: &str) -> Vec<u8> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(pepper).expect("HMAC takes keys of any length");
+    mac.update(salt);
+    mac.update(token.as_bytes());
+    mac.finalize().into_bytes().to_vec()
 }
 
 /// The level that a right code is worth: a second proof beside another one is worth more than a first.

@@ -20,7 +20,7 @@ pub struct Point<'a> {
 }
 
 /// The allowed ways, the wanted one first: preference for the need, preference for every need, the channel of the
-/// last word, then the most trusted and latest handles.
+/// last word, what the generation usually wants, then the most trusted and latest handles.
 pub fn points<'a>(
     customer: &'a Customer,
     need: &str,
@@ -51,6 +51,11 @@ pub fn points<'a>(
                 fallback
             }),
             "last used".to_owned(),
+        ),
+        // What people of an age usually want is no more than a guess: what somebody does goes before it.
+        (
+            customer.view.preference(need),
+            "usual for the generation".to_owned(),
         ),
     ];
     let mut points: Vec<Point<'a>> = Vec::with_capacity(ways.len());
@@ -103,6 +108,13 @@ pub fn for_code<'a>(customer: &'a Customer, proven: &[i64], rules: &Rules) -> Op
         .min_by_key(|h| (std::cmp::Reverse(h.trust), h.first_seen, &h.key))
 }
 
+/// The best handle on a kind of channel that the tenant can send on; one that somebody merely claims is none.
+pub fn on_channel<'a>(customer: &'a Customer, kind: ChannelKind, rules: &Rules) -> Option<&'a Held> {
+    let mut ways = ways(customer, rules).into_iter();
+    ways.find(|(k, handle)| *k == kind && handle.trust > Trust::Claimed)
+        .map(|(_, handle)| handle)
+}
+
 /// Whether a code may be sent to this handle.
 pub fn can_take_code(handle: &Held, rules: &Rules) -> bool {
     let kind = match &handle.key.kind {
@@ -139,17 +151,16 @@ mod tests {
         ] {
             let at = at + Duration::hours(age);
             let key = HandleKey::normalise(kind, value, "39").expect("valid");
-            anna.handles.push(Held {
-                key,
-                trust,
-                first_seen: at,
-                last_seen: at,
-                evidence: None,
-                via: None,
-                row_owner: id,
-            });
+            anna.handles.push(Held::first(key, trust, id, at));
         }
         anna
+    }
+
+    fn said(customer: &mut Customer, kind: ChannelKind, purpose: Purpose, status: ConsentStatus) {
+        customer
+            .profile
+            .consents
+            .insert(crate::domain::customer::consent_key(kind, purpose), status as i32);
     }
 
     fn kinds(customer: &Customer, need: &str, purpose: Purpose, fallback: ChannelKind) -> Vec<ChannelKind> {
@@ -188,14 +199,11 @@ mod tests {
         use ChannelKind::{Email, Sms, Unspecified, Whatsapp};
         let mut anna = anna();
         assert_eq!(kinds(&anna, "", Purpose::Marketing, Unspecified), []);
-        anna.profile
-            .set_consent(Whatsapp, Purpose::Marketing, ConsentStatus::Granted);
+        said(&mut anna, Whatsapp, Purpose::Marketing, ConsentStatus::Granted);
         assert_eq!(kinds(&anna, "", Purpose::Marketing, Unspecified), [Whatsapp]);
-        anna.profile
-            .set_consent(Whatsapp, Purpose::Survey, ConsentStatus::Denied);
+        said(&mut anna, Whatsapp, Purpose::Survey, ConsentStatus::Denied);
         assert_eq!(kinds(&anna, "", Purpose::Survey, Whatsapp), [Sms, Email]);
-        anna.profile
-            .set_consent(Email, Purpose::Security, ConsentStatus::Denied);
+        said(&mut anna, Email, Purpose::Security, ConsentStatus::Denied);
         assert_eq!(kinds(&anna, "", Purpose::Security, Email), [Email, Whatsapp, Sms]);
     }
 

@@ -14,6 +14,9 @@ use trama_proto::{
 use super::{
     handle::{HandleKey, Trust},
     rules::Rules,
+    profile::View,
+    said::Said,
+    survivorship,
 };
 
 /// The need that stands for every need.
@@ -21,8 +24,8 @@ pub const EVERY_NEED: &str = "*";
 /// How many handles travel with an event; the strongest and latest go first.
 const HANDLES_IN_CONTEXT: usize = 64;
 
-/// What a customer said about themselves, or agents about them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What holds for a customer: chosen among what was said of them under any of their ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Profile {
     /// Name to use.
     pub display_name: String,
@@ -49,11 +52,6 @@ impl Profile {
         ConsentStatus::try_from(status).unwrap_or(ConsentStatus::Unspecified)
     }
 
-    /// Records consent.
-    pub fn set_consent(&mut self, kind: ChannelKind, purpose: Purpose, status: ConsentStatus) {
-        self.consents.insert(consent_key(kind, purpose), status as i32);
-    }
-
     /// Whether this purpose may use this kind of channel.
     pub fn allows(&self, kind: ChannelKind, purpose: Purpose) -> bool {
         let said = self.consent(kind, purpose);
@@ -64,67 +62,139 @@ impl Profile {
             Purpose::Unspecified => false,
         }
     }
-
-    /// One profile of two: what is said stays, what is missing comes from the other, and a refusal by either holds.
-    #[must_use]
-    pub fn joined(&self, other: &Profile) -> Profile {
-        let either = |a: &String, b: &String| if a.is_empty() { b.clone() } else { a.clone() };
-        let mut joined = Profile {
-            display_name: either(&self.display_name, &other.display_name),
-            language: either(&self.language, &other.language),
-            entitlement: either(&self.entitlement, &other.entitlement),
-            persona_group: either(&self.persona_group, &other.persona_group),
-            preferences: self.preferences.clone(),
-            consents: self.consents.clone(),
-        };
-        for (need, kind) in &other.preferences {
-            joined.preferences.entry(need.clone()).or_insert(*kind);
-        }
-        for (key, status) in &other.consents {
-            let held = joined.consents.entry(key.clone()).or_insert(*status);
-            if *status == ConsentStatus::Denied as i32 {
-                *held = *status;
-            }
-        }
-        joined
-    }
-
-    /// Takes back what a merge gave, except what was changed since.
-    #[must_use]
-    pub fn parted(&self, before: &Profile, after: &Profile) -> Profile {
-        let text = |now: &String, before: &String, after: &String| {
-            if now == after { before.clone() } else { now.clone() }
-        };
-        Profile {
-            display_name: text(&self.display_name, &before.display_name, &after.display_name),
-            language: text(&self.language, &before.language, &after.language),
-            entitlement: text(&self.entitlement, &before.entitlement, &after.entitlement),
-            persona_group: text(&self.persona_group, &before.persona_group, &after.persona_group),
-            preferences: parted(&self.preferences, &before.preferences, &after.preferences),
-            consents: parted(&self.consents, &before.consents, &after.consents),
-        }
-    }
 }
 
-fn consent_key(kind: ChannelKind, purpose: Purpose) -> String {
+/// Under which name consent is kept.
+pub fn consent_key(kind: ChannelKind, purpose: Purpose) -> String {
     format!("{}/{}", kind as i32, purpose as i32)
 }
 
-fn parted(
-    now: &BTreeMap<String, i32>,
-    before: &BTreeMap<String, i32>,
-    after: &BTreeMap<String, i32>,
-) -> BTreeMap<String, i32> {
-    let mut result = now.clone();
-    for (key, given) in after {
-        if now.get(key) == Some(given) {
-            match before.get(key) {
-                Some(old) => result.insert(key.clone(), *old),
-                None => result.remove(key),
-            };
+/// A field of which one value holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Field {
+    /// Name to use.
+    DisplayName,
+    /// Language.
+    Language,
+    /// Entitlement set by hand.
+    Entitlement,
+    /// Persona group.
+    PersonaGroup,
+}
+
+impl Field {
+    /// All of them.
+    pub const ALL: [Field; 4] = [
+        Field::DisplayName,
+        Field::Language,
+        Field::Entitlement,
+        Field::PersonaGroup,
+    ];
+
+    /// The name in requests, rows and policies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Field::DisplayName => "display_name",
+            Field::Language => "language",
+            Field::Entitlement => "entitlement",
+            Field::PersonaGroup => "persona_group",
         }
     }
-    result
+}
+
+/// Who said something, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// A channel, `agent`, `import:crm`.
+    #[serde(rename = "s")]
+    pub source: String,
+    /// When.
+    #[serde(rename = "t")]
+    pub at: DateTime<Utc>,
+    /// With a proof of identity.
+    #[serde(rename = "v", default, skip_serializing_if = "is_false")]
+    pub verified: bool,
+    /// Said on purpose of the whole customer: by the person, an agent or an integrator.
+    #[serde(rename = "h", default, skip_serializing_if = "is_false")]
+    pub by_hand: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// What was said under one id of a customer. Never changed by a merge or a split.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Own {
+    /// The four fields and the two maps.
+    pub profile: Profile,
+    /// Where each comes from: field name, `preferences/<need>`, `consents/<key>`.
+    pub origins: BTreeMap<String, Origin>,
+    /// What records say of the person.
+    pub said: Said,
+    /// Matching never makes an alias of it.
+    pub protected: bool,
+}
+
+impl Own {
+    /// Sets a field. False when it says so already.
+    pub fn say(&mut self, field: Field, value: &str, origin: Origin) -> bool {
+        let held = match field {
+            Field::DisplayName => &mut self.profile.display_name,
+            Field::Language => &mut self.profile.language,
+            Field::Entitlement => &mut self.profile.entitlement,
+            Field::PersonaGroup => &mut self.profile.persona_group,
+        };
+        let known = self.origins.get(field.name());
+        if held == value && known.is_some_and(|k| k.by_hand || !origin.by_hand) {
+            return false;
+        }
+        value.clone_into(held);
+        self.origins.insert(field.name().to_owned(), origin);
+        true
+    }
+
+    /// The value of a field; empty when nothing was said.
+    pub fn value(&self, field: Field) -> &str {
+        match field {
+            Field::DisplayName => &self.profile.display_name,
+            Field::Language => &self.profile.language,
+            Field::Entitlement => &self.profile.entitlement,
+            Field::PersonaGroup => &self.profile.persona_group,
+        }
+    }
+
+    /// Where a field comes from.
+    pub fn origin(&self, field: Field) -> Option<&Origin> {
+        self.origins.get(field.name())
+    }
+
+    /// Sets or takes back the wanted channel for a need; taking back is a statement too.
+    pub fn prefer(&mut self, need: &str, kind: ChannelKind, origin: Origin) {
+        self.profile.preferences.insert(need.to_owned(), kind as i32);
+        self.origins.insert(format!("preferences/{need}"), origin);
+    }
+
+    /// Records consent.
+    pub fn consent(&mut self, kind: ChannelKind, purpose: Purpose, status: ConsentStatus, origin: Origin) {
+        let key = consent_key(kind, purpose);
+        self.profile.consents.insert(key.clone(), status as i32);
+        self.origins.insert(format!("consents/{key}"), origin);
+    }
+}
+
+/// One id of a customer: their own, or that of an alias.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The id.
+    pub id: CustomerId,
+    /// When it was first seen.
+    pub created_at: DateTime<Utc>,
+    /// When it became an alias.
+    pub merged_at: Option<DateTime<Utc>>,
+    /// What was said under it.
+    pub own: Own,
 }
 
 /// A proof of identity.
@@ -172,8 +242,12 @@ pub struct Held {
     pub evidence: Option<i64>,
     /// The interaction in which it was linked.
     pub via: Option<InteractionId>,
-    /// The customer that the stored row names; differs from the holder between a merge and its saving.
+    /// The id of the customer under which it is kept: their own or that of an alias.
     pub row_owner: CustomerId,
+    /// Who said so: a channel, `agent`, `import:crm`.
+    pub source: String,
+    /// It was learnt that several people use it.
+    pub shared: bool,
 }
 
 /// A person or company.
@@ -181,14 +255,18 @@ pub struct Held {
 pub struct Customer {
     /// Id.
     pub id: CustomerId,
-    /// When they were first seen.
+    /// When they were first seen, under any id.
     pub created_at: DateTime<Utc>,
-    /// What was said.
+    /// What holds.
     pub profile: Profile,
+    /// Their ids: their own and their aliases', the first seen first.
+    pub members: Vec<Member>,
     /// Known handles, the first seen first.
     pub handles: Vec<Held>,
     /// Proofs that hold.
     pub verifications: Vec<Verification>,
+    /// What of the profile travels with every event.
+    pub view: View,
 }
 
 impl Customer {
@@ -198,9 +276,83 @@ impl Customer {
             id,
             created_at: now,
             profile: Profile::default(),
+            members: vec![Member {
+                id,
+                created_at: now,
+                merged_at: None,
+                own: Own::default(),
+            }],
             handles: Vec::new(),
             verifications: Vec::new(),
+            view: View::default(),
         }
+    }
+
+    /// From what is stored under each id.
+    pub fn of_members(id: CustomerId, mut members: Vec<Member>, mut handles: Vec<Held>, rules: &Rules) -> Self {
+        members.sort_by_key(|m| (m.created_at, m.id));
+        handles.sort_by(|a, b| (a.first_seen, &a.key).cmp(&(b.first_seen, &b.key)));
+        let mut customer = Self {
+            id,
+            created_at: members.first().map(|m| m.created_at).unwrap_or_default(),
+            profile: Profile::default(),
+            members,
+            handles,
+            verifications: Vec::new(),
+            view: View::default(),
+        };
+        customer.choose(rules);
+        customer
+    }
+
+    /// Chooses anew what holds.
+    pub fn choose(&mut self, rules: &Rules) {
+        self.profile = survivorship::choose(&self.members, &rules.policy().survivorship);
+    }
+
+    /// Takes over all that another is: their ids, and what is kept under them.
+    pub fn take_in(&mut self, other: Customer, now: DateTime<Utc>, rules: &Rules) {
+        self.members.extend(other.members.into_iter().map(|mut m| {
+            if m.id == other.id {
+                m.merged_at = Some(now);
+            }
+            m
+        }));
+        self.members.sort_by_key(|m| (m.created_at, m.id));
+        self.handles.extend(other.handles);
+        self.handles
+            .sort_by(|a, b| (a.first_seen, &a.key).cmp(&(b.first_seen, &b.key)));
+        self.created_at = self.created_at.min(other.created_at);
+        self.choose(rules);
+    }
+
+    /// What was said of the person under all ids.
+    pub fn said(&self) -> Said {
+        let mut all = Said::default();
+        for member in &self.members {
+            all.absorb(&member.own.said);
+        }
+        all
+    }
+
+    /// What was said under one of the ids.
+    pub fn own(&self, member: CustomerId) -> Option<&Own> {
+        self.members.iter().find(|m| m.id == member).map(|m| &m.own)
+    }
+
+    /// The same, to change.
+    pub fn own_mut(&mut self, member: CustomerId) -> Option<&mut Own> {
+        self.members.iter_mut().find(|m| m.id == member).map(|m| &mut m.own)
+    }
+
+    /// Whether matching may not make an alias of the customer.
+    pub fn is_protected(&self) -> bool {
+        self.members.iter().any(|m| m.own.protected)
+    }
+
+    /// Whether possession of any handle was proven.
+    pub fn has_verified_handle(&self) -> bool {
+        self.handles.iter().any(|h| h.trust == Trust::Verified)
     }
 
     /// The handle, if the customer holds it.
@@ -240,7 +392,7 @@ impl Customer {
             handles.sort_by_key(|h| std::cmp::Reverse((h.trust, h.last_seen)));
             handles.truncate(HANDLES_IN_CONTEXT);
         }
-        wire::CustomerContext {
+        let mut context = wire::CustomerContext {
             customer_id: self.id.to_string(),
             display_name: self.profile.display_name.clone(),
             language: self.profile.language.clone(),
@@ -254,11 +406,19 @@ impl Customer {
             persona_group: self.profile.persona_group.clone(),
             handles: handles.into_iter().map(Held::to_wire).collect(),
             is_new,
-        }
+            ..Default::default()
+        };
+        self.view.fill(&mut context);
+        context
     }
 
     fn preferences(&self) -> Vec<wire::ChannelPreference> {
-        let mut preferences: Vec<_> = self.profile.preferences.iter().collect();
+        let mut preferences: Vec<_> = self
+            .profile
+            .preferences
+            .iter()
+            .filter(|(_, kind)| **kind != ChannelKind::Unspecified as i32)
+            .collect();
         preferences.sort_by_key(|(need, _)| (*need == EVERY_NEED, *need));
         preferences
             .into_iter()
@@ -271,59 +431,38 @@ impl Customer {
 }
 
 impl Held {
+    /// Seen for the first time, under an id.
+    pub fn first(key: HandleKey, trust: Trust, row_owner: CustomerId, now: DateTime<Utc>) -> Self {
+        Self {
+            key,
+            trust,
+            first_seen: now,
+            last_seen: now,
+            evidence: None,
+            via: None,
+            row_owner,
+            source: String::new(),
+            shared: false,
+        }
+    }
+
+    /// How sure it is that it is this customer's.
+    pub const fn confidence(&self) -> f64 {
+        match (self.trust, self.shared) {
+            (Trust::Verified, false) => 0.99,
+            (Trust::Observed, false) => 0.9,
+            (Trust::Claimed, false) => 0.5,
+            (Trust::Verified, true) => 0.6,
+            (Trust::Observed | Trust::Claimed, true) => 0.2,
+        }
+    }
+
     /// For the wire.
     pub fn to_wire(&self) -> wire::Handle {
         wire::Handle {
             kind: self.key.kind.as_str().to_owned(),
             value: self.key.value.clone(),
             trust: self.trust.to_wire() as i32,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn profiles() -> impl Strategy<Value = Profile> {
-        let map = || prop::collection::btree_map("[a-c*]", 1..3_i32, 0..4);
-        ("[ab]?", "(it|en)?", "(gold)?", map(), map()).prop_map(
-            |(display_name, language, entitlement, preferences, consents)| Profile {
-                display_name,
-                language,
-                entitlement,
-                persona_group: String::new(),
-                preferences,
-                consents,
-            },
-        )
-    }
-
-    proptest! {
-        #[test]
-        fn parting_gives_back_what_was_before(one in profiles(), other in profiles()) {
-            let joined = one.joined(&other);
-            prop_assert_eq!(joined.parted(&one, &joined), one);
-        }
-
-        #[test]
-        fn what_changed_since_the_merge_stays(one in profiles(), other in profiles(), language in "(fr|de)") {
-            let joined = one.joined(&other);
-            let now = Profile { language: language.clone(), ..joined.clone() };
-            prop_assert_eq!(now.parted(&one, &joined).language, language);
-        }
-    }
-
-    #[test]
-    fn a_refusal_by_either_holds_after_a_merge() {
-        let mut agreed = Profile::default();
-        agreed.set_consent(ChannelKind::Email, Purpose::Survey, ConsentStatus::Granted);
-        let mut refused = Profile::default();
-        refused.set_consent(ChannelKind::Email, Purpose::Survey, ConsentStatus::Denied);
-        for joined in [agreed.joined(&refused), refused.joined(&agreed)] {
-            assert!(!joined.allows(ChannelKind::Email, Purpose::Survey));
         }
     }
 }

@@ -159,12 +159,6 @@ impl HandleKey {
         Ok(Self { kind, value })
     }
 
-    /// As it was stored: `kind:value`, normalised before.
-    pub fn stored(text: &str) -> Option<Self> {
-        let (kind, value) = text.split_once(':')?;
-        Self::of_row(kind, value.to_owned())
-    }
-
     /// From the columns of a row, normalised before.
     pub fn of_row(kind: &str, value: String) -> Option<Self> {
         Some(Self {

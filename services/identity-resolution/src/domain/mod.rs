@@ -1,9 +1,17 @@
 //! Who is who: pure decisions, no clock, no database.
 
 pub mod challenge;
+pub mod consent;
 pub mod contact;
 pub mod customer;
 pub mod handle;
+pub mod ids;
+pub mod import;
 pub mod merge;
+pub mod profile;
+pub mod proof;
 pub mod resolution;
 pub mod rules;
+pub mod said;
+pub mod signing;
+pub mod survivorship;

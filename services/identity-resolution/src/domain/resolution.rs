@@ -1,17 +1,22 @@
 //! Whose are the handles of a delivery? None known → somebody new; one → attach; several → one customer, if strong
 //! evidence of the same delivery says so.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod attach;
+mod decide;
+
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Duration, Utc};
 use trama_proto::ids::{CustomerId, InteractionId, MergeId};
 use uuid::Uuid;
 
 use super::{
-    customer::{Customer, Held},
-    handle::{Handle, HandleKey, HandleKind, Trust, evidence_of_customer},
-    merge::{MATCHING, MergeRecord, Reason, merge},
+    customer::{Customer, Field, Held, Origin},
+    handle::{Handle, HandleKey, Trust, evidence_of_customer},
+    ids::ObservationId,
+    merge::{Likeness, MATCHING, MergeRecord, Reason, merge},
     rules::Rules,
+    said::Said,
 };
 
 /// How old `last_seen` may grow before it is written again: a chat of a hundred lines is one sighting.
@@ -26,21 +31,83 @@ pub struct World {
     aliases: HashMap<CustomerId, CustomerId>,
     /// Pairs that a person parted, smaller id first.
     apart: HashSet<(CustomerId, CustomerId)>,
+    /// Customers into whom matching merged as often as it may.
+    full: HashSet<CustomerId>,
+    /// What was said of both sides of each merge made here.
+    joined: Vec<(Said, Said)>,
 }
 
-/// What a delivery shows of a person.
+/// What a delivery or a record shows of a person.
 #[derive(Debug, Clone)]
 pub struct Observation {
-    /// The interaction.
-    pub interaction: InteractionId,
+    /// The interaction, if it is one.
+    pub interaction: Option<InteractionId>,
+    /// The record of another system, if it is one.
+    pub record: Option<ObservationId>,
     /// Valid, unblocked handles, the party's first; each once.
     pub handles: Vec<Handle>,
-    /// Name that came along.
-    pub display_name: String,
-    /// Language that came along.
-    pub language: String,
+    /// All that it says of the person, handles included.
+    pub said: Said,
+    /// Fields that it fills; a name and a language of an interaction only where nothing is known.
+    pub fields: Vec<(Field, String)>,
+    /// Who says it: a channel, `import:crm`.
+    pub source: String,
+    /// A proof of identity came with it.
+    pub verified: bool,
     /// Id of the customer to make if it is nobody known.
     pub new_id: CustomerId,
+    /// Customers who cannot be meant, whatever handle they have: what they are called contradicts.
+    pub contradicts: HashSet<CustomerId>,
+    /// What similarity says, if it was asked.
+    pub verdict: Verdict,
+}
+
+/// Who a record is by what it says, beside its handles.
+#[derive(Debug, Clone, Default)]
+pub enum Verdict {
+    /// Nobody that is known, or nobody asked.
+    #[default]
+    Nobody,
+    /// Surely this customer.
+    Same {
+        /// Who.
+        customer: CustomerId,
+        /// Why.
+        likeness: Likeness,
+    },
+    /// Perhaps one of these; a person decides.
+    Ask {
+        /// Why matching does not decide.
+        kind: Doubt,
+        /// Who it could be, the likeliest first.
+        candidates: Vec<(CustomerId, Likeness)>,
+    },
+}
+
+/// Why a person is asked whether two are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// Alike, but not surely the same.
+    Likely,
+    /// Alike, and something contradicts.
+    Contradiction,
+    /// One delivery showed handles of both, and something forbids the merge.
+    Bridge,
+}
+
+/// Two of whom a person shall say whether they are one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    /// One.
+    pub one: CustomerId,
+    /// The other.
+    pub other: CustomerId,
+    /// Why a person is asked.
+    pub doubt: Doubt,
+    /// In words.
+    pub words: String,
+    /// How alike they are.
+    pub likeness: Option<Likeness>,
 }
 
 /// What an observation changed.
@@ -48,18 +115,39 @@ pub struct Observation {
 pub struct Outcome {
     /// Whose it is.
     pub customer: CustomerId,
-    /// It made the customer.
+    /// Under which of their ids it is kept.
+    pub member: CustomerId,
+    /// The row that it made; merged at once into `customer` when similarity says so.
+    pub created: Option<CustomerId>,
+    /// Nobody like this was known.
     pub is_new: bool,
-    /// It named a customer who had no name.
-    pub named: bool,
+    /// What is said under `member` changed.
+    pub changed: bool,
+    /// Something is known under `member` that was not known there before.
+    pub grown: Option<Growth>,
     /// The interaction's own evidence.
     pub evidence: i64,
+    /// The id under which the interaction's own handle is kept.
+    pub evidence_member: CustomerId,
     /// Handles to write: linked, trusted more, or not seen for a while.
     pub sightings: Vec<Held>,
     /// Handles that were only claimed by another customer.
     pub moved: Vec<Moved>,
+    /// Handles of others that it showed: who is seen with them may share them.
+    pub claims: Vec<HandleKey>,
     /// Merges that it caused.
     pub merges: Vec<MergeRecord>,
+    /// What a person shall decide.
+    pub questions: Vec<Question>,
+}
+
+/// What was said before and is said now.
+#[derive(Debug, Clone)]
+pub struct Growth {
+    /// Under the id that grew.
+    pub member: (Said, Said),
+    /// Under all ids of the customer.
+    pub customer: (Said, Said),
 }
 
 /// A handle that goes from one who claimed it to one who has it.
@@ -77,18 +165,14 @@ pub struct Moved {
     pub evidence: i64,
 }
 
-struct Decision {
-    /// `None`: somebody new.
-    survivor: Option<CustomerId>,
-    merged: Vec<CustomerId>,
-    anchor: Option<HandleKey>,
-}
-
 impl World {
-    /// Adds a customer as stored, with the ids that lead to it.
-    pub fn add(&mut self, customer: Customer, asked_as: &[CustomerId]) {
-        for alias in asked_as.iter().filter(|a| **a != customer.id) {
-            self.aliases.insert(*alias, customer.id);
+    /// Adds a customer as stored, with the ids that lead to it. What is here already stays: it may have been changed.
+    pub fn add(&mut self, customer: Customer) {
+        if self.customers.contains_key(&customer.id) || self.aliases.contains_key(&customer.id) {
+            return;
+        }
+        for alias in customer.members.iter().filter(|m| m.id != customer.id) {
+            self.aliases.insert(alias.id, customer.id);
         }
         for held in &customer.handles {
             self.owners.insert(held.key.clone(), customer.id);
@@ -99,6 +183,11 @@ impl World {
     /// Two customers that matching must not join.
     pub fn keep_apart(&mut self, one: CustomerId, other: CustomerId) {
         self.apart.insert((one.min(other), one.max(other)));
+    }
+
+    /// A customer into whom matching must not merge any more.
+    pub fn close(&mut self, customer: CustomerId) {
+        self.full.insert(customer);
     }
 
     /// A customer, by their own id or an old one.
@@ -118,12 +207,28 @@ impl World {
         self.customers.remove(&root)
     }
 
+    /// Everybody, to be put into another world.
+    pub fn into_customers(self) -> impl Iterator<Item = Customer> {
+        self.customers.into_values()
+    }
+
+    /// What was said of both sides of each merge that was made here since this was last asked.
+    pub fn take_joined(&mut self) -> Vec<(Said, Said)> {
+        std::mem::take(&mut self.joined)
+    }
+
+    /// Whether no handle of an observation leads to anybody.
+    pub fn knows_nobody(&self, seen: &Observation, rules: &Rules) -> bool {
+        self.decide(seen, rules).survivor.is_none() && !self.customers.contains_key(&self.root(seen.new_id))
+    }
+
     /// Who holds a handle.
     pub fn owner(&self, key: &HandleKey) -> Option<&Customer> {
         self.customers.get(self.owners.get(key)?)
     }
 
-    fn root(&self, id: CustomerId) -> CustomerId {
+    /// Who an id leads to.
+    pub fn root(&self, id: CustomerId) -> CustomerId {
         let mut id = id;
         while let Some(next) = self.aliases.get(&id) {
             id = *next;
@@ -131,9 +236,26 @@ impl World {
         id
     }
 
-    fn link(&self, key: &HandleKey) -> Option<(&Customer, Trust)> {
+    fn link(&self, key: &HandleKey) -> Option<(&Customer, &Held)> {
         let owner = self.owner(key)?;
-        Some((owner, owner.holds(key)?.trust))
+        Some((owner, owner.holds(key)?))
+    }
+
+    /// Why matching may not join two; `None` when it may.
+    pub fn obstacle(&self, one: &Customer, other: &Customer) -> Option<&'static str> {
+        let parted = one.members.iter().any(|a| {
+            let pair = |b: CustomerId| (a.id.min(b), a.id.max(b));
+            other.members.iter().any(|b| self.apart.contains(&pair(b.id)))
+        });
+        if parted {
+            Some("a person keeps them apart")
+        } else if one.is_protected() && other.is_protected() {
+            Some("both are protected")
+        } else if self.full.contains(&one.id) || self.full.contains(&other.id) {
+            Some("matching merged into one of them as often as the policy allows")
+        } else {
+            None
+        }
     }
 
     /// Works an observation in.
@@ -145,164 +267,146 @@ impl World {
         merge_id: &mut dyn FnMut() -> Uuid,
     ) -> Outcome {
         let decision = self.decide(seen, rules);
-        let is_new = decision.survivor.is_none() && !self.customers.contains_key(&self.root(seen.new_id));
-        let id = decision.survivor.unwrap_or_else(|| self.root(seen.new_id));
-        if is_new {
-            let mut customer = Customer::new(id, now);
-            customer.profile.display_name.clone_from(&seen.display_name);
-            customer.profile.language.clone_from(&seen.language);
-            self.customers.insert(id, customer);
+        let known = decision
+            .survivor
+            .or_else(|| Some(self.root(seen.new_id)).filter(|id| self.customers.contains_key(id)));
+        let alike = match (known, &seen.verdict) {
+            (None, Verdict::Same { customer, likeness }) => {
+                let id = self.root(*customer);
+                self.customers.contains_key(&id).then(|| (id, likeness.clone()))
+            }
+            (Some(_), Verdict::Same { .. }) | (_, Verdict::Nobody | Verdict::Ask { .. }) => None,
+        };
+        // Who is recognised by what they say and shows nothing new is simply there again.
+        let nothing_new = alike.as_ref().is_some_and(|(id, _)| self.shows_nothing_new(*id, seen));
+        let id = match (known, &alike) {
+            (Some(id), _) => id,
+            (None, Some((id, _))) if nothing_new => *id,
+            (None, _) => seen.new_id,
+        };
+        let created = (!self.customers.contains_key(&id)).then_some(id);
+        if created.is_some() {
+            self.customers.insert(id, Customer::new(id, now));
         }
         let merges = decision
             .merged
             .iter()
-            .filter_map(|m| self.join(id, *m, seen, now, MergeId::new(merge_id())))
+            .filter_map(|m| {
+                let words = self.words_of_join(id, *m, seen);
+                self.join(id, *m, &words, None, rules, now, MergeId::new(merge_id()))
+            })
             .collect();
+        let member = decision
+            .anchor
+            .as_ref()
+            .and_then(|key| self.customers.get(&id)?.holds(key))
+            .map_or(id, |held| held.row_owner);
         let mut outcome = Outcome {
             customer: id,
-            is_new,
-            named: false,
+            member,
+            created,
+            is_new: created.is_some(),
+            changed: created.is_some(),
+            grown: None,
             evidence: evidence_of_customer(id),
+            evidence_member: member,
             sightings: Vec::new(),
             moved: Vec::new(),
+            claims: Vec::new(),
             merges,
+            questions: decision.questions,
         };
         // Somebody new is known by the first handle that they get; the others came through it.
         let mut anchor = decision.anchor.map(|a| a.evidence());
         for handle in &seen.handles {
             self.attach(&mut outcome, handle, &mut anchor, seen, rules, now);
         }
-        let party = seen
-            .handles
-            .first()
-            .filter(|h| self.owners.get(&h.key) == Some(&id))
-            .map(|h| h.key.evidence());
-        if let Some(evidence) = party.or(anchor) {
-            outcome.evidence = evidence;
+        self.take_evidence(&mut outcome, anchor, seen);
+        self.take_words(&mut outcome, seen, rules, now);
+        if let (Some((target, likeness)), false) = (alike, nothing_new) {
+            self.join_by_likeness(&mut outcome, target, likeness, rules, now, MergeId::new(merge_id()));
         }
-        if let Some(customer) = self.customers.get_mut(&id)
-            && customer.profile.display_name.is_empty()
-            && !seen.display_name.is_empty()
-        {
-            customer.profile.display_name.clone_from(&seen.display_name);
-            outcome.named = true;
+        if let (Verdict::Ask { kind, candidates }, true) = (&seen.verdict, known.is_none()) {
+            for (candidate, likeness) in candidates {
+                outcome.questions.push(Question {
+                    one: outcome.customer,
+                    other: self.root(*candidate),
+                    doubt: *kind,
+                    words: match kind {
+                        Doubt::Likely => "alike, but not surely the same".to_owned(),
+                        Doubt::Contradiction => likeness.vetoes.join(", "),
+                        Doubt::Bridge => "one delivery showed both".to_owned(),
+                    },
+                    likeness: Some(likeness.clone()),
+                });
+            }
         }
         outcome
     }
 
-    fn decide(&self, seen: &Observation, rules: &Rules) -> Decision {
-        let strong = |h: &&Handle| h.trust > Trust::Claimed && !rules.is_shared(&h.key);
-        let observed_crm: BTreeSet<&str> = seen
-            .handles
-            .iter()
-            .filter(strong)
-            .filter(|h| h.key.kind == HandleKind::Crm)
-            .map(|h| h.key.value.as_str())
-            .collect();
-        let fits = |owner: &Customer, crm: &BTreeSet<&str>| {
-            let theirs = crm_of(owner);
-            theirs.is_empty() || crm.is_empty() || !theirs.is_disjoint(crm)
+    /// Somebody new is somebody known after all: a merge like any other, so that it can be undone.
+    fn join_by_likeness(
+        &mut self,
+        outcome: &mut Outcome,
+        target: CustomerId,
+        likeness: Likeness,
+        rules: &Rules,
+        now: DateTime<Utc>,
+        id: MergeId,
+    ) {
+        let obstacle = match (self.customers.get(&target), self.customers.get(&outcome.customer)) {
+            (Some(one), Some(other)) if rules.policy().similarity.joins => self.obstacle(one, other),
+            (Some(_), Some(_)) => Some("the policy wants a person to decide"),
+            (None, _) | (_, None) => return,
         };
-        // Owners whose link is more than a claim, shown by a handle that is more than a claim.
-        let mut candidates: Vec<(&Handle, &Customer)> = seen
-            .handles
-            .iter()
-            .filter(strong)
-            .filter_map(|h| {
-                self.link(&h.key)
-                    .filter(|(_, link)| *link > Trust::Claimed)
-                    .map(|(owner, _)| (h, owner))
-            })
-            .filter(|(_, owner)| fits(owner, &observed_crm))
-            .collect();
-        candidates.sort_by_key(|(h, owner)| {
-            (
-                std::cmp::Reverse(h.trust),
-                owner.created_at,
-                owner.id,
-                h.key.clone(),
-            )
-        });
-        if let Some((anchor, first)) = candidates.first() {
-            let mut group = vec![*first];
-            let mut crm: BTreeSet<&str> = observed_crm.union(&crm_of(first)).copied().collect();
-            for (_, owner) in &candidates[1..] {
-                let known = group.iter().any(|c| c.id == owner.id);
-                let parted = group
-                    .iter()
-                    .any(|c| self.apart.contains(&(c.id.min(owner.id), c.id.max(owner.id))));
-                if !known && !parted && fits(owner, &crm) {
-                    crm.extend(crm_of(owner));
-                    group.push(owner);
-                }
-            }
-            group.sort_by_key(|c| (c.created_at, c.id));
-            return Decision {
-                survivor: Some(group[0].id),
-                merged: group[1..].iter().map(|c| c.id).collect(),
-                anchor: Some(anchor.key.clone()),
-            };
-        }
-        // Nobody by strong evidence. A handle in use is recognised even if so far it was only claimed; a claimed or
-        // shared one only if the delivery shows nothing better.
-        let has_strong = seen.handles.iter().any(|h| strong(&h));
-        let recognised = seen
-            .handles
-            .iter()
-            .filter(|h| strong(h) || !has_strong)
-            .filter_map(|h| self.link(&h.key).map(|(owner, link)| (h, link, owner)))
-            .filter(|(_, _, owner)| fits(owner, &observed_crm))
-            .min_by_key(|(h, link, owner)| {
-                (
-                    std::cmp::Reverse(*link),
-                    owner.created_at,
-                    owner.id,
-                    h.key.clone(),
-                )
+        if let Some(words) = obstacle {
+            outcome.questions.push(Question {
+                one: target,
+                other: outcome.customer,
+                doubt: Doubt::Likely,
+                words: format!("surely the same, but {words}"),
+                likeness: Some(likeness),
             });
-        match recognised {
-            Some((h, _, owner)) => Decision {
-                survivor: Some(owner.id),
-                merged: Vec::new(),
-                anchor: Some(h.key.clone()),
-            },
-            None => Decision {
-                survivor: None,
-                merged: Vec::new(),
-                anchor: None,
-            },
+            return;
+        }
+        let words = "what both say of the person is surely of one";
+        if let Some(record) = self.join(target, outcome.customer, words, Some(likeness), rules, now, id) {
+            outcome.customer = target;
+            outcome.is_new = false;
+            outcome.merges.push(record);
         }
     }
 
-    fn join(
-        &mut self,
-        survivor: CustomerId,
-        merged: CustomerId,
-        seen: &Observation,
-        now: DateTime<Utc>,
-        id: MergeId,
-    ) -> Option<MergeRecord> {
+    fn words_of_join(&self, survivor: CustomerId, merged: CustomerId, seen: &Observation) -> String {
         let kinds: Vec<&str> = seen
             .handles
             .iter()
             .filter(|h| {
-                self.owners
-                    .get(&h.key)
-                    .is_some_and(|o| *o == survivor || *o == merged)
+                let owner = self.owners.get(&h.key);
+                owner.is_some_and(|o| *o == survivor || *o == merged)
             })
             .map(|h| h.key.kind.as_str())
             .collect();
-        let words = format!("one delivery showed {} of both", kinds.join(" and "));
-        self.merge(
-            survivor,
-            merged,
-            Reason {
-                decided_by: MATCHING,
-                words: &words,
-            },
-            now,
-            id,
-        )
+        format!("one delivery showed {} of both", kinds.join(" and "))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one decision")]
+    fn join(
+        &mut self,
+        survivor: CustomerId,
+        merged: CustomerId,
+        words: &str,
+        likeness: Option<Likeness>,
+        rules: &Rules,
+        now: DateTime<Utc>,
+        id: MergeId,
+    ) -> Option<MergeRecord> {
+        let reason = Reason {
+            decided_by: MATCHING,
+            words,
+            likeness,
+        };
+        self.merge(survivor, merged, reason, rules, now, id)
     }
 
     /// Makes one customer of two, here; `None` when one of them is not known here.
@@ -311,6 +415,7 @@ impl World {
         survivor: CustomerId,
         merged: CustomerId,
         reason: Reason<'_>,
+        rules: &Rules,
         now: DateTime<Utc>,
         id: MergeId,
     ) -> Option<MergeRecord> {
@@ -323,94 +428,74 @@ impl World {
         }
         self.aliases.insert(merged, survivor);
         let survivor = self.customers.get_mut(&survivor)?;
-        Some(merge(id, survivor, lost, reason, now))
+        self.joined.push((survivor.said(), lost.said()));
+        Some(merge(id, survivor, lost, reason, rules, now))
     }
 
-    fn attach(
-        &mut self,
-        outcome: &mut Outcome,
-        handle: &Handle,
-        anchor: &mut Option<i64>,
-        seen: &Observation,
-        rules: &Rules,
-        now: DateTime<Utc>,
-    ) {
-        let id = outcome.customer;
-        let strong = handle.trust > Trust::Claimed && !rules.is_shared(&handle.key);
-        match self.link(&handle.key).map(|(owner, link)| (owner.id, link)) {
-            Some((owner, _)) if owner == id => {
-                let Some(held) = self.held_mut(id, &handle.key) else {
-                    return;
-                };
-                if handle.trust > held.trust || now - held.last_seen >= SIGHTING {
-                    held.trust = held.trust.max(handle.trust);
-                    held.last_seen = now;
-                    outcome.sightings.push(held.clone());
-                }
+    /// The interaction's own evidence: the handle of the party, else the one that led here.
+    fn take_evidence(&self, outcome: &mut Outcome, anchor: Option<i64>, seen: &Observation) {
+        let party = seen
+            .handles
+            .first()
+            .and_then(|h| self.link(&h.key))
+            .filter(|(owner, _)| owner.id == outcome.customer)
+            .map(|(_, held)| (held.key.evidence(), held.row_owner));
+        match (party, anchor) {
+            (Some((evidence, member)), _) => {
+                outcome.evidence = evidence;
+                outcome.evidence_member = member;
             }
-            // What another has proven or used stays theirs.
-            Some((_, link)) if !strong || link > Trust::Claimed => {}
-            Some((owner, _)) => {
-                let evidence = *anchor.get_or_insert(handle.key.evidence());
-                let Some(claimant) = self.customers.get_mut(&owner) else {
-                    return;
-                };
-                let Some(position) = claimant.handles.iter().position(|h| h.key == handle.key) else {
-                    return;
-                };
-                let mut held = claimant.handles.remove(position);
-                let from = held.row_owner;
-                held.trust = handle.trust;
-                held.last_seen = now;
-                held.evidence = Some(evidence);
-                outcome.moved.push(Moved {
-                    key: held.key.clone(),
-                    from,
-                    to: id,
-                    trust: held.trust,
-                    evidence,
-                });
-                self.owners.insert(held.key.clone(), id);
-                if let Some(customer) = self.customers.get_mut(&id) {
-                    customer.handles.push(held);
-                }
-            }
-            None => {
-                let held = Held {
-                    key: handle.key.clone(),
-                    trust: handle.trust,
-                    first_seen: now,
-                    last_seen: now,
-                    evidence: Some(*anchor.get_or_insert(handle.key.evidence())),
-                    via: Some(seen.interaction),
-                    row_owner: id,
-                };
-                outcome.sightings.push(held.clone());
-                self.owners.insert(handle.key.clone(), id);
-                if let Some(customer) = self.customers.get_mut(&id) {
-                    customer.handles.push(held);
-                }
-            }
+            (None, Some(evidence)) => outcome.evidence = evidence,
+            (None, None) => {}
         }
     }
 
-    fn held_mut(&mut self, id: CustomerId, key: &HandleKey) -> Option<&mut Held> {
-        self.customers
-            .get_mut(&id)?
-            .handles
-            .iter_mut()
-            .find(|h| h.key == *key)
+    /// Keeps what the observation says, under the id that its evidence leads to.
+    fn take_words(&mut self, outcome: &mut Outcome, seen: &Observation, rules: &Rules, now: DateTime<Utc>) {
+        let Some(customer) = self.customers.get_mut(&outcome.customer) else {
+            return;
+        };
+        let fresh = outcome.created.is_some();
+        let unnamed = customer.profile.display_name.is_empty();
+        let origin = || Origin {
+            source: seen.source.clone(),
+            at: now,
+            verified: seen.verified,
+            by_hand: false,
+        };
+        let before = customer.said();
+        let Some(own) = customer.own_mut(outcome.member) else {
+            return;
+        };
+        let mut changed = false;
+        for (field, value) in &seen.fields {
+            // An interaction names who has no name; a record of the books says what holds in the books.
+            let wanted = match (seen.interaction, field) {
+                (None, _) => true,
+                (Some(_), Field::DisplayName) => unnamed,
+                (Some(_), Field::Language | Field::Entitlement | Field::PersonaGroup) => fresh,
+            };
+            if wanted && !value.is_empty() {
+                changed |= own.say(*field, value, origin());
+            }
+        }
+        let own_before = own.said.clone();
+        if own.said.absorb(&seen.said) {
+            let mut after = before.clone();
+            after.absorb(&seen.said);
+            outcome.grown = Some(Growth {
+                member: (own_before, own.said.clone()),
+                customer: (before, after),
+            });
+        } else {
+            // How often it was said is not worth a row.
+            own.said = own_before;
+        }
+        outcome.changed |= changed || outcome.grown.is_some();
+        if changed {
+            customer.choose(rules);
+        }
     }
-}
-
-/// Ids in the company's own books that are more than a claim: two people have two.
-fn crm_of(customer: &Customer) -> BTreeSet<&str> {
-    customer
-        .handles
-        .iter()
-        .filter(|h| h.key.kind == HandleKind::Crm && h.trust > Trust::Claimed)
-        .map(|h| h.key.value.as_str())
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,18 +1,25 @@
 //! What a tenant's resources say about who is who, compiled once per version of the resources.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use trama_proto::{
     common::v1::ChannelKind,
     resources::{MatchingPolicySpec, Provider, TenantResources},
 };
 
-use super::handle::{HandleKey, HandleKind};
+use super::handle::{HandleKey, HandleKind, InvalidHandle};
+use crate::matching::Policy;
 
 /// The rules of one tenant.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Rules {
     policy: MatchingPolicySpec,
+    /// Weights of similarity; `None` when the policy wants none of it.
+    similarity: Option<Arc<Policy>>,
+    roles: HashSet<String>,
     blocked: HashSet<String>,
     shared: HashSet<HandleKey>,
     members: HashMap<HandleKey, String>,
@@ -65,12 +72,46 @@ const NOBODYS_NUMBERS: [&str; 5] = [
     "+86282452253",
 ];
 
+/// Mailboxes that several people read.
+const ROLES: &str = "info admin administrator amministrazione office ufficio vendite sales ordini orders support \
+    supporto assistenza help helpdesk contatti contatto contact contacts segreteria commerciale marketing hr personale \
+    jobs billing fatture fatturazione accounting contabilita reception booking prenotazioni webmaster abuse privacy \
+    legal stampa newsletter service servizio clienti customerservice team staff direzione acquisti logistica magazzino \
+    enquiries hello famiglia family";
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self::new(None)
+    }
+}
+
+/// Why the weights of a policy are not in force, for its status.
+#[derive(Debug, thiserror::Error)]
+#[error("MatchingPolicy: spec.similarity.model: {0}; the shipped weights are used")]
+pub struct BadModel(String);
+
 impl Rules {
     /// From a tenant's resources; a tenant without any has the defaults.
     pub fn new(resources: Option<&TenantResources>) -> Self {
-        let Some(resources) = resources else {
-            return Self::default();
+        Self::checked(resources).0
+    }
+
+    /// The same, and what is wrong with the weights, if anything is.
+    pub fn checked(resources: Option<&TenantResources>) -> (Self, Option<BadModel>) {
+        let empty = TenantResources::default();
+        let mut rules = Self::of(resources.unwrap_or(&empty));
+        let similarity = &rules.policy.similarity;
+        let given = similarity.model.as_ref().map(|m| Policy::parse(&m.to_string()));
+        let (weights, problem) = match given {
+            None => (Policy::shipped(), None),
+            Some(Ok(weights)) => (weights, None),
+            Some(Err(error)) => (Policy::shipped(), Some(BadModel(error.to_string()))),
         };
+        rules.similarity = similarity.enabled.then(|| Arc::new(weights));
+        (rules, problem)
+    }
+
+    fn of(resources: &TenantResources) -> Self {
         let policy = resources
             .matching_policies
             .get("default")
@@ -78,6 +119,18 @@ impl Rules {
             .map(|p| (**p).clone())
             .unwrap_or_default();
         let mut rules = Self {
+            policy: MatchingPolicySpec::default(),
+            similarity: None,
+            roles: ROLES
+                .split_whitespace()
+                .map(str::to_owned)
+                .chain(policy.role_mailboxes.iter().map(|r| r.trim().to_lowercase()))
+                .collect(),
+            members: HashMap::new(),
+            domains: HashMap::new(),
+            default_entitlement: String::new(),
+            login_levels: HashMap::new(),
+            kinds: HashSet::new(),
             blocked: policy
                 .blocked_values
                 .iter()
@@ -89,7 +142,6 @@ impl Rules {
                 .filter_map(|h| parse(h, &policy.default_country_code))
                 .collect(),
             entitlements: resources.entitlements.keys().cloned().collect(),
-            ..Self::default()
         };
         // Lowest priority first, so that the highest has the last word; names decide between equals.
         let mut entitlements: Vec<_> = resources.entitlements.iter().collect();
@@ -128,6 +180,74 @@ impl Rules {
         &self.policy
     }
 
+    /// The weights of similarity, if the policy wants it.
+    pub fn similarity(&self) -> Option<&Policy> {
+        self.similarity.as_deref()
+    }
+
+    /// Brings a handle into the one spelling that is compared, by the policy's rules.
+    ///
+    /// # Errors
+    /// When it cannot be a handle of this kind.
+    pub fn handle(&self, kind: &str, value: &str) -> Result<HandleKey, InvalidHandle> {
+        let key = HandleKey::normalise(kind, value, &self.policy.default_country_code)?;
+        Ok(match key.kind {
+            HandleKind::Email => HandleKey {
+                value: self.mailbox(key.value),
+                ..key
+            },
+            HandleKind::Phone
+            | HandleKind::Whatsapp
+            | HandleKind::Webchat
+            | HandleKind::Crm
+            | HandleKind::Cookie
+            | HandleKind::Other(_) => key,
+        })
+    }
+
+    /// The mailbox that a provider delivers an address to.
+    fn mailbox(&self, address: String) -> String {
+        let mail = &self.policy.mail;
+        let Some((local, domain)) = address.rsplit_once('@') else {
+            return address;
+        };
+        let among = |list: &[String]| list.iter().any(|d| d == "*" || d == domain);
+        let mut mailbox = local;
+        if among(&mail.sub_addressing)
+            && let Some((before, _)) = local.split_once('+')
+            && !before.is_empty()
+        {
+            mailbox = before;
+        }
+        let bare: String = mailbox.chars().filter(|c| *c != '.').collect();
+        if among(&mail.ignoring_dots) && !bare.is_empty() {
+            format!("{bare}@{domain}")
+        } else {
+            format!("{mailbox}@{domain}")
+        }
+    }
+
+    /// How many handles of a kind one person may have, where the policy says so.
+    pub fn limits(&self) -> impl Iterator<Item = (&str, usize)> {
+        let limited = self.policy.identifiers.iter().filter(|(_, rule)| rule.limit > 0);
+        limited.map(|(kind, rule)| (kind.as_str(), rule.limit as usize))
+    }
+
+    /// How early a kind of handle is believed when several customers' handles come together.
+    pub fn priority(&self, key: &HandleKey) -> u32 {
+        let rule = self.policy.identifiers.get(key.kind.as_str());
+        rule.copied().unwrap_or_default().priority
+    }
+
+    /// Whether several people read a mailbox, by its name.
+    pub fn is_role(&self, key: &HandleKey) -> bool {
+        key.kind == HandleKind::Email
+            && key
+                .value
+                .split_once('@')
+                .is_some_and(|(local, _)| self.roles.contains(local))
+    }
+
     /// Whether a value identifies nobody.
     pub fn is_blocked(&self, key: &HandleKey) -> bool {
         let value = key.value.to_lowercase();
@@ -150,8 +270,10 @@ impl Rules {
 
     /// Whether several people use it: it is recognised, but never joins two customers.
     pub fn is_shared(&self, key: &HandleKey) -> bool {
-        !self.shared.is_empty()
-            && (self.shared.contains(key) || key.implied().is_some_and(|phone| self.shared.contains(&phone)))
+        self.is_role(key)
+            || (!self.shared.is_empty()
+                && (self.shared.contains(key)
+                    || key.implied().is_some_and(|phone| self.shared.contains(&phone))))
     }
 
     /// The entitlement that handles give; the default one when none does.

@@ -7,6 +7,7 @@ use trama_proto::{
     common::v1::ChannelKind,
     identity_resolution::v1::{ConsentStatus, Purpose},
     ids::{ChallengeId, CustomerId, TenantId},
+    resources::ProofMethod,
 };
 use uuid::Uuid;
 
@@ -22,8 +23,12 @@ pub struct Stored {
     pub id: ChallengeId,
     /// Who is asked.
     pub customer: CustomerId,
-    /// Where the code went.
-    pub handle: HandleKey,
+    /// How it is answered.
+    pub method: ProofMethod,
+    /// Where the code went; other methods rest on no handle.
+    pub handle: Option<HandleKey>,
+    /// The hook's name of the question that was asked.
+    pub question: String,
     /// The level that was asked for.
     pub level: i32,
     /// The case it is for, if any.
@@ -78,14 +83,14 @@ pub async fn add(
     .await?;
     sqlx::query(
         "INSERT INTO challenges (tenant, challenge_id, customer_id, handle_kind, handle_value, level, case_id, requested_by, requested_at,
-             expires_at, salt, code_hash, state, attempts, max_attempts)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'pending', $13, $14)",
+             expires_at, salt, code_hash, state, attempts, max_attempts, method, question)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'pending', $13, $14, $15, $16)",
     )
     .bind(tenant.as_str())
     .bind(challenge.id.uuid())
     .bind(challenge.customer.uuid())
-    .bind(challenge.handle.kind.as_str())
-    .bind(&challenge.handle.value)
+    .bind(challenge.handle.as_ref().map_or("", |h| h.kind.as_str()))
+    .bind(challenge.handle.as_ref().map_or("", |h| h.value.as_str()))
     .bind(i16::try_from(challenge.level).unwrap_or(i16::MAX))
     .bind(&challenge.case_id)
     .bind(by)
@@ -95,6 +100,8 @@ pub async fn add(
     .bind(&challenge.code_hash)
     .bind(i32::try_from(attempts).unwrap_or(i32::MAX))
     .bind(i32::try_from(max_attempts).unwrap_or(i32::MAX))
+    .bind(challenge.method.as_str())
+    .bind(&challenge.question)
     .execute(conn)
     .await?;
     Ok(())
@@ -107,7 +114,7 @@ pub async fn find(
     id: ChallengeId,
 ) -> Result<Option<Stored>, Error> {
     let row = sqlx::query(
-        "SELECT customer_id, handle_kind, handle_value, level, case_id, expires_at, salt, code_hash, state, attempts, max_attempts
+        "SELECT customer_id, method, question, handle_kind, handle_value, level, case_id, expires_at, salt, code_hash, state, attempts, max_attempts
          FROM challenges WHERE tenant = $1 AND challenge_id = $2 FOR UPDATE",
     )
     .bind(tenant.as_str())
@@ -119,25 +126,21 @@ pub async fn find(
     let count = |column| -> Result<u32, Error> {
         u32::try_from(row.try_get::<i32, _>(column)?).map_err(|_| broken())
     };
-    let state = match row.try_get::<String, _>("state")?.as_str() {
-        "pending" => Challenge::Pending {
-            attempts: count("attempts")?,
-            max_attempts: count("max_attempts")?,
-            expires_at: row.try_get("expires_at")?,
-        },
-        "passed" => Challenge::Passed,
-        "locked" => Challenge::Locked,
-        "expired" => Challenge::Expired,
-        _ => return Err(broken()),
+    let state: String = row.try_get("state")?;
+    let state = Challenge::of_row(&state, count("attempts")?, count("max_attempts")?, row.try_get("expires_at")?)
+        .ok_or_else(broken)?;
+    let handle_kind: String = row.try_get("handle_kind")?;
+    let handle = if handle_kind.is_empty() {
+        None
+    } else {
+        Some(HandleKey::of_row(&handle_kind, row.try_get("handle_value")?).ok_or_else(broken)?)
     };
     Ok(Some(Stored {
         id,
         customer: CustomerId::new(row.try_get::<Uuid, _>("customer_id")?),
-        handle: HandleKey::of_row(
-            &row.try_get::<String, _>("handle_kind")?,
-            row.try_get("handle_value")?,
-        )
-        .ok_or_else(broken)?,
+        method: ProofMethod::parse(&row.try_get::<String, _>("method")?).ok_or_else(broken)?,
+        handle,
+        question: row.try_get("question")?,
         level: i32::from(row.try_get::<i16, _>("level")?),
         case_id: row.try_get("case_id")?,
         salt: row.try_get("salt")?,
@@ -153,10 +156,7 @@ pub async fn save(
     id: ChallengeId,
     state: Challenge,
 ) -> Result<(), Error> {
-    let attempts = match state {
-        Challenge::Pending { attempts, .. } => i32::try_from(attempts).ok(),
-        Challenge::Passed | Challenge::Locked | Challenge::Expired => None,
-    };
+    let attempts = state.attempts().and_then(|n| i32::try_from(n).ok());
     sqlx::query(
         "UPDATE challenges SET state = $3, attempts = COALESCE($4, attempts), version = version + 1
          WHERE tenant = $1 AND challenge_id = $2",

@@ -1,4 +1,7 @@
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use proptest::prelude::*;
 use trama_proto::{
@@ -8,10 +11,17 @@ use trama_proto::{
 
 use super::*;
 
+fn key(text: &str) -> HandleKey {
+    let (kind, value) = text.split_once(':').expect("kind:value");
+    HandleKey::of_row(kind, value.to_owned()).expect("valid")
+}
+
 struct Story {
     world: World,
     rules: Rules,
     count: u32,
+    contradicts: HashSet<CustomerId>,
+    verdict: Verdict,
 }
 
 impl Story {
@@ -20,6 +30,8 @@ impl Story {
             world: World::default(),
             rules: Rules::default(),
             count: 0,
+            contradicts: HashSet::new(),
+            verdict: Verdict::Nobody,
         }
     }
 
@@ -43,16 +55,21 @@ impl Story {
         let now = DateTime::<Utc>::UNIX_EPOCH + Duration::minutes(i64::from(self.count));
         let number = self.count.to_be_bytes();
         let seen = Observation {
-            interaction: InteractionId::new(derive(&[b"i", &number])),
+            interaction: Some(InteractionId::new(derive(&[b"i", &number]))),
+            record: None,
             handles: handles
                 .iter()
                 .map(|(h, trust)| Handle {
-                    key: HandleKey::stored(h).expect("valid"),
+                    key: key(h),
                     trust: *trust,
                 })
                 .collect(),
-            display_name: String::new(),
-            language: String::new(),
+            said: Said::default(),
+            fields: Vec::new(),
+            source: "test".into(),
+            verified: false,
+            contradicts: self.contradicts.clone(),
+            verdict: self.verdict.clone(),
             new_id: CustomerId::new(derive(&[b"c", &number])),
         };
         let mut merges = 0_u8;
@@ -65,7 +82,7 @@ impl Story {
 
     fn owner(&self, handle: &str) -> Option<CustomerId> {
         self.world
-            .owner(&HandleKey::stored(handle).expect("valid"))
+            .owner(&key(handle))
             .map(|c| c.id)
     }
 }
@@ -209,4 +226,92 @@ proptest! {
         }
         prop_assert_eq!(partition(&deliveries), partition(&shuffled));
     }
+}
+
+#[test]
+fn a_handle_of_many_names_nobody() {
+    let mut story = Story::new();
+    let owner = story.see(&[("phone:+390212345", Observed)]).customer;
+    let customer = story.world.get_mut(owner).expect("is there");
+    customer.handles[0].shared = true;
+    let other = story.see(&[("phone:+390212345", Observed)]);
+    assert!(other.is_new);
+    assert_ne!(other.customer, owner);
+    assert_eq!(other.merges, []);
+}
+
+#[test]
+fn who_is_called_something_else_is_not_meant() {
+    let mut story = Story::new();
+    let owner = story.see(&[("phone:+390212345", Observed)]).customer;
+    story.contradicts = HashSet::from([owner]);
+    let other = story.see(&[("phone:+390212345", Observed)]);
+    assert_ne!(other.customer, owner);
+    assert_eq!(other.claims, [key("phone:+390212345")]);
+    assert_eq!(story.owner("phone:+390212345"), Some(owner));
+}
+
+#[test]
+fn a_protected_profile_remains_whoever_is_older() {
+    let mut story = Story::new();
+    story.see(&[("email:a@x.example", Observed)]);
+    let canonical = story.see(&[("webchat:1", Observed)]).customer;
+    let own = story.world.get_mut(canonical).and_then(|c| c.own_mut(canonical));
+    own.expect("their own").protected = true;
+    let login = story.see(&[("webchat:1", Observed), ("email:a@x.example", Verified)]);
+    assert_eq!((login.customer, login.merges.len()), (canonical, 1));
+}
+
+#[test]
+fn what_bridges_two_whom_a_person_parted_is_asked_and_never_dropped() {
+    let mut story = Story::new();
+    let one = story.see(&[("email:a@x.example", Observed)]).customer;
+    let other = story.see(&[("webchat:1", Observed)]).customer;
+    story.world.keep_apart(other, one);
+    let seen = story.see(&[("email:a@x.example", Verified), ("webchat:1", Observed)]);
+    assert_eq!(seen.merges, []);
+    let asked: Vec<_> = seen.questions.iter().map(|q| (q.one, q.other, q.doubt)).collect();
+    assert_eq!(asked, [(one, other, Doubt::Bridge)]);
+}
+
+#[test]
+fn what_would_exceed_a_limit_is_left_out_by_priority() {
+    let mut resources = TenantResources::default();
+    let mut policy = MatchingPolicySpec::default();
+    let rule = |limit, priority| trama_proto::resources::IdentifierRule { limit, priority };
+    policy.identifiers.insert("email".into(), rule(1, 2));
+    policy.identifiers.insert("cookie".into(), rule(0, 9));
+    resources
+        .matching_policies
+        .insert("default".into(), Arc::new(policy));
+    let mut story = Story {
+        rules: Rules::new(Some(&resources)),
+        ..Story::new()
+    };
+    let anna = story.see(&[("email:a@x.example", Observed)]).customer;
+    let berto = story.see(&[("email:b@x.example", Observed), ("cookie:1", Observed)]).customer;
+    let seen = story.see(&[("cookie:1", Observed), ("email:a@x.example", Observed)]);
+    assert_eq!((seen.customer, seen.merges.len()), (anna, 0));
+    assert_eq!(story.owner("cookie:1"), Some(berto));
+}
+
+#[test]
+fn somebody_surely_the_same_is_joined_by_an_edge_of_their_own() {
+    let mut story = Story::new();
+    let known = story.see(&[("email:a@x.example", Observed)]).customer;
+    let likeness = Likeness {
+        bits: 12.0,
+        parts: Vec::new(),
+        vetoes: Vec::new(),
+        model: "test".into(),
+    };
+    story.verdict = Verdict::Same {
+        customer: known,
+        likeness: likeness.clone(),
+    };
+    let seen = story.see(&[("phone:+390212345", Observed)]);
+    assert_eq!((seen.customer, seen.is_new, seen.merges.len()), (known, false, 1));
+    assert_eq!(seen.merges[0].likeness, Some(likeness));
+    assert_eq!(Some(seen.merges[0].merged), seen.created);
+    assert_eq!(story.owner("phone:+390212345"), Some(known));
 }

@@ -1,0 +1,406 @@
+//! Consent: asked for, confirmed, withdrawn at once, ended by time.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Duration, Utc};
+use serde_json::json;
+use trama_platform::{Command, Error, Kind, Tx, timers::TimerSpec};
+use trama_proto::{
+    common::v1::ChannelKind,
+    identity_resolution::v1::{self as wire, ConsentState, Purpose},
+    ids::{CustomerId, TenantId},
+    notification::v1::MessageRequested,
+    time::to_wire,
+};
+use uuid::Uuid;
+
+use super::{App, Caller, Received, profiles::rows, publish_change};
+use crate::{
+    domain::{
+        challenge::{Answer, Challenge, Code, hash_token},
+        consent::{self, Entry, Subject, Word},
+        contact,
+        customer::Customer,
+    },
+    error::refused,
+    store::{self, consents::Confirmation},
+};
+
+/// Kind of the timer that ends consents.
+pub const TIMER: &str = "consent";
+/// Template of the message that asks to confirm.
+const TEMPLATE: &str = "consent-confirmation";
+/// Wrong codes before a confirmation is locked.
+const ATTEMPTS: u32 = 5;
+/// Lines of the log that are shown.
+const LINES_SHOWN: usize = 500;
+/// Language of customers who have not shown another one.
+const LANGUAGE: &str = "it";
+
+/// A wish to record consent.
+#[derive(Debug, Clone)]
+pub struct Consenting {
+    /// Whose.
+    pub customer: CustomerId,
+    /// On which kind of channel.
+    pub kind: ChannelKind,
+    /// For which purpose.
+    pub purpose: Purpose,
+    /// Until when it counts.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// How a customer confirms.
+#[derive(Debug, Clone)]
+pub enum Proof {
+    /// With the code of the message.
+    Code(Code),
+    /// With the token of the link.
+    Token(String),
+}
+
+impl App {
+    /// Records consent, or asks the customer to confirm it first.
+    pub async fn request_consent(
+        &self,
+        caller: &Caller,
+        wanted: Consenting,
+        request: &wire::RequestConsentRequest,
+    ) -> Result<wire::RequestConsentResponse, Error> {
+        const METHOD: &str = "RequestConsent";
+        let tenant = &caller.tenant;
+        let mut tx = self.db.tx(tenant).await?;
+        let command = Command::new(tenant, caller.subject.as_str(), METHOD, &request.request_id, request);
+        if let Some(response) = tx.replay(&command).await? {
+            return Ok(response);
+        }
+        let now = tx.now();
+        let customer = self.read_alone(&mut tx, tenant, wanted.customer).await?;
+        let mut entry = Entry {
+            subject: Subject::new(wanted.kind, wanted.purpose, &request.brand),
+            word: Word::Granted,
+            evidence: request.evidence.clone(),
+            by: caller.subject.to_string(),
+            at: now,
+            expires_at: wanted.expires_at,
+            origin: customer.id,
+        };
+        let response = if request.double_opt_in {
+            let hours = self.schema(tenant).spec().confirmation_hours;
+            let until = now + Duration::hours(i64::from(hours));
+            let (id, masked_handle) = self
+                .ask_to_confirm(&mut tx, caller, &customer, &entry, until)
+                .await?;
+            entry.word = Word::Pending;
+            entry.expires_at = Some(until);
+            self.record_consents(&mut tx, caller, customer, &[entry]).await?;
+            wire::RequestConsentResponse {
+                state: ConsentState::Pending as i32,
+                confirmation_id: id.to_string(),
+                masked_handle,
+                confirm_until_time: Some(to_wire(until)),
+            }
+        } else {
+            self.record_consents(&mut tx, caller, customer, &[entry]).await?;
+            wire::RequestConsentResponse {
+                state: ConsentState::Granted as i32,
+                ..wire::RequestConsentResponse::default()
+            }
+        };
+        tx.remember(&command, &response).await?;
+        tx.commit().await?;
+        Ok(response)
+    }
+
+    async fn ask_to_confirm(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        customer: &Customer,
+        entry: &Entry,
+        until: DateTime<Utc>,
+    ) -> Result<(Uuid, String), Error> {
+        let (tenant, rules, now) = (&caller.tenant, self.rules(&caller.tenant), tx.now());
+        let kind = ChannelKind::try_from(entry.subject.kind).unwrap_or_default();
+        let handle = contact::on_channel(customer, kind, &rules)
+            .ok_or_else(|| refused("the customer has no address on this channel that a message could go to"))?;
+        let code = self.code()?;
+        let (salt, token) = (self.random::<16>()?, hex_of(&self.random::<32>()?));
+        let confirmation = Confirmation {
+            id: tx.new_id(),
+            customer: customer.id,
+            subject: entry.subject.clone(),
+            evidence: entry.evidence.clone(),
+            consent_expires_at: entry.expires_at,
+            code_hash: code.hash(self.config.code_pepper.as_bytes(), &salt),
+            token_hash: hash_token(self.config.code_pepper.as_bytes(), &salt, &token),
+            salt: salt.to_vec(),
+            state: Challenge::start(ATTEMPTS, until - now, now),
+        };
+        store::consents::add_confirmation(tx.conn(), tenant, &confirmation, (caller.subject.as_str(), now)).await?;
+        let language = if customer.profile.language.is_empty() {
+            LANGUAGE
+        } else {
+            &customer.profile.language
+        };
+        let event = MessageRequested {
+            message_id: confirmation.id.to_string(),
+            customer_id: customer.id.to_string(),
+            purpose: Purpose::Security as i32,
+            author: "security".to_owned(),
+            template: TEMPLATE.to_owned(),
+            template_values: HashMap::from([
+                ("code".to_owned(), code.reveal().to_owned()),
+                ("token".to_owned(), token),
+                ("confirmation".to_owned(), confirmation.id.to_string()),
+                ("brand".to_owned(), entry.subject.brand.clone()),
+            ]),
+            language: language.to_owned(),
+            channel_kind: kind as i32,
+            handle: Some(handle.to_wire()),
+            requested_at: Some(to_wire(now)),
+            ..MessageRequested::default()
+        };
+        tx.publish(tenant, &customer.id.to_string(), &event);
+        Ok((confirmation.id, handle.key.masked()))
+    }
+
+    /// Finishes a double opt-in.
+    pub async fn confirm_consent(
+        &self,
+        caller: &Caller,
+        id: Uuid,
+        proof: &Proof,
+    ) -> Result<wire::Consent, Error> {
+        let tenant = &caller.tenant;
+        let mut tx = self.db.tx(tenant).await?;
+        let now = tx.now();
+        let waiting = store::consents::find_confirmation(tx.conn(), tenant, id)
+            .await?
+            .ok_or_else(|| Error::not_found("confirmation", id))?;
+        let pepper = self.config.code_pepper.as_bytes();
+        let (expected, given) = match proof {
+            Proof::Code(code) => (&waiting.code_hash, code.hash(pepper, &waiting.salt)),
+            Proof::Token(token) => (&waiting.token_hash, hash_token(pepper, &waiting.salt, token)),
+        };
+        let (state, answer) = waiting.state.answer(expected, &given, now);
+        if state != waiting.state {
+            store::consents::save_confirmation(tx.conn(), tenant, id, state).await?;
+        }
+        let result = match answer {
+            Answer::Right => {
+                let customer = self.read_alone(&mut tx, tenant, waiting.customer).await?;
+                let entry = Entry {
+                    subject: waiting.subject,
+                    word: Word::Granted,
+                    evidence: format!("confirmed {id}; {}", waiting.evidence),
+                    by: caller.subject.to_string(),
+                    at: now,
+                    expires_at: waiting.consent_expires_at,
+                    origin: customer.id,
+                };
+                let shown = consent_to_wire(&entry, now);
+                self.record_consents(&mut tx, caller, customer, &[entry]).await?;
+                Ok(shown)
+            }
+            Answer::Wrong { left } => Err(Error::invalid("code", format!("is wrong; {left} more tries"))),
+            Answer::Locked => Err(Error::new(Kind::Precondition, "too many wrong codes; ask for consent again")),
+            Answer::Expired => Err(refused("the time to confirm is over; ask for consent again")),
+            Answer::Spent => Err(refused("this was confirmed before")),
+        };
+        tx.commit().await?;
+        result
+    }
+
+    /// Takes consent back.
+    pub async fn withdraw_consent(
+        &self,
+        caller: &Caller,
+        id: CustomerId,
+        (kinds, purposes): (&[ChannelKind], &[Purpose]),
+        request: &wire::WithdrawConsentRequest,
+    ) -> Result<wire::WithdrawConsentResponse, Error> {
+        const METHOD: &str = "WithdrawConsent";
+        let tenant = &caller.tenant;
+        let mut tx = self.db.tx(tenant).await?;
+        let command = Command::new(tenant, caller.subject.as_str(), METHOD, &request.request_id, request);
+        if let Some(response) = tx.replay(&command).await? {
+            return Ok(response);
+        }
+        let now = tx.now();
+        let customer = self.read_alone(&mut tx, tenant, id).await?;
+        let entries = self
+            .withdrawals(&mut tx, caller, &customer, (kinds, purposes, &request.brand), &request.evidence)
+            .await?;
+        self.record_consents(&mut tx, caller, customer, &entries).await?;
+        let response = wire::WithdrawConsentResponse {
+            withdrawn: entries.iter().map(|e| consent_to_wire(e, now)).collect(),
+        };
+        tx.remember(&command, &response).await?;
+        tx.commit().await?;
+        Ok(response)
+    }
+
+    /// Takes consent back for those whose whole message says so, on the kind of channel that they wrote on.
+    pub async fn withdraw_by_keyword(&self, tx: &mut Tx, batch: &[Received<'_>]) -> Result<(), Error> {
+        for received in batch {
+            let interaction = &received.interaction;
+            let kind = ChannelKind::try_from(interaction.channel_kind).unwrap_or_default();
+            if !consent::is_withdrawal(&interaction.text) || !consent::CHANNELS.contains(&kind) {
+                continue;
+            }
+            let tenant = &received.envelope.tenant;
+            let Some(owner) = store::consents::owner_of(tx.conn(), tenant, received.id).await? else {
+                continue;
+            };
+            let caller = Caller {
+                tenant: tenant.clone(),
+                subject: "keyword".parse()?,
+            };
+            tx.follow(received.envelope);
+            let customer = self.read_alone(tx, tenant, owner).await?;
+            let evidence = format!("interaction {}", received.id);
+            let entries = self
+                .withdrawals(tx, &caller, &customer, (&[kind], &[], ""), &evidence)
+                .await?;
+            self.record_consents(tx, &caller, customer, &entries).await?;
+            metrics::counter!("trama_identity_resolution_withdrawals_by_keyword_total").increment(1);
+        }
+        Ok(())
+    }
+
+    /// The words that take consent back: for all brands together, and for each that was agreed to by itself.
+    pub(super) async fn withdrawals(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        customer: &Customer,
+        (kinds, purposes, brand): (&[ChannelKind], &[Purpose], &str),
+        evidence: &str,
+    ) -> Result<Vec<Entry>, Error> {
+        let (tenant, now) = (&caller.tenant, tx.now());
+        let rows = rows(tx, tenant, customer.id).await?;
+        let log = store::consents::log(tx.conn(), tenant, &rows).await?;
+        let current = consent::current(&log, now);
+        let kinds = if kinds.is_empty() { &consent::CHANNELS } else { kinds };
+        let purposes = if purposes.is_empty() { &[Purpose::Marketing, Purpose::Survey] } else { purposes };
+        let mut entries = Vec::new();
+        for kind in kinds {
+            for purpose in purposes {
+                let about = Subject::new(*kind, *purpose, brand);
+                let mut subjects = vec![about.clone()];
+                if brand.is_empty() {
+                    let of_brands = current.keys().filter(|s| s.kind == about.kind && s.purpose == about.purpose);
+                    subjects.extend(of_brands.filter(|s| !s.brand.is_empty()).cloned());
+                }
+                entries.extend(subjects.into_iter().map(|subject| Entry {
+                    subject,
+                    word: Word::Denied,
+                    evidence: evidence.to_owned(),
+                    by: caller.subject.to_string(),
+                    at: now,
+                    expires_at: None,
+                    origin: customer.id,
+                }));
+            }
+        }
+        Ok(entries)
+    }
+
+    /// What holds and how it came about.
+    pub async fn list_consents(
+        &self,
+        tenant: &TenantId,
+        id: CustomerId,
+    ) -> Result<wire::ListConsentsResponse, Error> {
+        let mut tx = self.db.tx(tenant).await?;
+        let now = tx.now();
+        let customer = self.read(&mut tx, tenant, id).await?;
+        let rows = rows(&mut tx, tenant, customer.id).await?;
+        let log = store::consents::log(tx.conn(), tenant, &rows).await?;
+        Ok(wire::ListConsentsResponse {
+            consents: to_wire_all(&consent::current(&log, now), now),
+            log: log.iter().take(LINES_SHOWN).map(|e| consent_to_wire(e, now)).collect(),
+        })
+    }
+
+    /// Adds to the log, keeps what follows from it where sending looks, and tells everybody.
+    pub(super) async fn record_consents(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        customer: Customer,
+        entries: &[Entry],
+    ) -> Result<Customer, Error> {
+        let tenant = &caller.tenant;
+        let rows: Vec<(Uuid, &Entry)> = entries.iter().map(|e| (tx.new_id(), e)).collect();
+        store::consents::add(tx.conn(), tenant, &rows).await?;
+        self.note(tx, caller, &[customer.id], "changed", "consent").await?;
+        self.project_consents(tx, tenant, customer.id).await
+    }
+
+    /// Works out anew what holds by a customer's own log. Called again when the next consent ends.
+    pub(super) async fn project_consents(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        id: CustomerId,
+    ) -> Result<Customer, Error> {
+        let now = tx.now();
+        let log = store::consents::log(tx.conn(), tenant, &[id.uuid()]).await?;
+        let current = consent::current(&log, now);
+        let holds: BTreeMap<String, i32> = current
+            .iter()
+            .filter_map(|(subject, entry)| {
+                let status = match entry.state(now) {
+                    ConsentState::Granted => wire::ConsentStatus::Granted,
+                    ConsentState::Denied => wire::ConsentStatus::Denied,
+                    ConsentState::Unspecified | ConsentState::Pending | ConsentState::Expired => return None,
+                };
+                let brand = if subject.brand.is_empty() { String::new() } else { format!("/{}", subject.brand) };
+                Some((format!("{}/{}{brand}", subject.kind, subject.purpose), status as i32))
+            })
+            .collect();
+        let before = self.read(tx, tenant, id).await?;
+        store::consents::keep(tx.conn(), tenant, id, &holds).await?;
+        let mut customers = [self.read(tx, tenant, id).await?];
+        let views = self.refresh(tx, tenant, &mut customers).await?;
+        let [customer] = customers;
+        if !views.is_empty() || customer.profile.consents != before.profile.consents {
+            publish_change(tx, tenant, &customer, &self.rules(tenant), &["consent"]);
+        }
+        if let Some(due_at) = consent::next_expiry(&current, now) {
+            tx.arm(TimerSpec {
+                tenant: tenant.clone(),
+                kind: TIMER,
+                // With its moment, so that nobody who holds the customer waits for the timer that fires for them.
+                key: format!("{id} {}", due_at.timestamp_micros()),
+                due_at,
+                payload: json!({}),
+            });
+        }
+        Ok(customer)
+    }
+}
+
+fn hex_of(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// For the wire.
+pub(super) fn to_wire_all(current: &BTreeMap<Subject, Entry>, now: DateTime<Utc>) -> Vec<wire::Consent> {
+    current.values().map(|e| consent_to_wire(e, now)).collect()
+}
+
+fn consent_to_wire(entry: &Entry, now: DateTime<Utc>) -> wire::Consent {
+    wire::Consent {
+        channel_kind: entry.subject.kind,
+        purpose: entry.subject.purpose,
+        brand: entry.subject.brand.clone(),
+        state: entry.state(now) as i32,
+        evidence: entry.evidence.clone(),
+        recorded_by: entry.by.clone(),
+        record_time: Some(to_wire(entry.at)),
+        expire_time: entry.expires_at.map(to_wire),
+    }
+}

@@ -1,0 +1,170 @@
+//! Rows become customers: a whole step with a handful of statements.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use trama_platform::{Error, Tx};
+use trama_proto::ids::CustomerId;
+
+use super::super::{App, Caller, publish_change};
+use crate::{
+    domain::{
+        consent::{self, Entry, Word},
+        customer::Customer,
+        import::Row,
+        profile::Said,
+    },
+    store::{self, Question},
+};
+
+/// What became of rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Customers made.
+    pub created: i64,
+    /// Customers changed.
+    pub updated: i64,
+    /// Rows that said nothing new.
+    pub unchanged: i64,
+}
+
+impl App {
+    /// Works rows in. A later row of a customer has the last word.
+    pub(in crate::app) async fn take_rows(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        source: &str,
+        rows: &[Row],
+    ) -> Result<Counts, Error> {
+        let (tenant, now) = (&caller.tenant, tx.now());
+        let people = self.resolve_rows(tx, caller, source, rows).await?;
+        let said: Vec<Said> = rows
+            .iter()
+            .zip(&people)
+            .flat_map(|(row, person)| {
+                row.traits.iter().map(|(name, value)| Said {
+                    name: name.clone(),
+                    value: value.clone(),
+                    source: source.to_owned(),
+                    set_by: caller.subject.to_string(),
+                    set_at: now,
+                    origin: person.customer,
+                })
+            })
+            .collect();
+        let stated: HashSet<CustomerId> =
+            store::profiles::put_traits(tx.conn(), tenant, &said).await?.into_iter().collect();
+        let mut changed = stated.clone();
+        let consented = self.take_consents(tx, caller, source, rows, &people).await?;
+        changed.extend(consented.iter().copied());
+        changed.extend(people.iter().filter(|p| p.changed).map(|p| p.customer));
+        let created: HashSet<CustomerId> = people.iter().filter(|p| p.is_new).map(|p| p.customer).collect();
+        let touched: Vec<CustomerId> = {
+            let mut ids: Vec<CustomerId> = changed.union(&created).copied().collect();
+            ids.sort_unstable();
+            ids
+        };
+        for id in &consented {
+            self.project_consents(tx, tenant, *id).await?;
+        }
+        let mut customers = self.hold_alone(tx, caller, &touched).await?;
+        self.refresh(tx, tenant, &mut customers).await?;
+        self.note(tx, caller, &touched, "imported", source).await?;
+        let rules = self.rules(tenant);
+        // Names, handles and consents were told where they were decided; of somebody new the first word tells.
+        for customer in customers.iter().filter(|c| stated.contains(&c.id) && !created.contains(&c.id)) {
+            publish_change(tx, tenant, customer, &rules, &["traits"]);
+        }
+        let mut counts = Counts::default();
+        let mut counted = HashSet::new();
+        for person in &people {
+            let first = counted.insert(person.customer);
+            if first && created.contains(&person.customer) {
+                counts.created += 1;
+            } else if first && changed.contains(&person.customer) {
+                counts.updated += 1;
+            } else {
+                counts.unchanged += 1;
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Customers, held alone until the transaction ends.
+    async fn hold_alone(&self, tx: &mut Tx, caller: &Caller, ids: &[CustomerId]) -> Result<Vec<Customer>, Error> {
+        let (tenant, now) = (&caller.tenant, tx.now());
+        let customers: Vec<_> = ids.iter().map(|id| (tenant, *id)).collect();
+        store::lock(tx.conn(), &customers, true).await?;
+        let question = Question {
+            customers,
+            ..Question::default()
+        };
+        let mut worlds = store::load(tx.conn(), &question, &|t| self.rules(t), now).await?;
+        let Some(world) = worlds.get_mut(tenant) else {
+            return Ok(Vec::new());
+        };
+        Ok(ids.iter().filter_map(|id| world.take(*id)).collect())
+    }
+
+    /// Writes what rows say of consent where it differs from what holds. Returns about whom.
+    async fn take_consents(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        source: &str,
+        rows: &[Row],
+        people: &[Resolved],
+    ) -> Result<Vec<CustomerId>, Error> {
+        let (tenant, now) = (&caller.tenant, tx.now());
+        let mut wanted: BTreeMap<(CustomerId, consent::Subject), bool> = BTreeMap::new();
+        for (row, person) in rows.iter().zip(people) {
+            for (subject, granted) in &row.consents {
+                wanted.insert((person.customer, subject.clone()), *granted);
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: HashSet<_> = wanted.keys().map(|(id, _)| id.uuid()).collect();
+        let ids: Vec<_> = ids.into_iter().collect();
+        let mut logs: HashMap<CustomerId, Vec<Entry>> = HashMap::new();
+        for entry in store::consents::log(tx.conn(), tenant, &ids).await? {
+            logs.entry(entry.origin).or_default().push(entry);
+        }
+        let mut entries = Vec::new();
+        for ((customer, subject), granted) in wanted {
+            let word = if granted { Word::Granted } else { Word::Denied };
+            let held = logs.get(&customer).and_then(|log| consent::current(log, now).remove(&subject));
+            let expired = held.as_ref().is_some_and(|e| e.expires_at.is_some_and(|at| at <= now));
+            if held.as_ref().map(|e| e.word) == Some(word) && !expired {
+                continue;
+            }
+            entries.push(Entry {
+                subject,
+                word,
+                evidence: format!("import from {source}"),
+                by: caller.subject.to_string(),
+                at: now,
+                expires_at: None,
+                origin: customer,
+            });
+        }
+        let lines: Vec<_> = entries.iter().map(|e| (tx.new_id(), e)).collect();
+        store::consents::add(tx.conn(), tenant, &lines).await?;
+        let mut changed: Vec<CustomerId> = entries.iter().map(|e| e.origin).collect();
+        changed.sort_unstable();
+        changed.dedup();
+        Ok(changed)
+    }
+}
+
+/// Whose a row is.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::app) struct Resolved {
+    /// The customer.
+    pub customer: CustomerId,
+    /// The row made them.
+    pub is_new: bool,
+    /// The row changed what was known of them.
+    pub changed: bool,
+}

@@ -1,0 +1,302 @@
+//! What customers agreed to: per channel, purpose and brand, until when, and how they take it back.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use trama_proto::{
+    common::v1::ChannelKind,
+    identity_resolution::v1::{ConsentState, Purpose},
+    ids::CustomerId,
+};
+
+/// Kinds of channel that consent can be about.
+pub const CHANNELS: [ChannelKind; 5] = [
+    ChannelKind::Email,
+    ChannelKind::Whatsapp,
+    ChannelKind::Voice,
+    ChannelKind::WebChat,
+    ChannelKind::Sms,
+];
+
+/// What a consent is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subject {
+    /// Kind of channel.
+    pub kind: i32,
+    /// Purpose.
+    pub purpose: i32,
+    /// Brand; empty for all.
+    pub brand: String,
+}
+
+impl Subject {
+    /// A channel and a purpose, for one brand or all.
+    pub fn new(kind: ChannelKind, purpose: Purpose, brand: &str) -> Self {
+        Self {
+            kind: kind as i32,
+            purpose: purpose as i32,
+            brand: brand.to_owned(),
+        }
+    }
+
+    /// `email/marketing`, `sms/survey/acme`: for segments and exports.
+    pub fn words(&self) -> String {
+        let kind = ChannelKind::try_from(self.kind).map_or("?", channel_name);
+        let purpose = Purpose::try_from(self.purpose).map_or("?", purpose_name);
+        if self.brand.is_empty() {
+            format!("{kind}/{purpose}")
+        } else {
+            format!("{kind}/{purpose}/{}", self.brand)
+        }
+    }
+
+    /// Reads `email/marketing`.
+    pub fn parse(words: &str) -> Option<Self> {
+        let mut parts = words.splitn(3, '/');
+        let (kind, purpose) = (parts.next()?, parts.next()?);
+        let kind = CHANNELS.into_iter().find(|k| channel_name(*k) == kind)?;
+        let purpose = [Purpose::Service, Purpose::Survey, Purpose::Marketing]
+            .into_iter()
+            .find(|p| purpose_name(*p) == purpose)?;
+        Some(Self::new(kind, purpose, parts.next().unwrap_or_default()))
+    }
+}
+
+const fn channel_name(kind: ChannelKind) -> &'static str {
+    match kind {
+        ChannelKind::Unspecified | ChannelKind::Internal => "?",
+        ChannelKind::Email => "email",
+        ChannelKind::Whatsapp => "whatsapp",
+        ChannelKind::Voice => "voice",
+        ChannelKind::WebChat => "webChat",
+        ChannelKind::Sms => "sms",
+        ChannelKind::Api => "api",
+    }
+}
+
+const fn purpose_name(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Unspecified => "?",
+        Purpose::Service => "service",
+        Purpose::Survey => "survey",
+        Purpose::Security => "security",
+        Purpose::Marketing => "marketing",
+    }
+}
+
+/// What was said, as the log keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// Agreed.
+    Granted,
+    /// Refused or withdrawn.
+    Denied,
+    /// Agreed, not yet confirmed.
+    Pending,
+}
+
+impl Word {
+    /// For its row.
+    pub const fn number(self) -> i16 {
+        match self {
+            Word::Granted => 1,
+            Word::Denied => 2,
+            Word::Pending => 3,
+        }
+    }
+
+    /// From its row.
+    pub const fn from_number(number: i16) -> Option<Self> {
+        match number {
+            1 => Some(Word::Granted),
+            2 => Some(Word::Denied),
+            3 => Some(Word::Pending),
+            _ => None,
+        }
+    }
+}
+
+/// One line of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// About what.
+    pub subject: Subject,
+    /// What was said.
+    pub word: Word,
+    /// How we know.
+    pub evidence: String,
+    /// Who recorded it.
+    pub by: String,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Until when it counts; for what is pending, until when it can be confirmed.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Whose record it was before customers were merged.
+    pub origin: CustomerId,
+}
+
+impl Entry {
+    /// Where this line stands by itself.
+    pub fn state(&self, now: DateTime<Utc>) -> ConsentState {
+        match (self.word, self.expires_at.is_some_and(|at| at <= now)) {
+            (Word::Denied, _) => ConsentState::Denied,
+            (Word::Granted | Word::Pending, true) => ConsentState::Expired,
+            (Word::Granted, false) => ConsentState::Granted,
+            (Word::Pending, false) => ConsentState::Pending,
+        }
+    }
+}
+
+/// What holds of all that was said: for each origin the last word, and of several origins the most restrictive.
+/// A request that is pending or was never confirmed takes nothing away from what held before it.
+pub fn current(log: &[Entry], now: DateTime<Utc>) -> BTreeMap<Subject, Entry> {
+    /// The last decision and the last request of one origin.
+    type Last<'a> = (Option<&'a Entry>, Option<&'a Entry>);
+    let mut last: BTreeMap<(&Subject, CustomerId), Last<'_>> = BTreeMap::new();
+    for entry in log {
+        let (decided, asked) = last.entry((&entry.subject, entry.origin)).or_default();
+        let held = if entry.word == Word::Pending { asked } else { decided };
+        if held.is_none_or(|h| h.at < entry.at) {
+            *held = Some(entry);
+        }
+    }
+    let mut current: BTreeMap<Subject, Entry> = BTreeMap::new();
+    for ((subject, _), last) in last {
+        // A request shows only while nothing is decided that still holds.
+        let entry = match last {
+            (Some(decided), Some(asked)) if decided.state(now) == ConsentState::Expired && asked.at > decided.at => asked,
+            (Some(entry), _) | (None, Some(entry)) => entry,
+            (None, None) => continue,
+        };
+        match current.get(subject) {
+            Some(held) if strictness(entry, now) <= strictness(held, now) => {}
+            _ => {
+                current.insert(subject.clone(), entry.clone());
+            }
+        }
+    }
+    current
+}
+
+/// Denied by one of two people who are one is denied; what nobody decided gives way to what somebody agreed to.
+fn strictness(entry: &Entry, now: DateTime<Utc>) -> u8 {
+    match entry.state(now) {
+        ConsentState::Denied => 4,
+        ConsentState::Granted => 3,
+        ConsentState::Pending => 2,
+        ConsentState::Expired => 1,
+        ConsentState::Unspecified => 0,
+    }
+}
+
+/// When the next consent runs out by itself.
+pub fn next_expiry(current: &BTreeMap<Subject, Entry>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    current.values().filter_map(|e| e.expires_at).filter(|at| *at > now).min()
+}
+
+/// Whether a whole message says no more than that it wants no more messages.
+pub fn is_withdrawal(text: &str) -> bool {
+    let word: String = text
+        .trim()
+        .trim_matches(|c: char| c.is_ascii_punctuation() || c.is_whitespace())
+        .to_lowercase();
+    matches!(
+        word.as_str(),
+        "stop" | "stopall" | "stop all" | "unsubscribe" | "quit" | "opt out" | "optout"
+            | "annulla" | "disiscrivi" | "disiscrivimi" | "cancellami" | "basta messaggi"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Duration;
+    use proptest::prelude::*;
+    use trama_proto::ids::derive;
+
+    use super::*;
+
+    fn start() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_780_308_000, 0).expect("a moment")
+    }
+
+    fn said(word: Word, minute: i64, lasts: Option<i64>, origin: u8) -> Entry {
+        let at = start() + Duration::minutes(minute);
+        Entry {
+            subject: Subject::new(ChannelKind::Email, Purpose::Marketing, ""),
+            word,
+            evidence: "form".into(),
+            by: "bruno".into(),
+            at,
+            expires_at: lasts.map(|m| at + Duration::minutes(m)),
+            origin: CustomerId::new(derive(&[&[origin]])),
+        }
+    }
+
+    fn state(log: &[Entry], minute: i64) -> ConsentState {
+        let now = start() + Duration::minutes(minute);
+        current(log, now).values().next().map_or(ConsentState::Unspecified, |e| e.state(now))
+    }
+
+    #[test]
+    fn the_last_word_holds_until_it_expires() {
+        let log = [said(Word::Granted, 0, Some(60), 0)];
+        assert_eq!(state(&log, 59), ConsentState::Granted);
+        assert_eq!(state(&log, 60), ConsentState::Expired);
+        let log = [said(Word::Granted, 0, None, 0), said(Word::Denied, 1, None, 0)];
+        assert_eq!(state(&log, 2), ConsentState::Denied);
+    }
+
+    #[test]
+    fn a_request_that_nobody_confirms_changes_nothing() {
+        let log = [said(Word::Denied, 0, None, 0), said(Word::Pending, 1, Some(60), 0)];
+        assert_eq!(state(&log, 2), ConsentState::Denied);
+        let log = [said(Word::Pending, 1, Some(60), 0)];
+        assert_eq!(state(&log, 2), ConsentState::Pending);
+        assert_eq!(state(&log, 70), ConsentState::Expired);
+        let log = [said(Word::Granted, 0, Some(10), 0), said(Word::Pending, 20, Some(60), 0)];
+        assert_eq!(state(&log, 21), ConsentState::Pending);
+    }
+
+    #[test]
+    fn a_refusal_by_either_of_two_merged_people_holds() {
+        let log = [said(Word::Denied, 0, None, 0), said(Word::Granted, 5, None, 1)];
+        assert_eq!(state(&log, 6), ConsentState::Denied);
+        let log = [said(Word::Granted, 0, None, 0), said(Word::Pending, 5, Some(60), 1)];
+        assert_eq!(state(&log, 6), ConsentState::Granted);
+    }
+
+    #[test]
+    fn words_come_back() {
+        for words in ["email/marketing", "sms/survey/acme", "webChat/service"] {
+            assert_eq!(Subject::parse(words).map(|s| s.words()), Some(words.to_owned()));
+        }
+        assert_eq!(Subject::parse("pigeon/marketing"), None);
+        assert_eq!(Subject::parse("email/security"), None);
+    }
+
+    #[test]
+    fn only_a_message_that_says_nothing_else_withdraws() {
+        assert!(is_withdrawal(" STOP. ") && is_withdrawal("Annulla") && is_withdrawal("disiscrivimi!"));
+        assert!(!is_withdrawal("stop sending the red ones, send blue") && !is_withdrawal("annulla il mio ordine"));
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_the_log_does_not_matter(
+            words in prop::collection::vec((0..3_u8, 0..3_u8, prop::option::of(1..100_i64)), 1..8),
+            later in 0..200_i64, turn in any::<prop::sample::Index>(),
+        ) {
+            let log: Vec<Entry> = words
+                .into_iter()
+                .enumerate()
+                .map(|(minute, (word, origin, lasts))| {
+                    let word = [Word::Granted, Word::Denied, Word::Pending][usize::from(word)];
+                    said(word, i64::try_from(minute).expect("few"), lasts, origin)
+                })
+                .collect();
+            let mut turned = log.clone();
+            turned.rotate_left(turn.index(log.len()));
+            prop_assert_eq!(state(&log, later), state(&turned, later));
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What becomes of each handle that an observation shows.
+
+use chrono::{DateTime, Utc};
+use trama_proto::ids::CustomerId;
+
+use super::{Moved, Observation, Outcome, SIGHTING, World};
+use crate::domain::{
+    customer::Held,
+    handle::{Handle, HandleKey, Trust},
+    rules::Rules,
+};
+
+impl World {
+    pub(super) fn attach(
+        &mut self,
+        outcome: &mut Outcome,
+        handle: &Handle,
+        anchor: &mut Option<i64>,
+        seen: &Observation,
+        rules: &Rules,
+        now: DateTime<Utc>,
+    ) {
+        let id = outcome.customer;
+        let strong = handle.trust > Trust::Claimed && !rules.is_shared(&handle.key);
+        match self
+            .link(&handle.key)
+            .map(|(owner, held)| (owner.id, held.trust, held.shared))
+        {
+            Some((owner, ..)) if owner == id => {
+                let Some(held) = self.held_mut(id, &handle.key) else {
+                    return;
+                };
+                if handle.trust > held.trust || now - held.last_seen >= SIGHTING {
+                    held.trust = held.trust.max(handle.trust);
+                    held.last_seen = now;
+                    outcome.sightings.push(held.clone());
+                }
+            }
+            // What another has proven or used stays theirs.
+            Some((_, link, shared)) if !strong || link > Trust::Claimed => {
+                if !shared {
+                    outcome.claims.push(handle.key.clone());
+                }
+            }
+            Some((owner, ..)) => {
+                let evidence = *anchor.get_or_insert(handle.key.evidence());
+                let Some(claimant) = self.customers.get_mut(&owner) else {
+                    return;
+                };
+                let Some(position) = claimant.handles.iter().position(|h| h.key == handle.key) else {
+                    return;
+                };
+                let mut held = claimant.handles.remove(position);
+                let from = held.row_owner;
+                held.trust = handle.trust;
+                held.last_seen = now;
+                held.evidence = Some(evidence);
+                held.row_owner = outcome.member;
+                held.source.clone_from(&seen.source);
+                outcome.moved.push(Moved {
+                    key: held.key.clone(),
+                    from,
+                    to: outcome.member,
+                    trust: held.trust,
+                    evidence,
+                });
+                self.owners.insert(held.key.clone(), id);
+                if let Some(customer) = self.customers.get_mut(&id) {
+                    customer.handles.push(held);
+                }
+            }
+            None => {
+                let held = Held {
+                    evidence: Some(*anchor.get_or_insert(handle.key.evidence())),
+                    via: seen.interaction,
+                    source: seen.source.clone(),
+                    ..Held::first(handle.key.clone(), handle.trust, outcome.member, now)
+                };
+                outcome.sightings.push(held.clone());
+                self.owners.insert(handle.key.clone(), id);
+                if let Some(customer) = self.customers.get_mut(&id) {
+                    customer.handles.push(held);
+                }
+            }
+        }
+    }
+
+    fn held_mut(&mut self, id: CustomerId, key: &HandleKey) -> Option<&mut Held> {
+        self.customers
+            .get_mut(&id)?
+            .handles
+            .iter_mut()
+            .find(|h| h.key == *key)
+    }
+}

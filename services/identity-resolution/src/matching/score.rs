@@ -1,0 +1,546 @@
+//! How likely two are one person, in bits, and why.
+
+use super::{
+    blocking::handle_key,
+    compare::{self, Comparison, Level},
+    facts::{Facts, Seen},
+    hash::ValueKey,
+    normalise::{Address, Email, Identifier, IdentifierClass, Name, OtherComparison, Phone},
+    policy::{Bits, Policy},
+    store::{ProfileId, Store},
+};
+
+pub use super::evidence::{Evidence, Home, Score, Vetoes};
+
+/// Weighs two against each other.
+pub struct Scorer<'a, S> {
+    policy: &'a Policy,
+    store: &'a S,
+    prior: f32,
+    population: f64,
+    homes_are_shared: bool,
+}
+
+/// A level and what it is worth; the best of several pairs of values.
+#[derive(Clone, Copy)]
+struct Best {
+    level: Level,
+    bits: f32,
+}
+
+impl Best {
+    const NONE: Self = Self {
+        level: Level::Missing,
+        bits: 0.0,
+    };
+
+    fn take(&mut self, level: Level, bits: f32) {
+        if level != Level::Missing && (self.level == Level::Missing || bits > self.bits) {
+            *self = Self { level, bits };
+        }
+    }
+}
+
+/// One side: its facts, and which profile they are of, if it is stored already.
+#[derive(Clone, Copy)]
+pub struct Side<'a> {
+    /// What is known.
+    pub facts: &'a Facts,
+    /// Of whom.
+    pub profile: Option<ProfileId>,
+}
+
+impl<'a, S: Store> Scorer<'a, S> {
+    /// A scorer over what the store knows now.
+    pub fn new(policy: &'a Policy, store: &'a S) -> Self {
+        let population = store.population().max(policy.file().least_population) as f64;
+        Self {
+            policy,
+            store,
+            prior: (policy.file().expected_matches / population).log2() as f32,
+            population,
+            homes_are_shared: policy.homes_are_shared(store.homes()),
+        }
+    }
+
+    /// Weighs.
+    #[must_use]
+    pub fn score(&self, a: Side<'_>, b: Side<'_>) -> Score {
+        let mut score = Score {
+            bits: 0.0,
+            prior: self.prior,
+            levels: [Level::Missing; Comparison::COUNT],
+            parts: [0.0; Comparison::COUNT],
+            household_excess: 0.0,
+            vetoes: Vetoes::default(),
+            home: Home::Elsewhere,
+            held_back: false,
+        };
+        self.names(a.facts, b.facts, &mut score);
+        self.births(a.facts, b.facts, &mut score);
+        self.addresses(a.facts, b.facts, &mut score);
+        self.handles(a, b, &mut score);
+        self.others(a.facts, b.facts, &mut score);
+        score.home = home(&score);
+        if self.homes_are_shared {
+            self.sum(&mut score);
+            score.held_back =
+                score.vetoes.given_name || score.vetoes.birth_date || score.household_excess > 0.0;
+        } else {
+            // Nobody else lives here: what changed is a slip or a new name, and weighs as one.
+            score.vetoes.given_name = false;
+            score.vetoes.birth_date = false;
+            let least = self.policy.file().homes.least_bits;
+            for part in &mut score.parts {
+                *part = part.max(least);
+            }
+            self.sum(&mut score);
+        }
+        score
+    }
+
+    fn cell(&self, comparison: Comparison, level: Level) -> Bits {
+        self.policy
+            .bits
+            .get(comparison.index())
+            .and_then(|r| r.get(level.index()))
+            .copied()
+            .unwrap_or(Bits::Fixed(0.0))
+    }
+
+    fn worth(&self, comparison: Comparison, level: Level, value: ValueKey) -> f32 {
+        match self.cell(comparison, level) {
+            Bits::Fixed(bits) => bits,
+            Bits::Owner(bits) => bits - self.prior,
+            Bits::ByFrequency { log_m, u } => {
+                // The one that is compared holds the value itself: others are what counts.
+                let others = f64::from(self.store.frequency(value).saturating_sub(1));
+                let smooth = self.policy.file().smoothing;
+                let chance = (others + smooth * u) / (self.population + smooth);
+                log_m - chance.log2() as f32
+            }
+        }
+    }
+
+    fn set(score: &mut Score, comparison: Comparison, best: Best) {
+        if let (Some(level), Some(part)) = (
+            score.levels.get_mut(comparison.index()),
+            score.parts.get_mut(comparison.index()),
+        ) {
+            *level = best.level;
+            *part = best.bits;
+        }
+    }
+
+    fn names(&self, a: &Facts, b: &Facts, score: &mut Score) {
+        let (given_a, given_b) = (
+            real_names(&a.given_names, &a.surnames),
+            real_names(&b.given_names, &b.surnames),
+        );
+        let (surname_a, surname_b) = (
+            real_names(&a.surnames, &a.given_names),
+            real_names(&b.surnames, &b.given_names),
+        );
+        let mut given = Best::NONE;
+        let mut written_out = false;
+        for x in given_a.clone() {
+            for y in given_b.clone() {
+                let level = compare::given_names(x, y);
+                let value = if level == Level::Exact || x.root_key == y.root_key {
+                    x.root_key
+                } else {
+                    ValueKey::default()
+                };
+                given.take(level, self.worth(Comparison::GivenName, level, value));
+                written_out |= compare::given_names_contradict(x, y);
+            }
+        }
+        // One variant that fits is enough: somebody's slip must not part a person from themselves.
+        let mut contradicted = written_out && given.level == Level::Different;
+        let mut surname = Best::NONE;
+        for x in surname_a {
+            for y in surname_b.clone() {
+                let level = compare::surnames(x, y);
+                surname.take(level, self.worth(Comparison::Surname, level, x.key));
+            }
+        }
+        if given.level == Level::Different
+            || surname.level == Level::Different
+            || given.level == Level::Missing
+            || surname.level == Level::Missing
+        {
+            self.swapped(a, b, given.bits + surname.bits, score, &mut contradicted);
+        }
+        if score.levels.get(Comparison::SwappedNames.index()) == Some(&Level::Missing) {
+            Self::set(score, Comparison::GivenName, given);
+            Self::set(score, Comparison::Surname, surname);
+        }
+        score.vetoes.given_name = contradicted;
+    }
+
+    /// Given name and surname that changed places count once, as one comparison.
+    fn swapped(&self, a: &Facts, b: &Facts, straight: f32, score: &mut Score, contradicted: &mut bool) {
+        for (x, y) in [(a, b), (b, a)] {
+            let clear = x.given_names.iter().any(|g| {
+                y.surnames.iter().any(|s| {
+                    g.value.text.len() >= 3
+                        && matches!(compare::cross(&g.value, &s.value), Level::Exact | Level::Close)
+                })
+            });
+            // Only a swap of both explains away two different given names.
+            if !clear {
+                return;
+            }
+        }
+        let mut best = Best::NONE;
+        for (gx, sx) in a
+            .given_names
+            .iter()
+            .flat_map(|g| a.surnames.iter().map(move |s| (g, s)))
+        {
+            for (gy, sy) in b
+                .given_names
+                .iter()
+                .flat_map(|g| b.surnames.iter().map(move |s| (g, s)))
+            {
+                let level = compare::swapped(&gx.value, &sx.value, &gy.value, &sy.value);
+                if level != Level::Different {
+                    best.take(
+                        level,
+                        self.worth(Comparison::SwappedNames, level, ValueKey::default()),
+                    );
+                }
+            }
+        }
+        if best.level != Level::Missing && best.bits > straight {
+            Self::set(score, Comparison::SwappedNames, best);
+            *contradicted = false;
+        }
+    }
+
+    fn births(&self, a: &Facts, b: &Facts, score: &mut Score) {
+        let mut best = Best::NONE;
+        for x in &a.births {
+            for y in &b.births {
+                let level = compare::births(*x.value, *y.value);
+                best.take(
+                    level,
+                    self.worth(Comparison::BirthDate, level, ValueKey::default()),
+                );
+            }
+        }
+        score.vetoes.birth_date = best.level == Level::Different;
+        Self::set(score, Comparison::BirthDate, best);
+    }
+
+    fn addresses(&self, a: &Facts, b: &Facts, score: &mut Score) {
+        const PARTS: [Comparison; 6] = [
+            Comparison::Street,
+            Comparison::HouseNumber,
+            Comparison::Building,
+            Comparison::Locality,
+            Comparison::PostalCode,
+            Comparison::Region,
+        ];
+        let mut best: Option<(f32, [Best; 6])> = None;
+        for x in &a.addresses {
+            for y in &b.addresses {
+                let compared = self.address(&x.value, &y.value);
+                let sum: f32 = compared.iter().map(|b| b.bits).sum();
+                if best.as_ref().is_none_or(|(most, _)| sum > *most) {
+                    best = Some((sum, compared));
+                }
+            }
+        }
+        if let Some((_, compared)) = best {
+            for (comparison, part) in PARTS.into_iter().zip(compared) {
+                Self::set(score, comparison, part);
+            }
+        }
+    }
+
+    fn address(&self, a: &Address, b: &Address) -> [Best; 6] {
+        let one = |comparison, level, key| {
+            let mut best = Best::NONE;
+            if level != Level::Missing {
+                best.take(level, self.worth(comparison, level, key));
+            }
+            best
+        };
+        [
+            one(
+                Comparison::Street,
+                compare::texts(&a.street.text, &b.street.text),
+                a.street.key,
+            ),
+            one(
+                Comparison::HouseNumber,
+                compare::house_numbers(&a.number.text, &b.number.text),
+                a.number.key,
+            ),
+            one(
+                Comparison::Building,
+                compare::texts(&a.building.text, &b.building.text),
+                a.building.key,
+            ),
+            one(
+                Comparison::Locality,
+                compare::texts(&a.locality.text, &b.locality.text),
+                a.locality.key,
+            ),
+            one(
+                Comparison::PostalCode,
+                compare::codes(&a.postal_code.text, &b.postal_code.text),
+                a.postal_code.key,
+            ),
+            one(
+                Comparison::Region,
+                compare::codes(&a.region.text, &b.region.text),
+                a.region.key,
+            ),
+        ]
+    }
+
+    fn handles(&self, a: Side<'_>, b: Side<'_>, score: &mut Score) {
+        let mut email = Best::NONE;
+        for x in &a.facts.emails {
+            for y in &b.facts.emails {
+                let level = compare::emails(&x.value, &y.value);
+                email.take(
+                    level,
+                    self.handle(Comparison::Email, level, a, b, x.value.key, |f| {
+                        named_times(&f.emails, x.value.key, |e: &Email| e.key)
+                    }),
+                );
+            }
+        }
+        Self::set(score, Comparison::Email, email);
+        let mut phone = Best::NONE;
+        for x in &a.facts.phones {
+            for y in &b.facts.phones {
+                let level = compare::phones(&x.value, &y.value);
+                phone.take(
+                    level,
+                    self.handle(Comparison::Phone, level, a, b, x.value.key, |f| {
+                        named_times(&f.phones, x.value.key, |p: &Phone| p.key)
+                    }),
+                );
+            }
+        }
+        Self::set(score, Comparison::Phone, phone);
+        for class in [
+            IdentifierClass::Exclusive,
+            IdentifierClass::National,
+            IdentifierClass::Account,
+            IdentifierClass::Device,
+        ] {
+            self.identifiers(class, a, b, score);
+        }
+    }
+
+    fn identifiers(&self, class: IdentifierClass, a: Side<'_>, b: Side<'_>, score: &mut Score) {
+        let comparison = match class {
+            IdentifierClass::Exclusive => Comparison::Exclusive,
+            IdentifierClass::National => Comparison::National,
+            IdentifierClass::Account => Comparison::Account,
+            IdentifierClass::Device => Comparison::Device,
+        };
+        let mut best = Best::NONE;
+        for x in a.facts.identifiers.iter().filter(|i| i.value.class == class) {
+            for y in b.facts.identifiers.iter().filter(|i| i.value.class == class) {
+                if let Some(level) = compare::identifiers(&x.value, &y.value) {
+                    let bits = self.handle(comparison, level, a, b, x.value.key, |f| {
+                        named_times(&f.identifiers, x.value.key, |i: &Identifier| i.key)
+                    });
+                    best.take(level, bits);
+                }
+            }
+        }
+        if class == IdentifierClass::Exclusive {
+            score.vetoes.exclusive = best.level == Level::Different;
+            if best.level == Level::Exact {
+                // The company's own books say that it is one person: that outweighs what people mistyped.
+                score.vetoes = Vetoes::default();
+            }
+        }
+        Self::set(score, comparison, best);
+    }
+
+    /// An equal handle is worth less when others, known by name, use it too: by how often they do.
+    fn handle(
+        &self,
+        comparison: Comparison,
+        level: Level,
+        a: Side<'_>,
+        b: Side<'_>,
+        value: ValueKey,
+        named: impl Fn(&Facts) -> u32,
+    ) -> f32 {
+        let bits = self.worth(comparison, level, value);
+        if !matches!(level, Level::Exact | Level::SharedExact) || comparison == Comparison::Exclusive {
+            return bits;
+        }
+        let Some(holders) = self
+            .store
+            .holders(handle_key(value), self.policy.limits().profiles_per_key)
+        else {
+            return 0.0;
+        };
+        let mut elsewhere = 0;
+        for id in holders {
+            if Some(*id) == a.profile || Some(*id) == b.profile {
+                continue;
+            }
+            if let Some(profile) = self.store.profile(*id) {
+                elsewhere += named(&profile.facts);
+            }
+        }
+        if elsewhere == 0 {
+            return bits;
+        }
+        let here: u32 = [a, b]
+            .iter()
+            .filter(|s| s.profile.is_some())
+            .map(|s| named(s.facts))
+            .sum();
+        let share = (f64::from(here).max(0.25) / f64::from(elsewhere)).log2() as f32;
+        bits.min(share - self.prior)
+    }
+
+    fn others(&self, a: &Facts, b: &Facts, score: &mut Score) {
+        let (mut text, mut category) = (Best::NONE, Best::NONE);
+        // Several foreign attributes add up; several values of one compete.
+        let mut attributes: Vec<&str> = a.others.iter().map(|o| &*o.value.attribute).collect();
+        attributes.sort_unstable();
+        attributes.dedup();
+        for attribute in attributes {
+            let mut best = Best::NONE;
+            let mut kind = OtherComparison::Text;
+            for x in a.others.iter().filter(|o| &*o.value.attribute == attribute) {
+                kind = x.value.comparison;
+                for y in b.others.iter().filter(|o| &*o.value.attribute == attribute) {
+                    let (comparison, level) = match kind {
+                        OtherComparison::Text => {
+                            (Comparison::Text, compare::texts(&x.value.value, &y.value.value))
+                        }
+                        OtherComparison::Category if x.value.key == y.value.key => {
+                            (Comparison::Category, Level::Exact)
+                        }
+                        OtherComparison::Category => (Comparison::Category, Level::Different),
+                    };
+                    best.take(level, self.worth(comparison, level, x.value.key));
+                }
+            }
+            let sum = match kind {
+                OtherComparison::Text => &mut text,
+                OtherComparison::Category => &mut category,
+            };
+            if best.level != Level::Missing {
+                *sum = Best {
+                    level: best.level,
+                    bits: sum.bits + best.bits,
+                };
+            }
+        }
+        Self::set(score, Comparison::Text, text);
+        Self::set(score, Comparison::Category, category);
+    }
+
+    /// Adds up. A household shares surname, address and landline: together they never say more than "this household". Of
+    /// several equal handles the strongest counts in full, the others a little, because who shares one shares another.
+    fn sum(&self, score: &mut Score) {
+        let part = |c: Comparison| score.parts.get(c.index()).copied().unwrap_or(0.0);
+        let level = |c: Comparison| score.levels.get(c.index()).copied().unwrap_or(Level::Missing);
+        let (mut person, mut house, mut against, mut handle, mut further) =
+            (0.0_f32, 0.0_f32, 0.0_f32, 0.0_f32, 0.0_f32);
+        let mut address = 0.0_f32;
+        for comparison in Comparison::ALL {
+            let bits = part(comparison);
+            match comparison {
+                Comparison::Surname if bits >= 0.0 => house += bits,
+                Comparison::Surname => against += bits,
+                Comparison::Street
+                | Comparison::HouseNumber
+                | Comparison::Building
+                | Comparison::Locality
+                | Comparison::PostalCode
+                | Comparison::Region => address += bits,
+                Comparison::Email
+                | Comparison::Phone
+                | Comparison::Account
+                | Comparison::Device
+                | Comparison::National
+                | Comparison::Exclusive => match level(comparison) {
+                    Level::Exact => {
+                        further += handle.min(bits).clamp(0.0, self.policy.file().further_handle);
+                        handle = handle.max(bits);
+                    }
+                    Level::SharedExact => house += bits.max(0.0),
+                    _ => person += bits,
+                },
+                Comparison::GivenName
+                | Comparison::SwappedNames
+                | Comparison::BirthDate
+                | Comparison::Text
+                | Comparison::Category => person += bits,
+            }
+        }
+        if address >= 0.0 {
+            house += address;
+        } else {
+            against += address.max(self.policy.file().moved);
+        }
+        let most = if handle > 0.0 {
+            self.policy.file().household_beside_handle
+        } else {
+            self.policy.household - self.prior
+        };
+        let most = if self.homes_are_shared {
+            most
+        } else {
+            f32::INFINITY
+        };
+        score.household_excess = (house - most).max(0.0);
+        score.bits = self.prior + handle + further + house - score.household_excess + against + person;
+    }
+}
+
+fn home(score: &Score) -> Home {
+    let level = |c: Comparison| score.levels.get(c.index()).copied().unwrap_or(Level::Missing);
+    let agree = |c: Comparison| matches!(level(c), Level::Exact | Level::Close);
+    let at_home = agree(Comparison::Surname)
+        && agree(Comparison::Street)
+        && level(Comparison::HouseNumber) == Level::Exact
+        && (agree(Comparison::PostalCode) || agree(Comparison::Locality));
+    let birth = level(Comparison::BirthDate);
+    match level(Comparison::GivenName) {
+        _ if !at_home => Home::Elsewhere,
+        Level::Exact | Level::Nickname | Level::Close
+            if matches!(birth, Level::Exact | Level::Swapped | Level::OneSlip) =>
+        {
+            Home::Same
+        }
+        Level::Different if score.vetoes.given_name && matches!(birth, Level::Different | Level::Missing) => {
+            Home::Apart
+        }
+        _ => Home::Unclear,
+    }
+}
+
+/// Names of one kind without those that got there by a swap: a given name that is also a surname of the same person, beside
+/// another given name.
+fn real_names<'f>(
+    these: &'f [Seen<Name>],
+    those: &'f [Seen<Name>],
+) -> impl Iterator<Item = &'f Name> + Clone {
+    these.iter().map(|n| &*n.value).filter(move |n| {
+        these.len() == 1
+            || !those
+                .iter()
+                .any(|o| o.value.text == n.text || o.value.sound == n.sound && n.sound.len() >= 3)
+    })
+}
+
+fn named_times<T>(values: &[Seen<T>], key: ValueKey, of: impl Fn(&T) -> ValueKey) -> u32 {
+    values.iter().find(|v| of(&v.value) == key).map_or(0, |v| v.named)
+}

@@ -1,0 +1,211 @@
+//! Proofs, wrong answers and their log.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, Row as _};
+use trama_platform::Error;
+use trama_proto::ids::{CustomerId, TenantId};
+use uuid::Uuid;
+
+use crate::domain::proof::Failures;
+
+/// One line of the log of verifications.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    /// `proven`, `failed`, `revoked` or `dropped`.
+    pub outcome: &'static str,
+    /// By which method.
+    pub method: String,
+    /// The level, for what was proven.
+    pub level: i32,
+    /// Who.
+    pub subject: String,
+    /// Evidence or reason.
+    pub evidence: String,
+    /// For which case.
+    pub case_id: String,
+}
+
+/// Adds a line to the log.
+pub async fn log(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    customer: CustomerId,
+    (id, at): (Uuid, DateTime<Utc>),
+    entry: &LogEntry,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO verification_log (tenant, customer_id, at, entry_id, outcome, method, level, subject, evidence, case_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    )
+    .bind(tenant.as_str())
+    .bind(customer.uuid())
+    .bind(at)
+    .bind(id)
+    .bind(entry.outcome)
+    .bind(&entry.method)
+    .bind(i16::try_from(entry.level).unwrap_or(i16::MAX))
+    .bind(&entry.subject)
+    .bind(&entry.evidence)
+    .bind(&entry.case_id)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A line of the log as read.
+#[derive(Debug, Clone)]
+pub struct Logged {
+    /// What became of it.
+    pub outcome: String,
+    /// By which method.
+    pub method: String,
+    /// The level.
+    pub level: i32,
+    /// Who.
+    pub subject: String,
+    /// Evidence or reason.
+    pub evidence: String,
+    /// For which case.
+    pub case_id: String,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// The latest lines of a customer and their aliases, newest first.
+pub async fn history(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    customers: &[Uuid],
+) -> Result<Vec<Logged>, Error> {
+    let rows = sqlx::query(
+        "SELECT outcome, method, level, subject, evidence, case_id, at FROM verification_log
+         WHERE tenant = $1 AND customer_id = ANY($2) ORDER BY at DESC, entry_id DESC LIMIT 50",
+    )
+    .bind(tenant.as_str())
+    .bind(customers)
+    .fetch_all(conn)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Logged {
+                outcome: row.try_get("outcome")?,
+                method: row.try_get("method")?,
+                level: i32::from(row.try_get::<i16, _>("level")?),
+                subject: row.try_get("subject")?,
+                evidence: row.try_get("evidence")?,
+                case_id: row.try_get("case_id")?,
+                at: row.try_get("at")?,
+            })
+        })
+        .collect()
+}
+
+/// Who and what a wrong answer counts against.
+#[derive(Debug, Clone, Copy)]
+pub struct Scopes<'a> {
+    /// The customer.
+    pub customer: CustomerId,
+    /// The handle.
+    pub handle: i64,
+    /// Who brought the answer.
+    pub source: &'a str,
+}
+
+impl Scopes<'_> {
+    fn keys(&self) -> [String; 3] {
+        [
+            format!("customer:{}", self.customer),
+            format!("handle:{}", self.handle),
+            format!("source:{}", self.source),
+        ]
+    }
+}
+
+/// Counts a wrong answer.
+pub async fn add_failure(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    scopes: Scopes<'_>,
+    (id, at): (Uuid, DateTime<Utc>),
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO verification_failures (tenant, scope, at, id) SELECT $1, scope, $3, $4 FROM unnest($2::text[]) AS s (scope)",
+    )
+    .bind(tenant.as_str())
+    .bind(scopes.keys().as_slice())
+    .bind(at)
+    .bind(id)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The wrong answers since a moment; older ones of these scopes are forgotten by the way.
+pub async fn failures(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    scopes: Scopes<'_>,
+    since: DateTime<Utc>,
+) -> Result<Failures, Error> {
+    let keys = scopes.keys();
+    sqlx::query("DELETE FROM verification_failures WHERE tenant = $1 AND scope = ANY($2) AND at <= $3")
+        .bind(tenant.as_str())
+        .bind(keys.as_slice())
+        .bind(since)
+        .execute(&mut *conn)
+        .await?;
+    let rows: Vec<(String, DateTime<Utc>)> = sqlx::query_as(
+        "SELECT scope, at FROM verification_failures WHERE tenant = $1 AND scope = ANY($2) ORDER BY at",
+    )
+    .bind(tenant.as_str())
+    .bind(keys.as_slice())
+    .fetch_all(conn)
+    .await?;
+    let of = |key: &String| rows.iter().filter(|(k, _)| k == key).map(|(_, at)| *at).collect();
+    let [customer, handle, source] = &keys;
+    Ok(Failures {
+        customer: of(customer),
+        handle: of(handle),
+        source: of(source),
+    })
+}
+
+/// Notes that a proof was relied upon.
+pub async fn prolong(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    customers: &[Uuid],
+    (method, evidence): (&str, i64),
+    until: DateTime<Utc>,
+) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE verifications SET expires_at = $5
+         WHERE tenant = $1 AND customer_id = ANY($2) AND method = $3 AND evidence = $4 AND expires_at < $5",
+    )
+    .bind(tenant.as_str())
+    .bind(customers)
+    .bind(method)
+    .bind(evidence)
+    .bind(until)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Ends proofs of a customer: all, or those of one method. Returns how many.
+pub async fn revoke(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    customers: &[Uuid],
+    method: &str,
+) -> Result<u64, Error> {
+    let ended = sqlx::query(
+        "DELETE FROM verifications WHERE tenant = $1 AND customer_id = ANY($2) AND ($3 = '' OR method = $3)",
+    )
+    .bind(tenant.as_str())
+    .bind(customers)
+    .bind(method)
+    .execute(conn)
+    .await?;
+    Ok(ended.rows_affected())
+}

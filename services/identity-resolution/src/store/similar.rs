@@ -1,0 +1,258 @@
+//! What similarity needs remembered: blocking keys, what records said, how frequent values are, whom to look at again.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, Row as _};
+use trama_platform::Error;
+use trama_proto::ids::{CustomerId, TenantId};
+use uuid::Uuid;
+
+use crate::{
+    domain::{ids::ObservationId, said::Said},
+    error::broken_row,
+};
+
+/// The value that counts customers instead of a value's holders.
+pub const POPULATION: i64 = 0;
+
+/// A customer who could be meant, with what is said under each of their ids.
+pub type Candidate = (CustomerId, Vec<(CustomerId, Said)>);
+
+/// The customers that share one of these keys. A key that more than `most` have finds nobody.
+pub async fn candidates(
+    conn: &mut PgConnection,
+    keys: &[(&TenantId, i64)],
+    most: i64,
+) -> Result<HashMap<TenantId, Vec<Candidate>>, Error> {
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = sqlx::query(
+        "WITH roots AS (
+             SELECT DISTINCT a.tenant, COALESCE(c.merged_into, c.customer_id) AS root
+             FROM (SELECT DISTINCT tenant, key FROM unnest($1::text[], $2::bigint[]) AS a (tenant, key)) a
+             CROSS JOIN LATERAL (
+                 SELECT array_agg(customer_id) AS ids FROM (
+                     SELECT customer_id FROM block_keys WHERE tenant = a.tenant AND key = a.key LIMIT $3 + 1) k
+                 HAVING count(*) <= $3) k
+             CROSS JOIN LATERAL unnest(k.ids) AS i (customer_id)
+             CROSS JOIN LATERAL (SELECT customer_id, merged_into FROM customers
+                 WHERE tenant = a.tenant AND customer_id = i.customer_id LIMIT 1) c)
+         SELECT r.tenant, r.root, m.customer_id, m.said FROM roots r
+         CROSS JOIN LATERAL (
+             (SELECT customer_id, said FROM customers WHERE tenant = r.tenant AND customer_id = r.root LIMIT 1)
+             UNION ALL
+             (SELECT customer_id, said FROM customers WHERE tenant = r.tenant AND merged_into = r.root LIMIT 100000)) m
+         WHERE m.said IS NOT NULL",
+    )
+    .bind(keys.iter().map(|(t, _)| t.as_str()).collect::<Vec<_>>())
+    .bind(keys.iter().map(|(_, k)| *k).collect::<Vec<_>>())
+    .bind(most)
+    .fetch_all(conn)
+    .await?;
+    let mut found: HashMap<(String, Uuid), Vec<(CustomerId, Said)>> = HashMap::new();
+    for row in rows {
+        let member = CustomerId::new(row.try_get("customer_id")?);
+        let said = Said::decode(row.try_get("said")?).ok_or_else(|| broken_row("customers", member))?;
+        found
+            .entry((row.try_get("tenant")?, row.try_get("root")?))
+            .or_default()
+            .push((member, said));
+    }
+    let mut candidates: HashMap<TenantId, Vec<Candidate>> = HashMap::new();
+    for ((tenant, root), members) in found {
+        candidates
+            .entry(tenant.parse()?)
+            .or_default()
+            .push((CustomerId::new(root), members));
+    }
+    Ok(candidates)
+}
+
+/// How many customers know each of these values.
+pub async fn frequencies(
+    conn: &mut PgConnection,
+    values: &[(&TenantId, i64)],
+) -> Result<Vec<(TenantId, i64, u32)>, Error> {
+    let rows: Vec<(String, i64, i32)> = sqlx::query_as(
+        "SELECT a.tenant, a.value, s.customers FROM unnest($1::text[], $2::bigint[]) AS a (tenant, value)
+         CROSS JOIN LATERAL (SELECT customers FROM value_stats WHERE tenant = a.tenant AND value = a.value LIMIT 1) s",
+    )
+    .bind(values.iter().map(|(t, _)| t.as_str()).collect::<Vec<_>>())
+    .bind(values.iter().map(|(_, v)| *v).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|(tenant, value, customers)| Ok((tenant.parse()?, value, u32::try_from(customers).unwrap_or(0))))
+        .collect()
+}
+
+/// What a batch adds.
+#[derive(Debug, Default)]
+pub struct News<'a> {
+    /// New keys of ids.
+    pub keys: Vec<(&'a TenantId, i64, CustomerId)>,
+    /// Values that more, or fewer, customers know.
+    pub values: Vec<(&'a TenantId, i64, i32)>,
+    /// What records said.
+    pub observations: Vec<Observed<'a>>,
+    /// Customers to look at again.
+    pub again: Vec<(&'a TenantId, CustomerId)>,
+}
+
+/// What a record said.
+#[derive(Debug)]
+pub struct Observed<'a> {
+    /// Whose data.
+    pub tenant: &'a TenantId,
+    /// Its id: the same record says the same or something newer.
+    pub id: ObservationId,
+    /// Of whom, under which id.
+    pub member: CustomerId,
+    /// Who says it.
+    pub source: &'a str,
+    /// The handle that led here.
+    pub evidence: i64,
+    /// What.
+    pub said: &'a Said,
+}
+
+/// Writes what a batch adds.
+pub async fn save(conn: &mut PgConnection, news: &News<'_>, now: DateTime<Utc>) -> Result<(), Error> {
+    if !news.keys.is_empty() {
+        sqlx::query(
+            "INSERT INTO block_keys (tenant, key, customer_id)
+             SELECT * FROM unnest($1::text[], $2::bigint[], $3::uuid[]) AS k (tenant, key, customer_id) ORDER BY 1, 2, 3
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(news.keys.iter().map(|(t, ..)| t.as_str()).collect::<Vec<_>>())
+        .bind(news.keys.iter().map(|(_, k, _)| *k).collect::<Vec<_>>())
+        .bind(news.keys.iter().map(|(.., c)| c.uuid()).collect::<Vec<_>>())
+        .execute(&mut *conn)
+        .await?;
+    }
+    if !news.values.is_empty() {
+        sqlx::query(
+            "INSERT INTO value_news (tenant, value, delta) SELECT * FROM unnest($1::text[], $2::bigint[], $3::integer[])",
+        )
+        .bind(news.values.iter().map(|(t, ..)| t.as_str()).collect::<Vec<_>>())
+        .bind(news.values.iter().map(|(_, v, _)| *v).collect::<Vec<_>>())
+        .bind(news.values.iter().map(|(.., d)| *d).collect::<Vec<_>>())
+        .execute(&mut *conn)
+        .await?;
+    }
+    if !news.observations.is_empty() {
+        let all = &news.observations;
+        sqlx::query(
+            "INSERT INTO observations (tenant, observation_id, customer_id, source, evidence, said, first_at, last_at)
+             SELECT DISTINCT ON (tenant, observation_id) tenant, observation_id, customer_id, source, evidence, said, $7, $7
+             FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::bytea[])
+                 AS o (tenant, observation_id, customer_id, source, evidence, said) ORDER BY 1, 2
+             ON CONFLICT (tenant, observation_id) DO UPDATE SET said = excluded.said, last_at = excluded.last_at",
+        )
+        .bind(all.iter().map(|o| o.tenant.as_str()).collect::<Vec<_>>())
+        .bind(all.iter().map(|o| o.id.uuid()).collect::<Vec<_>>())
+        .bind(all.iter().map(|o| o.member.uuid()).collect::<Vec<_>>())
+        .bind(all.iter().map(|o| o.source).collect::<Vec<_>>())
+        .bind(all.iter().map(|o| o.evidence).collect::<Vec<_>>())
+        .bind(all.iter().map(|o| o.said.encode()).collect::<Vec<_>>())
+        .bind(now)
+        .execute(&mut *conn)
+        .await?;
+    }
+    if !news.again.is_empty() {
+        sqlx::query(
+            "INSERT INTO reevaluations (tenant, customer_id, queued_at)
+             SELECT DISTINCT tenant, customer_id, $3 FROM unnest($1::text[], $2::uuid[]) AS r (tenant, customer_id) ORDER BY 1, 2
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(news.again.iter().map(|(t, _)| t.as_str()).collect::<Vec<_>>())
+        .bind(news.again.iter().map(|(_, c)| c.uuid()).collect::<Vec<_>>())
+        .bind(now)
+        .execute(conn)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Takes customers out of the queue that is looked at again, the longest waiting first.
+pub async fn take_queued(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    most: i64,
+) -> Result<Vec<CustomerId>, Error> {
+    let ids: Vec<Uuid> = sqlx::query_scalar(
+        "DELETE FROM reevaluations q USING (
+             SELECT customer_id FROM reevaluations WHERE tenant = $1 ORDER BY queued_at, customer_id LIMIT $2
+             FOR UPDATE SKIP LOCKED) t
+         WHERE q.tenant = $1 AND q.customer_id = t.customer_id RETURNING q.customer_id",
+    )
+    .bind(tenant.as_str())
+    .bind(most)
+    .fetch_all(conn)
+    .await?;
+    let mut ids: Vec<CustomerId> = ids.into_iter().map(CustomerId::new).collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// Adds up what changed in the frequencies of values.
+pub async fn add_up(conn: &mut PgConnection, tenant: &TenantId) -> Result<(), Error> {
+    sqlx::query(
+        "WITH news AS (DELETE FROM value_news WHERE tenant = $1 RETURNING value, delta)
+         INSERT INTO value_stats AS s (tenant, value, customers)
+         SELECT $1, value, GREATEST(sum(delta), 0) FROM news GROUP BY value ORDER BY value
+         ON CONFLICT (tenant, value) DO UPDATE SET customers = GREATEST(s.customers + excluded.customers, 0)",
+    )
+    .bind(tenant.as_str())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Writes the keys of ids anew, after what is known under them was taken apart.
+pub async fn replace_keys(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    members: &[(CustomerId, Vec<i64>)],
+) -> Result<(), Error> {
+    sqlx::query("DELETE FROM block_keys WHERE tenant = $1 AND customer_id = ANY($2)")
+        .bind(tenant.as_str())
+        .bind(members.iter().map(|(m, _)| m.uuid()).collect::<Vec<_>>())
+        .execute(&mut *conn)
+        .await?;
+    let rows: Vec<(i64, Uuid)> = members
+        .iter()
+        .flat_map(|(member, keys)| keys.iter().map(|k| (*k, member.uuid())))
+        .collect();
+    sqlx::query(
+        "INSERT INTO block_keys (tenant, key, customer_id)
+         SELECT $1, key, customer_id FROM unnest($2::bigint[], $3::uuid[]) AS k (key, customer_id) ORDER BY 2, 3
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(tenant.as_str())
+    .bind(rows.iter().map(|(k, _)| *k).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, m)| *m).collect::<Vec<_>>())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// What was observed under an id, for putting together anew what is known there.
+pub async fn observed(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    member: CustomerId,
+) -> Result<Vec<(String, Said)>, Error> {
+    let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(
+        "SELECT source, said FROM observations WHERE tenant = $1 AND customer_id = $2 ORDER BY first_at, observation_id",
+    )
+    .bind(tenant.as_str())
+    .bind(member.uuid())
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|(source, said)| Ok((source, Said::decode(&said).ok_or_else(|| broken_row("observations", member))?)))
+        .collect()
+}

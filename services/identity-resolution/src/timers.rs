@@ -1,0 +1,33 @@
+//! Timers → app.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use trama_platform::{
+    Error, Tx,
+    timers::{Timer, TimerHandler},
+};
+
+use crate::app::{App, REEVALUATE};
+
+/// Works in timers that are due.
+pub struct Timers(Arc<App>);
+
+impl Timers {
+    /// Over the use cases.
+    pub fn new(app: Arc<App>) -> Self {
+        Self(app)
+    }
+}
+
+#[async_trait]
+impl TimerHandler for Timers {
+    async fn fire(&self, tx: &mut Tx, due: &[Timer]) -> Result<(), Error> {
+        let (again, others): (Vec<Timer>, Vec<Timer>) =
+            due.iter().cloned().partition(|t| t.kind == REEVALUATE);
+        for timer in &others {
+            self.0.wake(tx, timer).await?;
+        }
+        self.0.reevaluate(tx, &again).await
+    }
+}

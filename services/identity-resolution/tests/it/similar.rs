@@ -1,0 +1,283 @@
+//! Matching by what people are called: joined, asked, explained, undone.
+
+use tonic::Code;
+use trama_proto::{
+    common::v1::{Handle, Interaction},
+    identity_resolution::v1::{
+        DecideReviewRequest, ExplainMatchRequest, ExplainMergeRequest, GetReviewRequest, ListReviewsRequest,
+        PersonFacts, PreviewSplitRequest, Record, Resolution, ResolveRecordRequest, ResolveRecordResponse,
+        ReviewDecision, ReviewStatus, SplitCustomersRequest, review_service_client::ReviewServiceClient,
+    },
+};
+use trama_testkit::TestApp;
+
+use crate::world::{TENANT, client, count, handle, identify, interaction, merges, start, who};
+
+fn anna(city: &str) -> PersonFacts {
+    PersonFacts {
+        given_name: "Annalisa".into(),
+        surname: "Quattrocchi".into(),
+        birth_date: "1984-03-17".into(),
+        street: "via Garibaldi".into(),
+        house_number: "12".into(),
+        city: city.into(),
+        postal_code: "20121".into(),
+        ..PersonFacts::default()
+    }
+}
+
+fn record(source: &str, id: &str, handles: &[&str], facts: PersonFacts) -> ResolveRecordRequest {
+    ResolveRecordRequest {
+        record: Some(Record {
+            source: source.into(),
+            external_id: id.into(),
+            handles: handles.iter().map(|h| handle(h)).collect(),
+            facts: Some(facts),
+            language: "it".into(),
+        }),
+        dry_run: false,
+    }
+}
+
+async fn resolve(app: &TestApp, request: ResolveRecordRequest) -> ResolveRecordResponse {
+    client(app)
+        .resolve_record(app.request(TENANT, "crm", request))
+        .await
+        .expect("resolved")
+        .into_inner()
+}
+
+fn id(response: &ResolveRecordResponse) -> String {
+    response.customer.as_ref().expect("a customer").customer_id.clone()
+}
+
+fn reviews(app: &TestApp) -> ReviewServiceClient<tonic::transport::Channel> {
+    ReviewServiceClient::new(app.grpc())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_the_same_of_themselves_is_the_same_and_the_merge_explains_itself() {
+    let app = start().await;
+    let first = resolve(&app, record("crm", "1", &["email:annalisa@shop.test"], anna("Milano"))).await;
+    assert_eq!(first.resolution(), Resolution::Different);
+    let second = resolve(&app, record("shop", "a", &["phone:+393331234567"], anna("Milano"))).await;
+    assert_eq!(second.resolution(), Resolution::Same);
+    assert_eq!(id(&second), id(&first));
+    let again = resolve(&app, record("shop", "a", &["phone:+393331234567"], anna("Milano"))).await;
+    assert_eq!(id(&again), id(&first));
+    app.settle().await;
+    let merged = merges(&app).await;
+    assert_eq!(merged.len(), 1, "a repeat merges nothing");
+    assert_eq!(count(&app, "customers").await, 2);
+
+    let explained = client(&app)
+        .explain_merge(app.request(
+            TENANT,
+            "bruno",
+            ExplainMergeRequest {
+                merge_id: merged[0].merge_id.clone(),
+            },
+        ))
+        .await
+        .expect("explained")
+        .into_inner();
+    let likeness = explained.likeness.expect("similarity decided");
+    assert!(likeness.bits > 2.0 && likeness.probability > 0.8, "{likeness:?}");
+    assert!(likeness.evidence.iter().any(|e| e.part == "date of birth" && e.bits > 5.0));
+
+    // A person knows better: both are as they were, and stay so.
+    let preview = client(&app)
+        .preview_split(app.request(
+            TENANT,
+            "bruno",
+            PreviewSplitRequest {
+                merge_id: merged[0].merge_id.clone(),
+            },
+        ))
+        .await
+        .expect("previewed")
+        .into_inner();
+    let split = client(&app)
+        .split_customers(app.request(
+            TENANT,
+            "bruno",
+            SplitCustomersRequest {
+                merge_id: merged[0].merge_id.clone(),
+                request_id: "s1".into(),
+            },
+        ))
+        .await
+        .expect("split")
+        .into_inner();
+    assert_eq!(preview.restored, split.restored, "the preview promised this");
+    assert_eq!(preview.survivor, split.survivor);
+    let restored = split.restored.expect("a customer");
+    assert_eq!(restored.handles, [handle("phone:+393331234567")]);
+    let third = resolve(&app, record("shop", "a", &["phone:+393331234567"], anna("Milano"))).await;
+    assert_eq!(id(&third), restored.customer_id);
+    let alike = client(&app)
+        .explain_match(app.request(
+            TENANT,
+            "bruno",
+            ExplainMatchRequest {
+                customer_id: id(&first),
+                other_customer_id: restored.customer_id,
+            },
+        ))
+        .await
+        .expect("explained")
+        .into_inner();
+    assert!(alike.kept_apart && !alike.same_customer);
+    assert_eq!(alike.resolution(), Resolution::Review);
+    app.advance(std::time::Duration::from_secs(10)).await;
+    app.settle().await;
+    assert_eq!(merges(&app).await.len(), 1, "looking again joins nobody whom a person parted");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_does_not_matter_which_of_two_comes_first_nor_that_they_come_at_once() {
+    let app = start().await;
+    // Both arrive before either is known: nobody to compare with. Looking again joins them.
+    let (one, other) = tokio::join!(
+        resolve(&app, record("crm", "1", &["email:annalisa@shop.test"], anna("Milano"))),
+        resolve(&app, record("shop", "a", &["phone:+393331234567"], anna("Milano"))),
+    );
+    app.advance(std::time::Duration::from_secs(10)).await;
+    app.settle().await;
+    assert_eq!(merges(&app).await.len(), 1);
+    let found = resolve(&app, record("crm", "1", &["email:annalisa@shop.test"], anna("Milano"))).await;
+    assert!([id(&one), id(&other)].contains(&id(&found)));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_twin_is_asked_about_and_the_answer_holds() {
+    let app = start().await;
+    let anna = resolve(&app, record("crm", "1", &["email:annalisa@shop.test"], anna("Milano"))).await;
+    let twin = PersonFacts {
+        given_name: "Ludovica".into(),
+        ..self::anna("Milano")
+    };
+    let twin = resolve(&app, record("crm", "2", &["phone:+393339999999"], twin)).await;
+    assert_ne!(id(&twin), id(&anna), "two given names are two people");
+    app.advance(std::time::Duration::from_secs(10)).await;
+    app.settle().await;
+    assert_eq!(merges(&app).await.len(), 0);
+    let open = reviews(&app)
+        .list_reviews(app.request(TENANT, "bruno", ListReviewsRequest::default()))
+        .await
+        .expect("listed")
+        .into_inner()
+        .reviews;
+    if let Some(review) = open.first() {
+        let shown = reviews(&app)
+            .get_review(app.request(
+                TENANT,
+                "bruno",
+                GetReviewRequest {
+                    review_id: review.review_id.clone(),
+                },
+            ))
+            .await
+            .expect("shown")
+            .into_inner();
+        assert!(shown.likeness_now.expect("both are there").vetoes.contains(&"two given names".to_owned()));
+        let decide = |decision: ReviewDecision, request_id: &str| DecideReviewRequest {
+            review_id: review.review_id.clone(),
+            decision: decision as i32,
+            reason: "they spoke one after the other".into(),
+            request_id: request_id.into(),
+        };
+        let later = reviews(&app)
+            .decide_review(app.request(TENANT, "bruno", decide(ReviewDecision::Later, "l")))
+            .await
+            .expect("put off")
+            .into_inner();
+        assert_eq!(later.review.expect("the review").status(), ReviewStatus::Open);
+        let decided = reviews(&app)
+            .decide_review(app.request(TENANT, "bruno", decide(ReviewDecision::Different, "d")))
+            .await
+            .expect("decided")
+            .into_inner();
+        assert_eq!(decided.review.expect("the review").decided_by, "bruno");
+        let again = reviews(&app)
+            .decide_review(app.request(TENANT, "bruno", decide(ReviewDecision::Same, "s")))
+            .await
+            .expect_err("answered");
+        assert_eq!(again.code(), Code::FailedPrecondition);
+        let rival = reviews(&app)
+            .get_review(app.request(
+                "rival",
+                "eve",
+                GetReviewRequest {
+                    review_id: review.review_id.clone(),
+                },
+            ))
+            .await
+            .expect_err("hidden");
+        assert_eq!(rival.code(), Code::NotFound);
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_family_telephone_does_not_make_one_person_of_two() {
+    let app = start().await;
+    let named = |name: &str, who: &str| Interaction {
+        display_name: who.into(),
+        ..interaction(name, "phone:+393331234567")
+    };
+    let mother = who(&app, &named("1", "Annalisa Quattrocchi")).await;
+    let daughter = who(&app, &named("2", "Ludovica Quattrocchi")).await;
+    assert_ne!(mother, daughter);
+    assert_eq!(who(&app, &named("3", "Ludovica Quattrocchi")).await, daughter);
+    assert_eq!(who(&app, &named("4", "Annalisa Quattrocchi")).await, mother);
+    assert_eq!(count(&app, "customers").await, 2);
+    assert_eq!(count(&app, "relations").await, 1, "a household is suggested");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handle_of_many_is_learnt_and_names_nobody_any_more() {
+    let app = start().await;
+    for number in 0..5 {
+        let mut seen = interaction(&format!("visit {number}"), "cookie:kiosk");
+        seen.also_known_as = vec![Handle {
+            trust: trama_proto::common::v1::Trust::Verified as i32,
+            ..handle(&format!("crm:20{number}"))
+        }];
+        identify(&app, &seen).await;
+    }
+    let first = who(&app, &interaction("crm of the first", "crm:200")).await;
+    let anonymous = who(&app, &interaction("somebody at the kiosk", "cookie:kiosk")).await;
+    assert_ne!(anonymous, first);
+    assert_eq!(merges(&app).await.len(), 0);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_is_checked_and_a_dry_run_remembers_nothing() {
+    let app = start().await;
+    for (request, field) in [
+        (record("", "1", &[], anna("Milano")), "record.source"),
+        (record("crm", "", &[], anna("Milano")), "record.external_id"),
+        (record("crm", "1", &["email:nobody"], anna("Milano")), "record.handles[0]"),
+    ] {
+        let refused = client(&app)
+            .resolve_record(app.request(TENANT, "crm", request))
+            .await
+            .expect_err("refused");
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert!(format!("{refused:?}").contains(field) || refused.message().contains(field), "{refused:?}");
+    }
+    let dry = ResolveRecordRequest {
+        dry_run: true,
+        ..record("crm", "1", &["email:annalisa@shop.test"], anna("Milano"))
+    };
+    let foreseen = resolve(&app, dry).await;
+    assert_eq!(foreseen.resolution(), Resolution::Different);
+    assert_eq!(id(&foreseen), "");
+    assert_eq!(count(&app, "customers").await, 0);
+    app.stop().await;
+}
