@@ -1,4 +1,4 @@
--- Routing: work items, agents, offers.
+-- Routing: work items, agents, offers, and who leads.
 
 -- One row per work item; `number` counts the items of a case. Number 0 is a tombstone: a withdrawal that
 -- overtook its request, kept for its revision.
@@ -10,46 +10,74 @@ CREATE TABLE work_items (
     version               bigint      NOT NULL,
     revision              bigint      NOT NULL,
     state                 text        NOT NULL
-        CHECK (state IN ('pending', 'offered', 'assigned', 'completed', 'cancelled')),
+        CHECK (state IN ('pending', 'offered', 'assigned', 'wrapping', 'completed', 'cancelled', 'abandoned')),
     queue                 text        NOT NULL,
-    priority              integer     NOT NULL,
-    due_at                timestamptz NOT NULL,
-    waiting_since         timestamptz NOT NULL,
-    channel_kind          integer     NOT NULL,
-    -- Units it needs of an agent; 0 is the whole agent.
-    need_units            integer     NOT NULL,
-    required_skills       text[]      NOT NULL,
+    intent                text        NOT NULL,
+    entitlement           text        NOT NULL,
     language              text        NOT NULL,
-    offer_timeout_seconds integer     NOT NULL,
-    explanation           text        NOT NULL,
+    priority              integer     NOT NULL,
+    -- The promise, and the moment by which work is ranked: points make it earlier.
+    due_at                timestamptz NOT NULL,
+    rank_at               timestamptz NOT NULL,
+    -- The customer's clock, kept over channels and transfers; and the clock of this queue.
+    waiting_since         timestamptz NOT NULL,
+    queued_at             timestamptz NOT NULL,
+    channel_kind          integer     NOT NULL,
+    -- The whole decision of the policy: requirements with their steps, time-outs, the words.
+    route                 jsonb       NOT NULL,
     preferred_agent       text,
-    -- Who declined it or let it lapse.
-    excluded_agents       text[]      NOT NULL,
+    -- Who alone may get it.
+    pinned_agent          text,
+    -- Who declined it or let it lapse, when and how often: they are not asked again for a while.
+    exclusions            jsonb       NOT NULL,
+    transfers             integer     NOT NULL,
+    -- What the next agent is told about a hand-over.
+    handover              jsonb,
     -- Encoded ContextSnapshot; only passed on.
     snapshot              bytea,
     agent_id              text,
     offer_id              uuid,
     offer_expires_at      timestamptz,
     held_units            integer,
+    -- Units of resting work are free: until the customer writes (parked), or the agent's call ends (paused).
+    rest                  text        NOT NULL DEFAULT 'no' CHECK (rest IN ('no', 'parked', 'paused')),
     assigned_at           timestamptz,
+    done_at               timestamptz,
+    wrap_up_until         timestamptz,
     answered_at           timestamptz,
     answered_channel      integer,
     answered_in_target    boolean,
     ended_at              timestamptz,
+    -- The second agent of a warm transfer or a consultation: what is wanted, and who was asked or helps.
+    second                jsonb,
+    second_agent          text,
+    second_offer_id       uuid,
+    second_units          integer,
+    second_expires_at     timestamptz,
+    second_joined_at      timestamptz,
     PRIMARY KEY (tenant, work_item_id),
     UNIQUE (tenant, case_id, number),
-    CHECK ((state IN ('offered', 'assigned')) <= (agent_id IS NOT NULL AND offer_id IS NOT NULL AND held_units IS NOT NULL)),
-    CHECK ((state = 'offered') <= (offer_expires_at IS NOT NULL)),
-    CHECK ((state = 'assigned') <= (assigned_at IS NOT NULL)),
-    CHECK ((state IN ('completed', 'cancelled')) = (ended_at IS NOT NULL))
+    CHECK ((state IN ('offered', 'assigned', 'wrapping')) = (agent_id IS NOT NULL AND offer_id IS NOT NULL AND held_units IS NOT NULL AND ended_at IS NULL)),
+    CHECK ((state = 'offered') = (offer_expires_at IS NOT NULL)),
+    CHECK ((state IN ('assigned', 'wrapping')) <= (assigned_at IS NOT NULL)),
+    CHECK ((state = 'wrapping') = (wrap_up_until IS NOT NULL)),
+    CHECK (rest = 'no' OR (state = 'assigned' AND held_units = 0)),
+    CHECK (second IS NULL OR state = 'assigned'),
+    CHECK ((second_agent IS NOT NULL) = (second_offer_id IS NOT NULL AND second_units IS NOT NULL)),
+    CHECK ((state IN ('completed', 'cancelled', 'abandoned')) = (ended_at IS NOT NULL))
 );
 -- At most one open item per case.
-CREATE UNIQUE INDEX work_items_open ON work_items (tenant, case_id) WHERE state IN ('pending', 'offered', 'assigned');
--- The order in which waiting work is offered.
-CREATE INDEX work_items_waiting ON work_items (tenant, priority DESC, due_at, waiting_since, work_item_id)
+CREATE UNIQUE INDEX work_items_open ON work_items (tenant, case_id)
+    WHERE state IN ('pending', 'offered', 'assigned', 'wrapping');
+-- Open work in the order of its deadlines.
+CREATE INDEX work_items_by_rank ON work_items (tenant, rank_at, waiting_since, work_item_id)
+    WHERE state IN ('pending', 'offered', 'assigned', 'wrapping');
+CREATE INDEX work_items_waiting ON work_items (tenant, queue, rank_at, waiting_since, work_item_id)
     WHERE state = 'pending';
 -- What an agent has in hand.
-CREATE INDEX work_items_in_hand ON work_items (tenant, agent_id) WHERE state IN ('offered', 'assigned');
+CREATE INDEX work_items_in_hand ON work_items (tenant, agent_id) WHERE state IN ('offered', 'assigned', 'wrapping');
+CREATE INDEX work_items_second ON work_items (tenant, second_agent) WHERE second_agent IS NOT NULL;
+CREATE INDEX work_items_pinned ON work_items (tenant, pinned_agent) WHERE pinned_agent IS NOT NULL AND state = 'pending';
 CREATE INDEX work_items_answered_at ON work_items (tenant, answered_at) WHERE answered_at IS NOT NULL;
 CREATE INDEX work_items_ended_at ON work_items (tenant, ended_at) WHERE state = 'completed';
 SELECT isolate_tenants('work_items');
@@ -62,20 +90,24 @@ CREATE TABLE agents (
     skill_levels    integer[]   NOT NULL,
     languages       text[]      NOT NULL,
     channel_kinds   integer[]   NOT NULL,
+    teams           text[]      NOT NULL,
+    working_hours   text        NOT NULL,
+    capped_kinds    integer[]   NOT NULL,
+    caps            integer[]   NOT NULL,
     capacity_units  integer     NOT NULL CHECK (capacity_units > 0),
     bot             boolean     NOT NULL,
     presence        text        NOT NULL DEFAULT 'offline'
         CHECK (presence IN ('offline', 'available', 'away', 'not_responding')),
     presence_reason text        NOT NULL DEFAULT '',
+    presence_since  timestamptz NOT NULL,
+    available_kinds integer[]   NOT NULL DEFAULT '{}',
+    draining        boolean     NOT NULL DEFAULT false,
+    missed_at       timestamptz,
     used_units      integer     NOT NULL DEFAULT 0,
-    -- Humans only: one offer at a time.
-    pending_offers  integer     NOT NULL DEFAULT 0,
     idle_since      timestamptz NOT NULL,
     PRIMARY KEY (tenant, agent_id),
-    CONSTRAINT capacity_holds CHECK (used_units BETWEEN 0 AND capacity_units),
-    CONSTRAINT one_offer_at_a_time CHECK (pending_offers BETWEEN 0 AND 1)
+    CONSTRAINT capacity_holds CHECK (used_units BETWEEN 0 AND capacity_units)
 );
-CREATE INDEX agents_available ON agents (tenant) WHERE presence = 'available';
 SELECT isolate_tenants('agents');
 
 CREATE TABLE offers (
@@ -83,17 +115,64 @@ CREATE TABLE offers (
     offer_id     uuid        NOT NULL,
     work_item_id uuid        NOT NULL,
     agent_id     text        NOT NULL,
+    -- The owner of the work, or the second agent of a warm transfer or a consultation.
+    seat         text        NOT NULL CHECK (seat IN ('owner', 'second')),
     state        text        NOT NULL
-        CHECK (state IN ('pending', 'accepted', 'declined', 'expired', 'rescinded', 'completed')),
+        CHECK (state IN ('pending', 'accepted', 'declined', 'expired', 'rescinded', 'withdrawn', 'completed')),
     offered_at   timestamptz NOT NULL,
     expires_at   timestamptz NOT NULL,
     ended_at     timestamptz,
+    -- Set when the offer is a hand-over: `blind`, `warm` or `consult`, by whom, with which words.
+    handover     text,
+    from_agent   text,
+    note         text        NOT NULL DEFAULT '',
     explanation  text        NOT NULL,
+    -- The numbers behind the words.
+    why          jsonb       NOT NULL DEFAULT '{}',
     -- The agent's words when declining.
     reason       text        NOT NULL DEFAULT '',
     PRIMARY KEY (tenant, offer_id)
 );
 -- The backstop: no bug can offer an item twice.
-CREATE UNIQUE INDEX offers_live ON offers (tenant, work_item_id) WHERE state IN ('pending', 'accepted');
+CREATE UNIQUE INDEX offers_live ON offers (tenant, work_item_id, seat) WHERE state IN ('pending', 'accepted');
 CREATE INDEX offers_of_item ON offers (tenant, work_item_id);
+-- What a desk that comes back must learn.
+CREATE INDEX offers_ended ON offers (tenant, agent_id, ended_at) WHERE state NOT IN ('pending', 'accepted');
 SELECT isolate_tenants('offers');
+
+-- What the leader of a tenant has not seen yet: every transaction that changes an item or an agent says so here.
+-- Read by deleting, so that a transaction that commits late is never skipped.
+CREATE TABLE changes (
+    tenant       text   NOT NULL,
+    change_id    bigint GENERATED ALWAYS AS IDENTITY,
+    work_item_id uuid,
+    agent_id     text,
+    PRIMARY KEY (tenant, change_id)
+);
+SELECT isolate_tenants('changes');
+
+-- Who matches for a tenant. The epoch grows with every change of holder; offers check it, so that a leader who was
+-- thought dead writes nothing. Only the database's clock counts.
+CREATE TABLE leases (
+    tenant     text        NOT NULL PRIMARY KEY,
+    holder     text        NOT NULL DEFAULT '',
+    epoch      bigint      NOT NULL DEFAULT 0,
+    expires_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+SELECT isolate_tenants('leases');
+
+-- Replicas that are there to lead, so that each takes its share.
+CREATE TABLE replicas (
+    holder     text        NOT NULL PRIMARY KEY,
+    expires_at timestamptz NOT NULL
+);
+
+-- Queues that take no new work.
+CREATE TABLE queue_states (
+    tenant      text        NOT NULL,
+    queue       text        NOT NULL,
+    draining    boolean     NOT NULL,
+    overflow_to text        NOT NULL,
+    PRIMARY KEY (tenant, queue)
+);
+SELECT isolate_tenants('queue_states');

@@ -1,8 +1,10 @@
 //! Section `services.routing` of the configuration.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
-/// How long routing waits, and how far it looks.
+/// How long routing waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -10,10 +12,10 @@ pub struct Config {
     pub heartbeat_seconds: u32,
     /// Seconds for which a lost line may come back before the agent counts as gone.
     pub grace_seconds: u32,
-    /// Seconds for which somebody who let an offer lapse is not asked.
-    pub not_responding_seconds: u32,
-    /// Most waiting items that one transaction looks at when agents become free; at least 1.
-    pub queue_look_ahead: u32,
+    /// Seconds after which the work of somebody who is offline goes to others.
+    pub left_behind_seconds: u32,
+    /// Seconds for which a replica leads a tenant without renewing; at least 3.
+    pub lease_seconds: u32,
 }
 
 impl Default for Config {
@@ -21,8 +23,8 @@ impl Default for Config {
         Self {
             heartbeat_seconds: 15,
             grace_seconds: 30,
-            not_responding_seconds: 60,
-            queue_look_ahead: 500,
+            left_behind_seconds: 900,
+            lease_seconds: 10,
         }
     }
 }
@@ -43,13 +45,13 @@ impl Config {
         self.grace() + self.heartbeat()
     }
 
-    /// Seconds for which somebody who let an offer lapse is not asked.
-    pub(crate) fn not_responding(self) -> i64 {
-        i64::from(self.not_responding_seconds)
+    /// Seconds after which the work of somebody who is offline goes to others.
+    pub(crate) fn left_behind(self) -> i64 {
+        i64::from(self.left_behind_seconds)
     }
 
-    /// Most waiting items that one transaction looks at.
-    pub(crate) fn look_ahead(self) -> i64 {
-        i64::from(self.queue_look_ahead.max(1))
+    /// For how long a lease holds.
+    pub(crate) fn lease(self) -> Duration {
+        Duration::from_secs(u64::from(self.lease_seconds.max(3)))
     }
 }

@@ -1,7 +1,8 @@
 //! Events → app.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use prost::Message as _;
 use trama_platform::{
     Error, Tx,
@@ -18,7 +19,6 @@ use trama_proto::{
 use crate::{
     app::{Incoming, Routing},
     domain::{Facts, Request, WithdrawReason, route},
-    store,
 };
 
 /// Works in requests and withdrawals.
@@ -32,28 +32,25 @@ impl Handler for Consumer {
     async fn handle(&self, tx: &mut Tx, batch: &[Envelope]) -> Result<(), Error> {
         let resources = self.routing.resources.snapshot();
         let mut by_tenant: BTreeMap<TenantId, Vec<(usize, Incoming)>> = BTreeMap::new();
-        let mut frees = false;
         for (place, envelope) in batch.iter().enumerate() {
-            if let Some(incoming) = parse(envelope, &resources)? {
-                frees |= matches!(incoming, Incoming::Withdrawn { .. });
+            if let Some(incoming) = parse(envelope, &resources, tx.now())? {
                 by_tenant
                     .entry(envelope.tenant.clone())
                     .or_default()
                     .push((place, incoming));
             }
         }
-        let tenants: BTreeSet<TenantId> = by_tenant.keys().cloned().collect();
-        let locked = store::lock_shared_unless_room(tx.conn(), &tenants, frees).await?;
+        // In the order of their names: so two batches never wait for each other in a circle.
         for (tenant, messages) in by_tenant {
-            self.routing.work_in(tx, &tenant, messages, locked, batch).await?;
+            self.routing.work_in(tx, &tenant, messages, batch).await?;
         }
         Ok(())
     }
 }
 
-fn parse(envelope: &Envelope, resources: &Resources) -> Result<Option<Incoming>, Error> {
+fn parse(envelope: &Envelope, resources: &Resources, now: DateTime<Utc>) -> Result<Option<Incoming>, Error> {
     if envelope.is::<WorkRequested>() {
-        let request = requested(envelope.decode()?, resources.tenant(&envelope.tenant))?;
+        let request = requested(envelope.decode()?, resources.tenant(&envelope.tenant), now)?;
         Ok(Some(Incoming::Requested(request)))
     } else if envelope.is::<WorkWithdrawn>() {
         withdrawn(&envelope.decode()?).map(Some)
@@ -62,7 +59,11 @@ fn parse(envelope: &Envelope, resources: &Resources) -> Result<Option<Incoming>,
     }
 }
 
-fn requested(event: WorkRequested, resources: Option<&TenantResources>) -> Result<Request, Error> {
+fn requested(
+    event: WorkRequested,
+    resources: Option<&TenantResources>,
+    now: DateTime<Utc>,
+) -> Result<Request, Error> {
     let channel = event.channel_kind();
     if channel == ChannelKind::Unspecified {
         return Err(Error::invalid("channel_kind", "must be said"));
@@ -76,13 +77,23 @@ fn requested(event: WorkRequested, resources: Option<&TenantResources>) -> Resul
                 .map_err(|e| Error::invalid("preferred_agent_id", e.to_string()))?,
         ),
     };
+    let route = route(
+        &Facts::of(channel, event.snapshot.as_ref(), waiting_since),
+        resources,
+        now,
+    );
+    if route.failed_conditions > 0 {
+        metrics::counter!("trama_routing_conditions_failed_total")
+            .increment(u64::from(route.failed_conditions));
+    }
     Ok(Request {
         case_id: case_id(&event.case_id)?,
         revision: revision(event.revision)?,
         channel,
         waiting_since,
         preferred,
-        route: route(&Facts::of(channel, event.snapshot.as_ref()), resources),
+        customer_left: event.customer_left,
+        route,
         snapshot: event.snapshot.map(|s| s.encode_to_vec()).unwrap_or_default(),
     })
 }

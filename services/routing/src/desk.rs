@@ -1,9 +1,14 @@
 //! The agents' lines: who is connected to this replica, and what woke them.
 //!
-//! A line shows what the database says. Events of ours on the bus are only hints *which* items to look at: every
-//! replica hears them all and wakes the lines it holds. A lost hint costs time, not truth: each heartbeat compares.
+//! A line shows what the database says. Commits give hints *which* items to look at: on this replica at once, on the
+//! others over the bus. A lost hint costs time, not truth: each heartbeat compares.
+//!
+//! The token of a response is the moment as of which the desk is complete. A desk that comes back with it is told which
+//! offers have ended since, besides everything that is in hand now; without it, only the latter. Both may repeat what
+//! the desk knows already: offers are told apart by their ids.
 
 mod line;
+mod reader;
 
 use std::{
     collections::HashMap,
@@ -13,18 +18,11 @@ use std::{
     },
 };
 
-use futures::StreamExt as _;
-use prost::Message as _;
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
-use trama_platform::{Error, Lifecycle, bus::Bus};
-use trama_proto::{
-    events::Event,
-    ids::{AgentId, TenantId, WorkItemId},
-    routing::v1::{OfferAccepted, OfferEnded, OfferMade, WorkCompleted},
-};
+use trama_proto::ids::{AgentId, TenantId, WorkItemId};
 
 pub use line::{Responses, open};
+pub use reader::Reader;
 
 /// Hints that may wait for one line. A line that missed one compares everything.
 const HINTS: usize = 4_096;
@@ -32,40 +30,25 @@ const HINTS: usize = 4_096;
 type Who = (TenantId, AgentId);
 type Lines = HashMap<Who, HashMap<u64, Waker>>;
 
-/// How a line is woken: look at this item.
+/// How a line is woken: look at this item, or at the agent.
 struct Waker {
-    items: mpsc::Sender<WorkItemId>,
+    items: mpsc::Sender<Option<WorkItemId>>,
     missed: Arc<AtomicBool>,
 }
 
 /// What a line waits for.
 struct Woken {
-    items: mpsc::Receiver<WorkItemId>,
+    items: mpsc::Receiver<Option<WorkItemId>>,
     missed: Arc<AtomicBool>,
 }
 
 /// The lines of this replica.
+#[derive(Default)]
 pub struct Hub {
-    bus: Bus,
     lines: Mutex<(u64, Lines)>,
 }
 
-/// A hint on its way to all replicas.
-#[derive(Serialize, Deserialize)]
-struct Wire {
-    agent: String,
-    item: String,
-}
-
 impl Hub {
-    /// No lines yet.
-    pub fn new(bus: Bus) -> Self {
-        Self {
-            bus,
-            lines: Mutex::default(),
-        }
-    }
-
     fn lines(&self) -> MutexGuard<'_, (u64, Lines)> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,92 +92,14 @@ impl Hub {
         last
     }
 
-    fn wake(&self, tenant: TenantId, agent: &str, item: &str) {
-        let (Ok(agent), Ok(item)) = (agent.parse::<AgentId>(), item.parse::<WorkItemId>()) else {
-            return;
-        };
-        if let Some(lines) = self.lines().1.get(&(tenant, agent)) {
+    /// Wakes an agent's lines here.
+    pub(crate) fn wake(&self, tenant: &TenantId, agent: &AgentId, item: Option<WorkItemId>) {
+        if let Some(lines) = self.lines().1.get(&(tenant.clone(), agent.clone())) {
             for line in lines.values() {
                 if line.items.try_send(item).is_err() {
                     line.missed.store(true, Ordering::Relaxed);
                 }
             }
         }
-    }
-
-    /// Wakes an agent's lines on every replica.
-    pub(crate) async fn hint_all(&self, tenant: &TenantId, agent: &AgentId, item: WorkItemId) {
-        let wire = Wire {
-            agent: agent.to_string(),
-            item: item.to_string(),
-        };
-        let subject = format!("{}.desk.{tenant}.hint", self.bus.prefix());
-        let payload = serde_json::to_vec(&wire).unwrap_or_default();
-        if let Err(error) = self.bus.client().publish(subject, payload.into()).await {
-            tracing::debug!(%error, "a hint was not sent; the desk will find out at its next heartbeat");
-        }
-    }
-
-    /// Hears what happens to offers on all replicas and wakes the lines of this one.
-    pub async fn listen(&self, lifecycle: Lifecycle) -> Result<(), Error> {
-        let prefix = self.bus.prefix();
-        let stopping = lifecycle.stopping();
-        let mut all = futures::stream::SelectAll::new();
-        let names = [
-            OfferMade::NAME,
-            OfferAccepted::NAME,
-            OfferEnded::NAME,
-            WorkCompleted::NAME,
-        ];
-        let subjects = names
-            .iter()
-            .map(|name| format!("{prefix}.events.{name}.>"))
-            .chain([format!("{prefix}.desk.>")]);
-        for subject in subjects {
-            let subscription = self
-                .bus
-                .client()
-                .subscribe(subject)
-                .await
-                .map_err(|e| Error::unavailable("NATS", e))?;
-            all.push(subscription);
-        }
-        loop {
-            let message = tokio::select! {
-                () = stopping.cancelled() => return Ok(()),
-                message = all.next() => message,
-            };
-            // The client reconnects by itself and subscribes again; the stream ends only with the client.
-            let Some(message) = message else { return Ok(()) };
-            self.heard(&message);
-        }
-    }
-
-    fn heard(&self, message: &async_nats::Message) {
-        let mut words = message.subject.rsplit('.');
-        let (_, tenant, name) = (words.next(), words.next(), words.next().unwrap_or_default());
-        let Some(Ok(tenant)) = tenant.map(str::parse::<TenantId>) else {
-            return;
-        };
-        let payload = message.payload.clone();
-        let (agent, item) = match name {
-            OfferMade::NAME => OfferMade::decode(payload)
-                .map(|e| (e.agent_id, e.work_item_id))
-                .unwrap_or_default(),
-            OfferAccepted::NAME => OfferAccepted::decode(payload)
-                .map(|e| (e.agent_id, e.work_item_id))
-                .unwrap_or_default(),
-            OfferEnded::NAME => OfferEnded::decode(payload)
-                .map(|e| (e.agent_id, e.work_item_id))
-                .unwrap_or_default(),
-            WorkCompleted::NAME => WorkCompleted::decode(payload)
-                .map(|e| (e.agent_id, e.work_item_id))
-                .unwrap_or_default(),
-            "desk" => serde_json::from_slice::<Wire>(&payload)
-                .map(|w| (w.agent, w.item))
-                .unwrap_or_default(),
-            _ => return,
-        };
-        self.wake(tenant, &agent, &item);
     }
 }

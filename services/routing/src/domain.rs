@@ -1,16 +1,16 @@
 //! What routing decides: pure, `now` is an argument.
 
 mod agent;
+pub mod hours;
 mod item;
-mod matcher;
-#[cfg(test)]
-mod model_tests;
-mod route;
+mod policy;
+mod rules;
 
-pub use agent::{Agent, Need, Presence};
+pub use agent::{Agent, Presence};
 pub use item::{
-    Answered, Done, Hold, Rejected, Request, State, WithdrawReason, Withdrawal, WorkItem, is_newer, request,
+    Answered, Asked, ConsultEnd, Destination, Done, Exclusion, Hand, Handover, HandoverNote, Hold, Rejected,
+    Request, Rest, Returned, Second, State, Wanted, WithdrawReason, Withdrawal, WorkItem, is_newer, request,
     tombstone,
 };
-pub use matcher::{Match, decide};
-pub use route::{Facts, Route, route};
+pub use policy::*;
+pub use rules::Rules;

@@ -1,20 +1,25 @@
 //! Routing: the right hands, as fast on one channel as on another.
 //!
-//! - owns: work items, agents, offers (schema `routing`);
-//! - serves: `RoutingService` for supervisors and integrators, `DeskService` for agents;
+//! - owns: work items, agents, offers, the lease of each tenant's matcher (schema `routing`);
+//! - serves: `RoutingService` for integrators, `DeskService` for agents, `SupervisorService` for supervisors,
+//!   `StaffingService` for planners;
 //! - listens to: `work_requested`, `work_withdrawn`;
-//! - publishes: `offer_made`, `offer_accepted`, `offer_ended`, `work_completed`.
+//! - publishes: `offer_made`, `offer_accepted`, `offer_ended`, `work_completed`, `work_transferred`.
 //!
-//! An item waits on the customer's clock (`waiting_since`), whatever channels they switch between. The matcher is
-//! first fit by skills, channel, capacity, priority and waiting time; see [`domain`] and the lock in `store`.
+//! An item waits on the customer's clock (`waiting_since`), whatever channels they switch between. One replica leads each
+//! tenant: its [`dispatcher`] keeps the [`matcher`] equal to the database and turns its proposals into offers.
 
 mod api;
 mod app;
 mod config;
 mod consumer;
 mod desk;
+mod dispatcher;
 pub mod domain;
 mod error;
+pub mod matcher;
+pub mod simulation;
+pub mod staffing;
 mod store;
 
 use std::sync::Arc;
@@ -23,9 +28,16 @@ use sqlx::migrate::Migrator;
 use trama_platform::{Context, Error, Parts, Service, stage::Stage};
 use trama_proto::routing::v1::{
     desk_service_server::DeskServiceServer, routing_service_server::RoutingServiceServer,
+    staffing_service_server::StaffingServiceServer, supervisor_service_server::SupervisorServiceServer,
 };
 
-use crate::{api::DeskApi, api::RoutingApi, app::Routing, consumer::Consumer, desk::Hub};
+use crate::{
+    api::{DeskApi, RoutingApi, StaffingApi, SupervisorApi},
+    app::{Commands, Routing, Signals, staffing::Staffing},
+    consumer::Consumer,
+    desk::{Hub, Reader},
+    dispatcher::Leaders,
+};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -51,16 +63,39 @@ impl Service for RoutingOfTrama {
     }
 
     async fn build(&self, context: Context) -> Result<Parts, Error> {
-        let hub = Arc::new(Hub::new(context.bus.clone()));
         let config: config::Config = context.config.section(self.name())?;
-        let routing = Routing::new(&context, Arc::clone(&hub), config);
+        let me: Arc<str> = format!("routing-{}", context.clock.new_id().simple()).into();
+        let hub = Arc::new(Hub::default());
+        let leaders = Arc::new(Leaders::new(
+            Arc::clone(&me),
+            context.bus.clone(),
+            context.clock.clone(),
+            config.lease(),
+        ));
+        let lifecycle = context.lifecycle.clone();
+        let signals = Signals::start(
+            &context.bus,
+            Arc::clone(&hub),
+            Arc::clone(&leaders),
+            me,
+            &lifecycle,
+        );
+        let routing = Routing::new(&context, hub, Arc::clone(&leaders), signals, config);
         let mut parts = Parts::default();
         parts.grpc.add_service(RoutingServiceServer::new(RoutingApi {
             routing: routing.clone(),
         }));
         parts.grpc.add_service(DeskServiceServer::new(DeskApi {
             routing: routing.clone(),
+            commands: Commands::start(&routing, &lifecycle),
+            reader: Reader::start(&context.db, &lifecycle),
             context: context.clone(),
+        }));
+        parts.grpc.add_service(SupervisorServiceServer::new(SupervisorApi {
+            routing: routing.clone(),
+        }));
+        parts.grpc.add_service(StaffingServiceServer::new(StaffingApi {
+            staffing: Staffing::new(&context),
         }));
         parts.stages.push(Stage::of_events(
             "routing",
@@ -68,11 +103,19 @@ impl Service for RoutingOfTrama {
                 routing: routing.clone(),
             }),
         ));
-        parts.timers = Some(Arc::new(routing));
-        let lifecycle = context.lifecycle.clone();
+        parts.quiet.push(Arc::new(dispatcher::Quiet {
+            leaders,
+            db: context.db.clone(),
+        }));
+        let (keeping, hearing) = (routing.clone(), routing.clone());
+        parts.tasks.push((
+            "leases-of-tenants",
+            Box::pin(dispatcher::keep(keeping, lifecycle.clone())),
+        ));
         parts
             .tasks
-            .push(("desk-hints", Box::pin(async move { hub.listen(lifecycle).await })));
+            .push(("replicas", Box::pin(dispatcher::listen(hearing, lifecycle))));
+        parts.timers = Some(Arc::new(routing));
         Ok(parts)
     }
 }

@@ -1,22 +1,36 @@
 //! All SQL. Sets go in and out as arrays: no round trip per event.
+//!
+//! Locks are taken in one order everywhere: tenants in the order of their names, and within a tenant items by id, then
+//! agents by id. So transactions wait for each other but never in a circle.
 
 mod agents;
+mod changes;
 mod desk;
 mod figures;
 mod items;
-mod lock;
 mod offers;
+mod queues;
 mod reads;
+pub mod staffing;
 
 pub use agents::{
-    Delta, apply_deltas, available, find_agent, list_agents, set_presence, tenants_with_room, upsert_agent,
+    Load, apply_loads, find_agent, list_agents, lock_agents, read_agents, take_units, upsert_agent,
+    write_presence,
 };
-pub use desk::{HandRow, fates, in_hand, in_hand_versions};
+pub use changes::{
+    Changed, LeaseRow, acquire, beat, ensure_lease, find_lease, holds_lease, is_behind, release, renew,
+    take_changes, tell_leader, violations,
+};
+pub use desk::{HandRow, ended_since, fates, in_hand, in_hand_versions};
 pub use figures::{KpiRow, kpis};
-pub use items::{last_of_cases, of_offers, of_offers_of, waiting_for, work_item, write_items};
-pub use lock::{Locked, lock, lock_shared_unless_room};
-pub use offers::{EndedOffer, NewOffer, end_offers, insert_offers};
-pub use reads::{OrderKey, WorkItemRow, find_of_case, list_open, position};
+pub(crate) use items::{handover_of, handover_word};
+pub use items::{
+    last_of_cases, lock_items, lock_of_agents, lock_waiting_in, lock_with_offers, read_in_hand_of,
+    read_items, read_open, read_snapshot, write_items,
+};
+pub use offers::{MovedOffer, NewOffer, OfferRow, insert_offers, move_offers, offers_of, read_offers};
+pub use queues::{QueueState, find_queue_states, set_queue_state};
+pub use reads::{OrderKey, WorkItemRow, find_item, find_of_case, list_open, position};
 
 use trama_proto::common::v1::ChannelKind;
 

@@ -1,30 +1,34 @@
 //! The agent's desk.
 
+use chrono::{DateTime, Utc};
 use tonic::{Request, Response, Status};
 use trama_platform::{Context, Error, principal};
 use trama_proto::{
-    ids::{AgentId, InvalidId, OfferId, TenantId, WorkItemId},
+    ids::{AgentId, OfferId, TenantId, WorkItemId},
     routing::v1::{
         self, AcceptOfferRequest, AcceptOfferResponse, CompleteWorkRequest, CompleteWorkResponse,
-        DeclineOfferRequest, DeclineOfferResponse, OpenDeskRequest, SetPresenceRequest, SetPresenceResponse,
-        desk_service_server::DeskService,
+        DeclineOfferRequest, DeclineOfferResponse, EndConsultationRequest, EndConsultationResponse,
+        FinishWrapUpRequest, FinishWrapUpResponse, OpenDeskRequest, ParkWorkRequest, ParkWorkResponse,
+        SetPresenceRequest, SetPresenceResponse, TransferWorkRequest, TransferWorkResponse,
+        desk_service_server::DeskService, transfer_work_request::To,
     },
 };
 
-use super::wire;
+use super::{parse, wire};
 use crate::{
-    app::{Command, Outcome, Routing},
-    desk::{self, Responses},
-    domain::Presence,
+    app::{Commands, Order, Ordered, Passing, PresenceWish, Routing, Where},
+    desk::{self, Reader, Responses},
+    domain::{Handover, Presence},
 };
-
-/// Longest reason that is kept.
-const REASON_CHARS: usize = 500;
 
 /// Implements the contract.
 pub struct DeskApi {
     /// The use cases.
     pub routing: Routing,
+    /// What many agents do at once.
+    pub commands: Commands,
+    /// For lines.
+    pub reader: Reader,
     /// For lines.
     pub context: Context,
 }
@@ -35,35 +39,28 @@ fn caller<T>(request: &Request<T>) -> Result<(TenantId, AgentId), Status> {
     Ok((principal.tenant.clone(), agent))
 }
 
-fn parsed<T: std::str::FromStr<Err = InvalidId>>(field: &str, text: &str) -> Result<T, Error> {
-    text.parse()
-        .map_err(|e: InvalidId| Error::invalid(field, e.to_string()))
-}
-
-fn reason(text: &str) -> Result<&str, Error> {
-    if text.chars().count() > REASON_CHARS {
-        return Err(Error::invalid(
-            "reason",
-            format!("at most {REASON_CHARS} characters"),
-        ));
+/// The moment of a resume token; it is ours, so whatever else comes is refused.
+fn since(token: &str) -> Result<Option<DateTime<Utc>>, Error> {
+    if token.is_empty() {
+        return Ok(None);
     }
-    if text.contains('\0') {
-        return Err(Error::invalid("reason", "must not contain NUL"));
-    }
-    Ok(text)
-}
-
-fn item_of(outcome: Outcome<'_>) -> Option<v1::WorkItem> {
-    match outcome {
-        Outcome::Item(item) => Some(wire::item(item)),
-        Outcome::Agent(_) | Outcome::Nothing => None,
+    let at = token
+        .parse::<i64>()
+        .ok()
+        .and_then(DateTime::from_timestamp_micros);
+    match at {
+        Some(at) => Ok(Some(at)),
+        None => Err(Error::invalid(
+            "resume_token",
+            "take it unchanged from the last response, or leave it empty",
+        )),
     }
 }
 
-fn agent_of(outcome: Outcome<'_>) -> Option<v1::Agent> {
-    match outcome {
-        Outcome::Agent(agent) => Some(wire::agent(agent)),
-        Outcome::Item(_) | Outcome::Nothing => None,
+impl DeskApi {
+    async fn item<T>(&self, request: &Request<T>, order: Order) -> Result<Option<v1::WorkItem>, Status> {
+        let (tenant, agent) = caller(request)?;
+        Ok(self.commands.order(&tenant, &agent, order).await?)
     }
 }
 
@@ -73,17 +70,9 @@ impl DeskService for DeskApi {
 
     async fn open_desk(&self, request: Request<OpenDeskRequest>) -> Result<Response<Responses>, Status> {
         let (tenant, agent) = caller(&request)?;
-        // Offers still open are sent again in any case, so the token only has to be plausible.
-        if request.get_ref().resume_token.len() > 64 {
-            return Err(Error::invalid(
-                "resume_token",
-                "take it unchanged from the last response, or leave it empty",
-            )
-            .into());
-        }
-        Ok(Response::new(
-            desk::open(&self.context, &self.routing, tenant, agent).await?,
-        ))
+        let since = since(&request.get_ref().resume_token)?;
+        let responses = desk::open(&self.context, &self.routing, &self.reader, tenant, agent, since).await?;
+        Ok(Response::new(responses))
     }
 
     async fn set_presence(
@@ -100,80 +89,149 @@ impl DeskService for DeskApi {
                 return Err(Error::invalid("presence", "must be AVAILABLE, AWAY or OFFLINE").into());
             }
         };
-        let reason = reason(&request.reason)?;
-        let command = Command {
+        let wish = PresenceWish {
+            presence: Some(presence),
+            reason: parse::reason(&request.reason)?.to_owned(),
+            kinds: Some(parse::kinds("kinds", &request.kinds)?),
+            draining: None,
+        };
+        let ordered = Ordered {
+            tenant: &tenant,
+            subject: agent.as_str(),
             method: "SetPresence",
             request_id: &request.request_id,
             request,
-            answer: |outcome| SetPresenceResponse {
-                agent: agent_of(outcome),
-            },
         };
-        Ok(Response::new(
-            self.routing
-                .set_presence(&tenant, &agent, presence, reason, command)
-                .await?,
-        ))
+        let answer = self
+            .routing
+            .set_presence(&ordered, &agent, &wish, |agent| SetPresenceResponse {
+                agent: Some(wire::agent(agent)),
+            })
+            .await?;
+        Ok(Response::new(answer))
     }
 
     async fn accept_offer(
         &self,
         request: Request<AcceptOfferRequest>,
     ) -> Result<Response<AcceptOfferResponse>, Status> {
-        let (tenant, agent) = caller(&request)?;
-        let request = request.get_ref();
-        let offer: OfferId = parsed("offer_id", &request.offer_id)?;
-        let command = Command {
-            method: "AcceptOffer",
-            request_id: &request.request_id,
-            request,
-            answer: |outcome| AcceptOfferResponse {
-                work_item: item_of(outcome),
-            },
-        };
-        Ok(Response::new(
-            self.routing.accept(&tenant, &agent, offer, command).await?,
-        ))
+        let offer: OfferId = parse::id("offer_id", &request.get_ref().offer_id)?;
+        let work_item = self.item(&request, Order::Accept(offer)).await?;
+        Ok(Response::new(AcceptOfferResponse { work_item }))
     }
 
     async fn decline_offer(
         &self,
         request: Request<DeclineOfferRequest>,
     ) -> Result<Response<DeclineOfferResponse>, Status> {
-        let (tenant, agent) = caller(&request)?;
-        let request = request.get_ref();
-        let offer: OfferId = parsed("offer_id", &request.offer_id)?;
-        let reason = reason(&request.reason)?;
-        let command = Command {
-            method: "DeclineOffer",
-            request_id: &request.request_id,
-            request,
-            answer: |_| DeclineOfferResponse {},
-        };
-        Ok(Response::new(
-            self.routing
-                .decline(&tenant, &agent, offer, reason, command)
-                .await?,
-        ))
+        let offer: OfferId = parse::id("offer_id", &request.get_ref().offer_id)?;
+        let reason = parse::reason(&request.get_ref().reason)?.to_owned();
+        self.item(&request, Order::Decline(offer, reason)).await?;
+        Ok(Response::new(DeclineOfferResponse {}))
     }
 
     async fn complete_work(
         &self,
         request: Request<CompleteWorkRequest>,
     ) -> Result<Response<CompleteWorkResponse>, Status> {
+        let item: WorkItemId = parse::id("work_item_id", &request.get_ref().work_item_id)?;
+        let work_item = self.item(&request, Order::Complete(item)).await?;
+        Ok(Response::new(CompleteWorkResponse { work_item }))
+    }
+
+    async fn finish_wrap_up(
+        &self,
+        request: Request<FinishWrapUpRequest>,
+    ) -> Result<Response<FinishWrapUpResponse>, Status> {
+        let item: WorkItemId = parse::id("work_item_id", &request.get_ref().work_item_id)?;
+        let work_item = self.item(&request, Order::FinishWrapUp(item)).await?;
+        Ok(Response::new(FinishWrapUpResponse { work_item }))
+    }
+
+    async fn park_work(
+        &self,
+        request: Request<ParkWorkRequest>,
+    ) -> Result<Response<ParkWorkResponse>, Status> {
+        let item: WorkItemId = parse::id("work_item_id", &request.get_ref().work_item_id)?;
+        let work_item = self.item(&request, Order::Park(item)).await?;
+        Ok(Response::new(ParkWorkResponse { work_item }))
+    }
+
+    async fn transfer_work(
+        &self,
+        request: Request<TransferWorkRequest>,
+    ) -> Result<Response<TransferWorkResponse>, Status> {
         let (tenant, agent) = caller(&request)?;
         let request = request.get_ref();
-        let item: WorkItemId = parsed("work_item_id", &request.work_item_id)?;
-        let command = Command {
-            method: "CompleteWork",
+        let item: WorkItemId = parse::id("work_item_id", &request.work_item_id)?;
+        let how = match request.handover() {
+            v1::Handover::Blind => Handover::Blind,
+            v1::Handover::Warm => Handover::Warm,
+            v1::Handover::Consult => Handover::Consult,
+            v1::Handover::Unspecified => {
+                return Err(Error::invalid("handover", "must be BLIND, WARM or CONSULT").into());
+            }
+        };
+        let to = match &request.to {
+            Some(To::Queue(queue)) => {
+                parse::named("queue", queue, 63)?;
+                Where::Queue(queue.clone())
+            }
+            Some(To::AgentId(id)) => Where::Agent(parse::id("agent_id", id)?),
+            Some(To::Skill(skill)) => {
+                parse::named("skill.skill", &skill.skill, 63)?;
+                let level = u8::try_from(skill.level).ok().filter(|l| (1..=10).contains(l));
+                let level = level.ok_or_else(|| Error::invalid("skill.level", "must be from 1 to 10"))?;
+                Where::Skill(skill.skill.clone(), level)
+            }
+            None => return Err(Error::invalid("to", "must be a queue, an agent or a skill").into()),
+        };
+        if to == Where::Agent(agent.clone()) {
+            return Err(Error::invalid("agent_id", "must be somebody else").into());
+        }
+        let passing = Passing {
+            how,
+            to,
+            note: parse::note(&request.note)?.to_owned(),
+        };
+        let ordered = Ordered {
+            tenant: &tenant,
+            subject: agent.as_str(),
+            method: "TransferWork",
             request_id: &request.request_id,
             request,
-            answer: |outcome| CompleteWorkResponse {
-                work_item: item_of(outcome),
-            },
         };
-        Ok(Response::new(
-            self.routing.complete(&tenant, &agent, item, command).await?,
-        ))
+        let answer = self
+            .routing
+            .transfer(&ordered, &agent, item, &passing, |item| TransferWorkResponse {
+                work_item: Some(item),
+            })
+            .await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn end_consultation(
+        &self,
+        request: Request<EndConsultationRequest>,
+    ) -> Result<Response<EndConsultationResponse>, Status> {
+        let (tenant, agent) = caller(&request)?;
+        let request = request.get_ref();
+        let item: WorkItemId = parse::id("work_item_id", &request.work_item_id)?;
+        let ordered = Ordered {
+            tenant: &tenant,
+            subject: agent.as_str(),
+            method: "EndConsultation",
+            request_id: &request.request_id,
+            request,
+        };
+        let answer = self
+            .routing
+            .end_consultation(&ordered, &agent, item, request.hand_over, |item| {
+                EndConsultationResponse {
+                    work_item: Some(item),
+                }
+            })
+            .await?;
+        Ok(Response::new(answer))
     }
 }

@@ -1,22 +1,28 @@
 //! Queues, agents and figures.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use tonic::{Request, Response, Status};
 use trama_platform::{Error, page, principal};
 use trama_proto::{
     common::v1::ChannelKind,
-    ids::{AgentId, CaseId, InvalidId},
+    ids::{AgentId, CaseId, InvalidId, WorkItemId},
     routing::v1::{
-        self, GetKpisRequest, GetKpisResponse, GetWorkItemRequest, GetWorkItemResponse, Kpi,
-        ListAgentsRequest, ListAgentsResponse, ListWorkItemsRequest, ListWorkItemsResponse,
-        UpsertAgentRequest, UpsertAgentResponse, routing_service_server::RoutingService,
+        self, ExplainWorkRequest, ExplainWorkResponse, GetKpisRequest, GetKpisResponse, GetWorkItemRequest,
+        GetWorkItemResponse, Kpi, ListAgentsRequest, ListAgentsResponse, ListWorkItemsRequest,
+        ListWorkItemsResponse, UpsertAgentRequest, UpsertAgentResponse,
+        routing_service_server::RoutingService,
     },
     time::from_wire,
 };
 
-use super::wire;
+use super::{
+    parse::{self, kinds, named, text},
+    wire,
+};
 use crate::{
-    app::Routing,
+    app::{Ordered, Routing},
     domain::{Agent, Presence},
     store::{KpiRow, OrderKey, kind},
 };
@@ -43,14 +49,20 @@ impl RoutingService for RoutingApi {
             .as_ref()
             .ok_or_else(|| Error::invalid("agent", "must be given"))?;
         let agent = parse_agent(wanted)?;
-        let answer = |agent: &Agent| UpsertAgentResponse {
-            agent: Some(wire::agent(agent)),
+        let ordered = Ordered {
+            tenant: &caller.tenant,
+            subject: caller.subject.as_str(),
+            method: "UpsertAgent",
+            request_id: &request.request_id,
+            request,
         };
-        Ok(Response::new(
-            self.routing
-                .upsert_agent(caller, agent, &request.request_id, request, answer)
-                .await?,
-        ))
+        let answer = self
+            .routing
+            .upsert_agent(&ordered, &agent, |agent| UpsertAgentResponse {
+                agent: Some(wire::agent(agent)),
+            })
+            .await?;
+        Ok(Response::new(answer))
     }
 
     async fn list_agents(
@@ -117,6 +129,56 @@ impl RoutingService for RoutingApi {
         }))
     }
 
+    async fn list_intervals(
+        &self,
+        _request: Request<v1::ListIntervalsRequest>,
+    ) -> Result<Response<v1::ListIntervalsResponse>, Status> {
+        Err(Status::unimplemented("the history by interval is not served yet"))
+    }
+
+    async fn request_callback(
+        &self,
+        _request: Request<v1::RequestCallbackRequest>,
+    ) -> Result<Response<v1::RequestCallbackResponse>, Status> {
+        Err(Status::unimplemented("callbacks are not served yet"))
+    }
+
+    async fn explain_work(
+        &self,
+        request: Request<ExplainWorkRequest>,
+    ) -> Result<Response<ExplainWorkResponse>, Status> {
+        let tenant = principal(&request)?.tenant.clone();
+        let item: WorkItemId = parse::id("work_item_id", &request.get_ref().work_item_id)?;
+        let explained = self.routing.explain(&tenant, item).await?;
+        let work_item = wire::row(explained.item);
+        let mut why = vec![work_item.explanation.clone()];
+        why.extend(state_in_words(&work_item));
+        if let Some(offer) = explained
+            .offers
+            .first()
+            .filter(|o| o.state == "pending" || o.state == "accepted")
+        {
+            why.push(offer.explanation.clone());
+        }
+        let mut what_would_help = Vec::new();
+        match explained.matcher {
+            Some(matcher) => {
+                why.extend(matcher.why);
+                what_would_help = matcher.what_would_help;
+            }
+            None if work_item.state() == v1::WorkItemState::Pending => {
+                why.push("No leader could be asked: this is what the database knows.".to_owned());
+            }
+            None => {}
+        }
+        Ok(Response::new(ExplainWorkResponse {
+            work_item: Some(work_item),
+            why,
+            what_would_help,
+            offers: explained.offers.into_iter().map(wire::record).collect(),
+        }))
+    }
+
     async fn get_kpis(&self, request: Request<GetKpisRequest>) -> Result<Response<GetKpisResponse>, Status> {
         let tenant = principal(&request)?.tenant.clone();
         let since = match &request.get_ref().since {
@@ -138,21 +200,24 @@ fn cut<T>(rows: &mut Vec<T>, size: i64) -> bool {
     more
 }
 
-fn text(field: &str, value: &str, most: usize) -> Result<(), Error> {
-    if value.chars().count() > most {
-        return Err(Error::invalid(field, format!("at most {most} characters")));
+/// What the state itself says.
+fn state_in_words(item: &v1::WorkItem) -> Option<String> {
+    let agent = &item.agent_id;
+    match item.state() {
+        v1::WorkItemState::Offered => Some(format!("It is offered to {agent}, who has not answered yet.")),
+        v1::WorkItemState::Assigned if item.parked => {
+            Some(format!("It rests with {agent} until the customer writes."))
+        }
+        v1::WorkItemState::Assigned if item.paused => {
+            Some(format!("It rests until the call of {agent} is over."))
+        }
+        v1::WorkItemState::Assigned => Some(format!("{agent} works on it.")),
+        v1::WorkItemState::Wrapping => Some(format!("{agent} wraps up.")),
+        v1::WorkItemState::Completed => Some("It is done.".to_owned()),
+        v1::WorkItemState::Cancelled => Some("It was no longer wanted.".to_owned()),
+        v1::WorkItemState::Abandoned => Some("The customer left before anybody took it.".to_owned()),
+        v1::WorkItemState::Pending | v1::WorkItemState::Unspecified => None,
     }
-    if value.chars().any(char::is_control) {
-        return Err(Error::invalid(field, "must not contain control characters"));
-    }
-    Ok(())
-}
-
-fn named(field: &str, value: &str, most: usize) -> Result<(), Error> {
-    if value.trim().is_empty() {
-        return Err(Error::invalid(field, "must not be empty"));
-    }
-    text(field, value, most)
 }
 
 fn parse_agent(wanted: &v1::Agent) -> Result<Agent, Error> {
@@ -179,18 +244,34 @@ fn parse_agent(wanted: &v1::Agent) -> Result<Agent, Error> {
     for language in &wanted.languages {
         named("agent.languages", language, 35)?;
     }
-    let mut channel_kinds: Vec<ChannelKind> = wanted
-        .channel_kinds()
-        .filter(|k| *k != ChannelKind::Unspecified)
-        .collect();
-    if channel_kinds.len() != wanted.channel_kinds.len() || channel_kinds.is_empty() {
+    let channel_kinds = kinds("agent.channel_kinds", &wanted.channel_kinds)?;
+    if channel_kinds.is_empty() {
         return Err(Error::invalid(
             "agent.channel_kinds",
-            "must name at least one kind, and only known ones",
+            "must name at least one kind",
         ));
     }
-    channel_kinds.sort();
-    channel_kinds.dedup();
+    if wanted.teams.len() > 50 {
+        return Err(Error::invalid("agent.teams", "at most 50"));
+    }
+    for team in &wanted.teams {
+        named("agent.teams", team, 63)?;
+    }
+    text("agent.working_hours", &wanted.working_hours, 63)?;
+    let mut max_at_once = BTreeMap::new();
+    for (name, most) in &wanted.max_at_once {
+        let kind = ChannelKind::from_str_name(name).filter(|k| *k != ChannelKind::Unspecified);
+        let kind = kind.ok_or_else(|| {
+            Error::invalid(
+                "agent.max_at_once",
+                format!("`{name}` is no kind of channel; CHANNEL_KIND_EMAIL is one"),
+            )
+        })?;
+        if *most < 1 {
+            return Err(Error::invalid("agent.max_at_once", "must be at least 1"));
+        }
+        max_at_once.insert(kind, *most);
+    }
     if !(1..=MOST_UNITS).contains(&wanted.capacity_units) {
         return Err(Error::invalid(
             "agent.capacity_units",
@@ -205,10 +286,17 @@ fn parse_agent(wanted: &v1::Agent) -> Result<Agent, Error> {
         channel_kinds,
         capacity_units: wanted.capacity_units,
         bot: wanted.bot,
+        teams: wanted.teams.clone(),
+        working_hours: wanted.working_hours.clone(),
+        max_at_once,
         presence: Presence::Offline,
+        presence_reason: String::new(),
+        presence_since: DateTime::UNIX_EPOCH,
+        available_kinds: Vec::new(),
+        draining: false,
         used_units: 0,
-        pending_offers: 0,
         idle_since: DateTime::UNIX_EPOCH,
+        missed_at: None,
     })
 }
 
@@ -232,5 +320,6 @@ fn kpi(row: &KpiRow, now: DateTime<Utc>) -> Kpi {
         },
         aht_seconds: row.aht_seconds.unwrap_or_default(),
         reoffered: row.reoffered,
+        ..Kpi::default()
     }
 }

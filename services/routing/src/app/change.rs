@@ -1,35 +1,45 @@
-//! What one transaction does to one tenant: collected in memory, matched, written as sets.
+//! What one transaction does to one tenant: collected in memory, written as sets.
+//!
+//! Units of agents follow from the items: what they hold after, less what they held before. So an agent's load is
+//! what the agent's work says, whatever a use case does.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use trama_platform::{Error, Tx, stage::Envelope, timers::TimerSpec};
 use trama_proto::{
     ids::{AgentId, OfferId, TenantId, WorkItemId},
-    routing::v1::{OfferAccepted, OfferEnd, OfferEnded, OfferMade, WorkCompleted},
+    routing::v1::{OfferAccepted, OfferEnd, OfferEnded, OfferMade, WorkCompleted, WorkTransferred},
     time::to_wire,
 };
 
-use super::{DESK_HINT, OFFER_EXPIRY, REMATCH};
+use super::{
+    OFFER_EXPIRY, PARK, WRAP_UP,
+    signals::{News, Signals},
+    staffing,
+};
 use crate::{
-    config::Config,
-    domain::{Done, Hold, Match, State, WorkItem, decide},
-    store::{self, Delta, EndedOffer, NewOffer},
+    domain::{Agent, Done, Hold, Returned, Second, State, WorkItem},
+    store::{self, Changed, Load, MovedOffer, NewOffer},
 };
 
 /// Changes of one tenant, in one transaction.
 pub struct Change {
     tenant: TenantId,
     now: DateTime<Utc>,
+    /// Units held before, by item.
+    before: HashMap<WorkItemId, Vec<(AgentId, i32)>>,
     items: BTreeMap<WorkItemId, WorkItem>,
+    /// Units that this transaction has taken already.
+    taken: BTreeMap<AgentId, i32>,
+    worked: BTreeSet<AgentId>,
+    agents: BTreeMap<AgentId, Agent>,
     /// Which message of the batch an item's events follow.
     causes: HashMap<WorkItemId, usize>,
     events: Vec<(WorkItemId, Event)>,
-    offers: Vec<EndedOffer>,
-    deltas: BTreeMap<AgentId, Delta>,
-    freed: BTreeSet<AgentId>,
-    /// Most waiting items that are looked at when agents become free.
-    look_ahead: i64,
+    moved: Vec<MovedOffer>,
+    made: Vec<NewOffer>,
+    timers: Vec<TimerSpec>,
 }
 
 enum Event {
@@ -37,27 +47,45 @@ enum Event {
     Accepted(OfferAccepted),
     Ended(OfferEnded),
     Completed(WorkCompleted),
+    Transferred(WorkTransferred),
 }
 
 impl Change {
     /// Nothing yet.
-    pub fn new(tenant: &TenantId, now: DateTime<Utc>, config: Config) -> Self {
+    pub fn new(tenant: &TenantId, now: DateTime<Utc>) -> Self {
         Self {
             tenant: tenant.clone(),
             now,
+            before: HashMap::new(),
             items: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            worked: BTreeSet::new(),
+            agents: BTreeMap::new(),
             causes: HashMap::new(),
             events: Vec::new(),
-            offers: Vec::new(),
-            deltas: BTreeMap::new(),
-            freed: BTreeSet::new(),
-            look_ahead: config.look_ahead(),
+            moved: Vec::new(),
+            made: Vec::new(),
+            timers: Vec::new(),
         }
     }
 
-    /// An item is now like this.
+    /// An item as it was read, locked.
+    pub fn know(&mut self, item: &WorkItem) {
+        let units = item
+            .units()
+            .map(|(agent, units)| (agent.clone(), units))
+            .collect();
+        self.before.entry(item.id).or_insert(units);
+    }
+
+    /// An item is now like this; what exists must be known.
     pub fn put(&mut self, item: WorkItem) {
         self.items.insert(item.id, item);
+    }
+
+    /// An agent's presence is now like this; the row must be locked.
+    pub fn put_agent(&mut self, agent: Agent) {
+        self.agents.insert(agent.id.clone(), agent);
     }
 
     /// The events of an item follow this message of the batch.
@@ -65,41 +93,68 @@ impl Change {
         self.causes.insert(item, message);
     }
 
-    /// An agent may be able to take more than before.
-    pub fn free(&mut self, agent: AgentId) {
-        self.freed.insert(agent);
+    /// These units were taken of the agent by this transaction already.
+    pub fn units_taken(&mut self, agent: &AgentId, units: i32) {
+        *self.taken.entry(agent.clone()).or_default() += units;
     }
 
-    /// The desk learns after the commit that work in hand has changed.
-    pub fn tell_desk(&self, tx: &mut Tx, agent: &AgentId, item: WorkItemId) {
-        tx.arm(TimerSpec {
+    /// Wants to be woken.
+    pub fn arm(&mut self, kind: &'static str, key: impl ToString, due_at: DateTime<Utc>) {
+        self.timers.push(TimerSpec {
             tenant: self.tenant.clone(),
-            kind: DESK_HINT,
-            key: item.to_string(),
-            due_at: self.now,
-            payload: serde_json::json!({ "agent": agent.as_str() }),
+            kind,
+            key: key.to_string(),
+            due_at,
+            payload: serde_json::Value::Null,
         });
     }
 
-    /// An offer was accepted: the item is assigned. `human`: they may get the next offer now.
-    pub fn accepted(&mut self, item: &WorkItem, human: bool) {
-        let State::Assigned { offer, agent, .. } = &item.state else {
+    /// Somebody said something in a conversation in hand: it comes to rest later.
+    pub fn heard(&mut self, item: &WorkItem) {
+        if let (State::Assigned { .. }, Some(seconds)) = (&item.state, item.route.idle_park_seconds) {
+            self.arm(PARK, item.id, self.now + TimeDelta::seconds(i64::from(seconds)));
+        }
+    }
+
+    /// An offer is made. A second seat is between agents: the case is told when the work changes hands.
+    pub fn offered(&mut self, item: &WorkItem, offer: NewOffer) {
+        if !offer.accepted {
+            self.arm(OFFER_EXPIRY, offer.offer, offer.expires_at);
+        }
+        if !offer.second {
+            let made = OfferMade {
+                offer_id: offer.offer.to_string(),
+                work_item_id: item.id.to_string(),
+                case_id: item.case_id.to_string(),
+                agent_id: offer.agent.to_string(),
+                offered_at: Some(to_wire(self.now)),
+                expires_at: Some(to_wire(offer.expires_at)),
+            };
+            self.events.push((item.id, Event::Made(made)));
+        }
+        self.made.push(offer);
+    }
+
+    /// An offer was accepted: the item is assigned.
+    pub fn accepted(&mut self, item: &WorkItem) {
+        let State::Assigned { hand, .. } = &item.state else {
             return;
         };
-        self.offers.push(EndedOffer {
-            offer: *offer,
-            state: "accepted",
-            reason: String::new(),
-        });
-        if human {
-            self.delta(agent, 0, -1);
-            self.freed.insert(agent.clone());
-        }
+        self.move_offer(hand.offer, "accepted", "", false);
+        self.tell_accepted(item);
+        self.heard(item);
+    }
+
+    /// The case learns who has the work.
+    pub fn tell_accepted(&mut self, item: &WorkItem) {
+        let State::Assigned { hand, .. } = &item.state else {
+            return;
+        };
         let accepted = OfferAccepted {
-            offer_id: offer.to_string(),
+            offer_id: hand.offer.to_string(),
             work_item_id: item.id.to_string(),
             case_id: item.case_id.to_string(),
-            agent_id: agent.to_string(),
+            agent_id: hand.agent.to_string(),
             accepted_at: Some(to_wire(self.now)),
             channel_kind: item.channel.into(),
             waited_seconds: (self.now - item.waiting_since).num_seconds().max(0),
@@ -107,29 +162,9 @@ impl Change {
         self.events.push((item.id, Event::Accepted(accepted)));
     }
 
-    /// An offer came to nothing. `still_there`: the agent may get the next one.
-    pub fn offer_ended(
-        &mut self,
-        item: &WorkItem,
-        hold: &Hold,
-        end: OfferEnd,
-        reason: &str,
-        still_there: bool,
-    ) {
-        let state = match end {
-            OfferEnd::Declined => "declined",
-            OfferEnd::Expired => "expired",
-            OfferEnd::Rescinded | OfferEnd::Unspecified => "rescinded",
-        };
-        self.offers.push(EndedOffer {
-            offer: hold.offer,
-            state,
-            reason: reason.to_owned(),
-        });
-        self.delta(&hold.agent, -hold.units, -1);
-        if still_there {
-            self.freed.insert(hold.agent.clone());
-        }
+    /// An offer of the first seat came to nothing.
+    pub fn offer_ended(&mut self, item: &WorkItem, hold: &Hold, end: OfferEnd, reason: &str) {
+        self.move_offer(hold.offer, end_word(end), reason, false);
         let ended = OfferEnded {
             offer_id: hold.offer.to_string(),
             work_item_id: item.id.to_string(),
@@ -141,15 +176,24 @@ impl Change {
         self.events.push((item.id, Event::Ended(ended)));
     }
 
-    /// An agent is done with an item.
+    /// The second seat is empty again.
+    pub fn second_ended(&mut self, second: Option<&Second>, end: OfferEnd) {
+        match second.and_then(Second::offer) {
+            Some((offer, true)) => self.move_offer(offer, "completed", "", false),
+            Some((offer, false)) => self.move_offer(offer, end_word(end), "", false),
+            None => {}
+        }
+    }
+
+    /// An agent is done with an item; they may be wrapping up.
     pub fn completed(&mut self, item: &WorkItem, done: &Done) {
-        self.offers.push(EndedOffer {
-            offer: done.offer,
-            state: "completed",
-            reason: String::new(),
-        });
-        self.delta(&done.agent, -done.units, 0);
-        self.freed.insert(done.agent.clone());
+        self.second_ended(done.second.as_ref(), OfferEnd::Rescinded);
+        if let State::Wrapping { until, .. } = item.state {
+            self.arm(WRAP_UP, item.id, until);
+            return;
+        }
+        self.move_offer(done.offer, "completed", "", false);
+        self.worked.insert(done.agent.clone());
         let completed = WorkCompleted {
             work_item_id: item.id.to_string(),
             case_id: item.case_id.to_string(),
@@ -160,139 +204,147 @@ impl Change {
         self.events.push((item.id, Event::Completed(completed)));
     }
 
-    fn delta(&mut self, agent: &AgentId, units: i32, pending: i32) {
-        let delta = self.deltas.entry(agent.clone()).or_default();
-        delta.units += units;
-        delta.pending += pending;
-    }
-
-    /// Matches what waits with who is free, then saves. The caller holds the tenant's lock alone.
-    pub async fn match_and_save(mut self, tx: &mut Tx, batch: &[Envelope]) -> Result<(), Error> {
-        self.save_loads(tx).await?;
-        let agents = store::available(tx.conn(), &self.tenant).await?;
-        let mut waiting: Vec<WorkItem> = self
-            .items
-            .values()
-            .filter(|i| i.state == State::Pending)
-            .cloned()
-            .collect();
-        let freed: Vec<AgentId> = agents
-            .iter()
-            .map(|a| &a.id)
-            .filter(|id| self.freed.contains(id))
-            .cloned()
-            .collect();
-        if !freed.is_empty() {
-            let known: Vec<WorkItemId> = self.items.keys().copied().collect();
-            // Each human takes one offer: as many candidates as there are takers are enough, bots get a slab.
-            let bots = agents.iter().any(|a| a.bot && self.freed.contains(&a.id));
-            let limit = if bots {
-                self.look_ahead
-            } else {
-                i64::try_from(freed.len())
-                    .unwrap_or(self.look_ahead)
-                    .min(self.look_ahead)
+    /// Work went back to a queue.
+    pub fn returned(&mut self, item: &WorkItem, returned: &Returned, reason: &str) {
+        self.second_ended(returned.second.as_ref(), OfferEnd::Rescinded);
+        if returned.unanswered {
+            let hold = Hold {
+                offer: returned.offer,
+                agent: returned.agent.clone(),
+                units: 0,
+                until: self.now,
             };
-            let found = store::waiting_for(tx.conn(), &self.tenant, &freed, &known, limit).await?;
-            if i64::try_from(found.len()).unwrap_or(i64::MAX) >= self.look_ahead {
-                self.rematch_later(tx);
-            }
-            waiting.extend(found);
+            self.offer_ended(item, &hold, OfferEnd::Withdrawn, reason);
+            return;
         }
-        if !agents.is_empty() && !waiting.is_empty() {
-            let mut fresh: Vec<OfferId> = (0..waiting.len())
-                .map(|_| OfferId::new(tx.new_id()))
-                .rev()
-                .collect();
-            let (matches, _) = decide(waiting, agents, self.now, || {
-                fresh.pop().expect("one id per waiting item")
-            });
-            self.save_offers(tx, matches).await?;
-        }
-        self.save(tx, batch).await
+        self.move_offer(returned.offer, "completed", reason, false);
+        self.worked.insert(returned.agent.clone());
+        self.transferred(item, Some(&returned.agent), None, reason);
     }
 
-    fn rematch_later(&self, tx: &mut Tx) {
-        tx.arm(TimerSpec {
-            tenant: self.tenant.clone(),
-            kind: REMATCH,
-            key: self.tenant.to_string(),
-            due_at: self.now,
-            payload: serde_json::Value::Null,
+    /// Work changes hands, or queues.
+    pub fn transferred(
+        &mut self,
+        item: &WorkItem,
+        from: Option<&AgentId>,
+        to: Option<&AgentId>,
+        reason: &str,
+    ) {
+        let transferred = WorkTransferred {
+            work_item_id: item.id.to_string(),
+            case_id: item.case_id.to_string(),
+            from_agent_id: from.map(ToString::to_string).unwrap_or_default(),
+            to_agent_id: to.map(ToString::to_string).unwrap_or_default(),
+            queue: item.route.queue.clone(),
+            reason: reason.to_owned(),
+            transferred_at: Some(to_wire(self.now)),
+        };
+        self.events.push((item.id, Event::Transferred(transferred)));
+    }
+
+    /// An agent has done something: they are idle from now on.
+    pub fn worked(&mut self, agent: &AgentId) {
+        self.worked.insert(agent.clone());
+    }
+
+    /// An offer goes on. `owns`: who held the second seat has the work now.
+    pub fn move_offer(&mut self, offer: OfferId, state: &'static str, reason: &str, owns: bool) {
+        self.moved.push(MovedOffer {
+            offer,
+            state,
+            reason: reason.to_owned(),
+            owns,
         });
     }
 
-    async fn save_loads(&mut self, tx: &mut Tx) -> Result<(), Error> {
-        let deltas = std::mem::take(&mut self.deltas);
-        if !deltas.is_empty() {
-            store::apply_deltas(tx.conn(), &self.tenant, &deltas, self.now).await?;
-        }
-        Ok(())
+    /// Items as they are after this.
+    pub fn items(&self) -> impl Iterator<Item = &WorkItem> {
+        self.items.values()
     }
 
-    async fn save_offers(&mut self, tx: &mut Tx, matches: Vec<Match>) -> Result<(), Error> {
-        if matches.is_empty() {
-            return Ok(());
-        }
-        // Offers that ended must be out of the way of the index on live ones.
-        self.save_ended_offers(tx).await?;
-        let rows: Vec<NewOffer<'_>> = matches
-            .iter()
-            .map(|m| NewOffer {
-                offer: m.hold.offer,
-                item: m.item.id,
-                agent: &m.hold.agent,
-                expires_at: m.hold.until,
-                explanation: &m.explanation,
-            })
-            .collect();
-        store::insert_offers(tx.conn(), &self.tenant, &rows, self.now).await?;
-        metrics::counter!("trama_routing_offers_total").increment(matches.len() as u64);
-        for m in matches {
-            self.delta(&m.hold.agent, m.hold.units, 1);
-            tx.arm(TimerSpec {
-                tenant: self.tenant.clone(),
-                kind: OFFER_EXPIRY,
-                key: m.hold.offer.to_string(),
-                due_at: m.hold.until,
-                payload: serde_json::Value::Null,
-            });
-            let made = OfferMade {
-                offer_id: m.hold.offer.to_string(),
-                work_item_id: m.item.id.to_string(),
-                case_id: m.item.case_id.to_string(),
-                agent_id: m.hold.agent.to_string(),
-                offered_at: Some(to_wire(self.now)),
-                expires_at: Some(to_wire(m.hold.until)),
-            };
-            self.events.push((m.item.id, Event::Made(made)));
-            self.put(m.item);
-        }
-        self.save_loads(tx).await
+    /// Agents whose presence is other after this.
+    pub fn agents(&self) -> impl Iterator<Item = &Agent> {
+        self.agents.values()
     }
 
-    async fn save_ended_offers(&mut self, tx: &mut Tx) -> Result<(), Error> {
-        let ended = std::mem::take(&mut self.offers);
-        if ended.is_empty() {
-            return Ok(());
-        }
-        store::end_offers(tx.conn(), &self.tenant, &ended, self.now).await?;
-        for offer in &ended {
-            tx.disarm(&self.tenant, OFFER_EXPIRY, offer.offer.to_string());
-        }
-        Ok(())
+    /// Agents whose units may move by this.
+    pub fn agents_of_items(&self) -> Vec<AgentId> {
+        let before = self.before.values().flatten().map(|(agent, _)| agent.clone());
+        let after = self.items.values().flat_map(|i| i.agents().cloned());
+        let all: BTreeSet<AgentId> = before.chain(after).collect();
+        all.into_iter().collect()
     }
 
-    /// Saves without matching: nobody became free, nobody is.
-    pub async fn save(mut self, tx: &mut Tx, batch: &[Envelope]) -> Result<(), Error> {
-        self.save_loads(tx).await?;
-        self.save_ended_offers(tx).await?;
+    fn loads(&self) -> BTreeMap<AgentId, Load> {
+        let mut loads: BTreeMap<AgentId, Load> = BTreeMap::new();
+        let mut add = |agent: &AgentId, units: i32| {
+            loads.entry(agent.clone()).or_default().units += units;
+        };
+        for item in self.items.values() {
+            for (agent, units) in item.units() {
+                add(agent, units);
+            }
+            for (agent, units) in self.before.get(&item.id).into_iter().flatten() {
+                add(agent, -units);
+            }
+        }
+        for (agent, units) in &self.taken {
+            add(agent, -units);
+        }
+        for agent in &self.worked {
+            loads.entry(agent.clone()).or_default().worked = true;
+        }
+        loads.retain(|_, load| load.units != 0 || load.worked);
+        loads
+    }
+
+    /// Saves. The leader does not tell itself what it does.
+    pub async fn save(
+        self,
+        tx: &mut Tx,
+        batch: &[Envelope],
+        signals: &Signals,
+        by_leader: bool,
+    ) -> Result<(), Error> {
+        let loads = self.loads();
+        if !self.moved.is_empty() {
+            store::move_offers(tx.conn(), &self.tenant, &self.moved, self.now).await?;
+        }
         // In this order: a case's last item must be closed before its next one opens.
         for open in [false, true] {
             let items: Vec<&WorkItem> = self.items.values().filter(|i| i.is_open() == open).collect();
             if !items.is_empty() {
                 store::write_items(tx.conn(), &self.tenant, &items).await?;
             }
+        }
+        if !self.made.is_empty() {
+            store::insert_offers(tx.conn(), &self.tenant, &self.made, self.now).await?;
+            metrics::counter!("trama_routing_offers_total").increment(self.made.len() as u64);
+        }
+        if !loads.is_empty() {
+            store::apply_loads(tx.conn(), &self.tenant, &loads, self.now).await?;
+        }
+        if !self.agents.is_empty() {
+            let agents: Vec<&Agent> = self.agents.values().collect();
+            store::write_presence(tx.conn(), &self.tenant, &agents).await?;
+        }
+        staffing::note(tx, &self.tenant, &self.items, &self.agents, self.now).await?;
+        let changed = Changed {
+            items: self.items.keys().copied().collect(),
+            agents: self.agents.keys().cloned().collect(),
+        };
+        let leader = !by_leader && !changed.is_empty();
+        if leader {
+            store::tell_leader(tx.conn(), &self.tenant, &changed).await?;
+        }
+        let news = News {
+            leader,
+            desks: self.desks(),
+            agents: loads.keys().chain(self.agents.keys()).cloned().collect(),
+        };
+        signals.after(tx, &self.tenant, news);
+        for timer in self.timers {
+            tx.arm(timer);
         }
         for (item, event) in &self.events {
             if let Some(envelope) = self.causes.get(item).and_then(|n| batch.get(*n)) {
@@ -303,8 +355,28 @@ impl Change {
                 Event::Accepted(e) => tx.publish(&self.tenant, &e.case_id, e),
                 Event::Ended(e) => tx.publish(&self.tenant, &e.case_id, e),
                 Event::Completed(e) => tx.publish(&self.tenant, &e.case_id, e),
+                Event::Transferred(e) => tx.publish(&self.tenant, &e.case_id, e),
             };
         }
         Ok(())
+    }
+
+    fn desks(&self) -> Vec<(AgentId, WorkItemId)> {
+        let mut desks = BTreeSet::new();
+        for item in self.items.values() {
+            desks.extend(item.agents().map(|agent| (agent.clone(), item.id)));
+            let before = self.before.get(&item.id).into_iter().flatten();
+            desks.extend(before.map(|(agent, _)| (agent.clone(), item.id)));
+        }
+        desks.into_iter().collect()
+    }
+}
+
+const fn end_word(end: OfferEnd) -> &'static str {
+    match end {
+        OfferEnd::Declined => "declined",
+        OfferEnd::Expired => "expired",
+        OfferEnd::Withdrawn => "withdrawn",
+        OfferEnd::Rescinded | OfferEnd::Unspecified => "rescinded",
     }
 }

@@ -1,17 +1,24 @@
-//! A batch of requests and withdrawals: fold them case by case, in their order, then match.
+//! A batch of requests and withdrawals: fold them case by case, in their order. What waits is the leader's business.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use chrono::{DateTime, TimeDelta, Utc};
+use prost::Message as _;
 use trama_platform::{Error, Tx, stage::Envelope};
 use trama_proto::{
-    ids::{CaseId, TenantId},
+    case::v1::ContextSnapshot,
+    ids::{AgentId, CaseId, TenantId},
+    resources::TenantResources,
     routing::v1::OfferEnd,
 };
 
 use super::{Change, Routing};
 use crate::{
-    domain::{Request, WithdrawReason, Withdrawal, WorkItem, is_newer, request, tombstone},
-    store::{self, Locked},
+    domain::{
+        Asked, Facts, Presence, Request, Rest, Rules, State, WithdrawReason, Withdrawal, WorkItem, is_newer,
+        request, route_to, tombstone,
+    },
+    store::{self, QueueState},
 };
 
 /// What a message says.
@@ -46,69 +53,208 @@ impl Routing {
         tx: &mut Tx,
         tenant: &TenantId,
         messages: Vec<(usize, Incoming)>,
-        locked: Locked,
         batch: &[Envelope],
     ) -> Result<(), Error> {
-        let now = tx.now();
+        self.led(tx, tenant).await?;
         let mut cases: Vec<CaseId> = messages.iter().map(|(_, m)| m.case_id()).collect();
         cases.sort();
         cases.dedup();
-        let mut last: HashMap<CaseId, WorkItem> = store::last_of_cases(tx.conn(), tenant, &cases)
-            .await?
-            .into_iter()
-            .map(|i| (i.case_id, i))
-            .collect();
-
-        let mut change = Change::new(tenant, now, self.config);
-        for (place, message) in messages {
+        let mut change = Change::new(tenant, tx.now());
+        let mut last: HashMap<CaseId, WorkItem> = HashMap::new();
+        for item in store::last_of_cases(tx.conn(), tenant, &cases).await? {
+            change.know(&item);
+            last.insert(item.case_id, item);
+        }
+        let queues = store::find_queue_states(tx.conn(), tenant).await?;
+        let resources = self.resources.snapshot();
+        let mut folding = Folding {
+            tenant,
+            rules: self.rules(tenant),
+            change,
+            back: BTreeSet::new(),
+        };
+        for (place, mut message) in messages {
+            if let Incoming::Requested(asked) = &mut message {
+                divert(asked, &queues, resources.tenant(tenant), tx.now());
+            }
             let case_id = message.case_id();
             let before = last.remove(&case_id);
             let after = match message {
-                Incoming::Requested(asked) => {
-                    if !is_newer(before.as_ref(), asked.revision, false) {
-                        metrics::counter!("trama_routing_stale_requests_total").increment(1);
-                        before
-                    } else {
-                        let item = request(tenant, before, asked);
-                        if let Some((agent, _)) = item.in_hand() {
-                            change.tell_desk(tx, agent, item.id);
-                        }
-                        Some(changed(&mut change, item, place))
-                    }
+                Incoming::Requested(asked) => folding.requested(tx, before, asked, place),
+                Incoming::Withdrawn { revision, reason, .. } => {
+                    folding.withdrawn(tx, before, case_id, revision, reason, place)
                 }
-                Incoming::Withdrawn { revision, reason, .. } => match before {
-                    None => Some(changed(
-                        &mut change,
-                        tombstone(tenant, case_id, revision, now),
-                        place,
-                    )),
-                    Some(item) if !is_newer(Some(&item), revision, true) => Some(item),
-                    Some(item) => {
-                        let (item, what) = item.withdraw(revision, reason, now);
-                        match what {
-                            Withdrawal::Nothing | Withdrawal::Cancelled => {}
-                            Withdrawal::Rescinded(hold) => {
-                                change.offer_ended(&item, &hold, OfferEnd::Rescinded, "", true);
-                            }
-                            Withdrawal::Completed(done) => change.completed(&item, &done),
-                        }
-                        Some(changed(&mut change, item, place))
-                    }
-                },
             };
             if let Some(item) = after {
                 last.insert(case_id, item);
             }
         }
-        match locked {
-            Locked::Exclusive => change.match_and_save(tx, batch).await,
-            Locked::Shared => change.save(tx, batch).await,
+        let Folding {
+            rules,
+            mut change,
+            back,
+            ..
+        } = folding;
+        if !back.is_empty() {
+            // All at once and in their order; units are taken one by one below.
+            let agents = change.agents_of_items();
+            store::lock_agents(tx.conn(), tenant, &agents).await?;
         }
+        for case in back {
+            if let Some(item) = last.remove(&case) {
+                self.come_back(tx, tenant, &rules, item, &mut change).await?;
+            }
+        }
+        change.save(tx, batch, &self.signals, false).await
+    }
+
+    /// The customer of a resting conversation is back. Who has it goes on if there is room; else it waits for them, or
+    /// for whoever is free first: the cap holds.
+    async fn come_back(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        rules: &Rules,
+        item: WorkItem,
+        change: &mut Change,
+    ) -> Result<(), Error> {
+        let State::Assigned {
+            hand,
+            rest: Rest::Parked,
+            ..
+        } = &item.state
+        else {
+            return Ok(());
+        };
+        let agent = hand.agent.clone();
+        let known = store::find_agent(tx.conn(), tenant, &agent).await?;
+        if let Some(known) = known.filter(|a| a.presence != Presence::Offline) {
+            let units = rules.units(item.channel, known.capacity_units);
+            let wanted = BTreeMap::from([(agent.clone(), units)]);
+            if !store::take_units(tx.conn(), tenant, &wanted, false)
+                .await?
+                .is_empty()
+            {
+                change.units_taken(&agent, units);
+                let item = item.resume(units)?;
+                change.heard(&item);
+                change.put(item);
+                return Ok(());
+            }
+        }
+        self.back_to_queue(
+            tx,
+            item,
+            &agent,
+            "the customer is back, the agent has no room",
+            change,
+        )
+    }
+
+    fn back_to_queue(
+        &self,
+        tx: &Tx,
+        item: WorkItem,
+        agent: &AgentId,
+        reason: &str,
+        change: &mut Change,
+    ) -> Result<(), Error> {
+        let (mut item, returned) = item.return_to_queue(tx.now())?;
+        item.preferred = Some(agent.clone());
+        change.returned(&item, &returned, reason);
+        change.put(item);
+        Ok(())
     }
 }
 
-fn changed(change: &mut Change, item: WorkItem, place: usize) -> WorkItem {
-    change.caused_by(item.id, place);
-    change.put(item.clone());
-    item
+/// A queue that drains takes no new work: it goes where the supervisor said.
+fn divert(
+    asked: &mut Request,
+    queues: &HashMap<String, QueueState>,
+    resources: Option<&TenantResources>,
+    now: DateTime<Utc>,
+) {
+    let Some(state) = queues.get(&asked.route.queue).filter(|q| q.draining) else {
+        return;
+    };
+    let snapshot = ContextSnapshot::decode(asked.snapshot.as_slice()).ok();
+    let facts = Facts::of(asked.channel, snapshot.as_ref(), asked.waiting_since);
+    asked.route = route_to(&state.overflow_to, &facts, resources, now);
+}
+
+struct Folding<'a> {
+    tenant: &'a TenantId,
+    rules: Rules,
+    change: Change,
+    /// Cases whose customer is back in a resting conversation.
+    back: BTreeSet<CaseId>,
+}
+
+impl Folding<'_> {
+    fn changed(&mut self, item: &WorkItem, place: usize) {
+        self.change.caused_by(item.id, place);
+        self.change.put(item.clone());
+    }
+
+    fn requested(
+        &mut self,
+        tx: &Tx,
+        before: Option<WorkItem>,
+        asked: Request,
+        place: usize,
+    ) -> Option<WorkItem> {
+        if !is_newer(before.as_ref(), asked.revision, false) {
+            metrics::counter!("trama_routing_stale_requests_total").increment(1);
+            return before;
+        }
+        let (item, what) = request(self.tenant, before, asked, tx.now());
+        match what {
+            Asked::Waits | Asked::Nothing => {}
+            Asked::InHand => self.change.heard(&item),
+            Asked::ComesBack => {
+                self.back.insert(item.case_id);
+            }
+            Asked::Left(hold) => {
+                metrics::counter!("trama_routing_abandoned_total").increment(1);
+                if let Some(hold) = hold {
+                    self.change.offer_ended(&item, &hold, OfferEnd::Rescinded, "");
+                }
+            }
+        }
+        self.changed(&item, place);
+        Some(item)
+    }
+
+    fn withdrawn(
+        &mut self,
+        tx: &Tx,
+        before: Option<WorkItem>,
+        case_id: CaseId,
+        revision: i64,
+        reason: WithdrawReason,
+        place: usize,
+    ) -> Option<WorkItem> {
+        let now = tx.now();
+        let item = match before {
+            None => tombstone(self.tenant, case_id, revision, now),
+            Some(item) if !is_newer(Some(&item), revision, true) => return Some(item),
+            Some(item) => {
+                let wrap_up = TimeDelta::seconds(i64::from(item.route.wrap_up_seconds));
+                let (item, what) = item.withdraw(revision, reason, wrap_up, now);
+                self.back.remove(&case_id);
+                match what {
+                    Withdrawal::Nothing | Withdrawal::Left => {}
+                    Withdrawal::Rescinded(hold) => {
+                        self.change.offer_ended(&item, &hold, OfferEnd::Rescinded, "");
+                    }
+                    Withdrawal::Completed(done) => self.change.completed(&item, &done),
+                    Withdrawal::GoesOn if !self.rules.is_live(item.channel) => self.change.heard(&item),
+                    Withdrawal::GoesOn => {}
+                }
+                item
+            }
+        };
+        self.changed(&item, place);
+        Some(item)
+    }
 }

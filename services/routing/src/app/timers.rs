@@ -1,10 +1,13 @@
 //! What happens when nothing happened in time.
+//!
+//! A timer only says when to look: each looks at what is, and finds nothing to do when somebody was faster. So whoever
+//! is faster need not wait for a timer that is about to fire.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use trama_platform::{
     Error, Tx,
-    timers::{Timer, TimerHandler, TimerSpec},
+    timers::{Timer, TimerHandler},
 };
 use trama_proto::{
     ids::{AgentId, OfferId, TenantId, WorkItemId},
@@ -12,11 +15,10 @@ use trama_proto::{
 };
 
 use super::{
-    AGENT_RETURN, Change, DESK_GRACE, DESK_HINT, OFFER_EXPIRY, REMATCH, Routing,
-    desk::{arm_grace, give_back_all},
+    AGENT_RETURN, Change, DESK_GRACE, LEFT_BEHIND, OFFER_EXPIRY, PARK, Routing, WRAP_UP, agents::Leaving,
 };
 use crate::{
-    domain::{Agent, Presence, State},
+    domain::{Agent, Presence, Rest, Second, State, WorkItem},
     store,
 };
 
@@ -26,8 +28,9 @@ struct Due {
     lapsed: Vec<OfferId>,
     returning: Vec<AgentId>,
     gone: Vec<AgentId>,
-    hints: Vec<(AgentId, WorkItemId)>,
-    rematch: bool,
+    left_behind: Vec<AgentId>,
+    wrapped_up: Vec<WorkItemId>,
+    silent: Vec<(WorkItemId, chrono::DateTime<chrono::Utc>)>,
 }
 
 #[async_trait::async_trait]
@@ -37,27 +40,10 @@ impl TimerHandler for Routing {
         for timer in due {
             sort_in(tenants.entry(timer.tenant.clone()).or_default(), timer)?;
         }
-        let deciding: BTreeSet<TenantId> = tenants
-            .iter()
-            .filter(|(_, due)| due.decides())
-            .map(|(tenant, _)| tenant.clone())
-            .collect();
-        store::lock(tx.conn(), &deciding).await?;
         for (tenant, due) in tenants {
-            for (agent, item) in &due.hints {
-                self.hub.hint_all(&tenant, agent, *item).await;
-            }
-            if due.decides() {
-                self.decide_due(tx, &tenant, due).await?;
-            }
+            self.decide_due(tx, &tenant, due).await?;
         }
         Ok(())
-    }
-}
-
-impl Due {
-    fn decides(&self) -> bool {
-        self.rematch || !(self.lapsed.is_empty() && self.returning.is_empty() && self.gone.is_empty())
     }
 }
 
@@ -66,15 +52,9 @@ fn sort_in(due: &mut Due, timer: &Timer) -> Result<(), Error> {
         OFFER_EXPIRY => due.lapsed.push(timer.key.parse()?),
         AGENT_RETURN => due.returning.push(timer.key.parse()?),
         DESK_GRACE => due.gone.push(timer.key.parse()?),
-        DESK_HINT => {
-            let agent = timer
-                .payload
-                .get("agent")
-                .and_then(|a| a.as_str())
-                .unwrap_or_default();
-            due.hints.push((agent.parse()?, timer.key.parse()?));
-        }
-        REMATCH => due.rematch = true,
+        LEFT_BEHIND => due.left_behind.push(timer.key.parse()?),
+        WRAP_UP => due.wrapped_up.push(timer.key.parse()?),
+        PARK => due.silent.push((timer.key.parse()?, timer.due_at)),
         other => return Err(Error::internal(format!("a timer of unknown kind {other}"))),
     }
     Ok(())
@@ -82,123 +62,183 @@ fn sort_in(due: &mut Due, timer: &Timer) -> Result<(), Error> {
 
 impl Routing {
     async fn decide_due(&self, tx: &mut Tx, tenant: &TenantId, due: Due) -> Result<(), Error> {
-        let mut change = Change::new(tenant, tx.now(), self.config);
-        self.lapse(tx, tenant, &due.lapsed, &mut change).await?;
-        come_back(tx, tenant, &due.returning, &mut change).await?;
-        self.leave(tx, tenant, &due.gone, &mut change).await?;
-        if due.rematch {
-            for agent in store::available(tx.conn(), tenant).await? {
-                change.free(agent.id);
-            }
-        }
-        change.match_and_save(tx, &[]).await
-    }
-
-    /// Offers that nobody answered: not to this agent again, who is left alone for a minute if human.
-    async fn lapse(
-        &self,
-        tx: &mut Tx,
-        tenant: &TenantId,
-        offers: &[OfferId],
-        change: &mut Change,
-    ) -> Result<(), Error> {
-        let now = tx.now();
-        let mut silent = BTreeSet::new();
-        for item in store::of_offers(tx.conn(), tenant, offers).await? {
-            let hold = match &item.state {
-                State::Offered(hold) if offers.contains(&hold.offer) && hold.until <= now => hold.clone(),
-                State::Offered(_)
-                | State::Pending
-                | State::Assigned { .. }
-                | State::Completed { .. }
-                | State::Cancelled { .. } => continue,
-            };
-            let (item, hold) = item.give_back(hold.offer, &hold.agent, true)?;
-            change.offer_ended(&item, &hold, OfferEnd::Expired, "", true);
-            change.put(item);
-            silent.insert(hold.agent);
-        }
-        let mut humans = Vec::new();
-        for agent in silent {
-            if let Some(Agent {
-                bot: false,
-                presence: Presence::Available,
-                ..
-            }) = store::find_agent(tx.conn(), tenant, &agent).await?
-            {
-                tx.arm(TimerSpec {
-                    tenant: tenant.clone(),
-                    kind: AGENT_RETURN,
-                    key: agent.to_string(),
-                    due_at: now + chrono::TimeDelta::seconds(self.config.not_responding()),
-                    payload: serde_json::Value::Null,
-                });
-                humans.push(agent);
-            }
-        }
-        if humans.is_empty() {
-            return Ok(());
-        }
-        store::set_presence(
-            tx.conn(),
-            tenant,
-            &humans,
-            Presence::NotResponding,
-            "let an offer lapse",
-            now,
-        )
-        .await
-    }
-
-    /// Agents whose line did not come back.
-    async fn leave(
-        &self,
-        tx: &mut Tx,
-        tenant: &TenantId,
-        agents: &[AgentId],
-        change: &mut Change,
-    ) -> Result<(), Error> {
-        let mut gone = Vec::new();
-        for agent in agents {
-            if self.hub.is_connected(tenant, agent) {
-                arm_grace(tx, tenant, agent, self.config.grace_after_heartbeat());
+        let mut change = Change::new(tenant, tx.now());
+        let (mut gone, mut here) = (Vec::new(), Vec::new());
+        for agent in due.gone {
+            if self.hub.is_connected(tenant, &agent) {
+                here.push(agent);
             } else {
-                gone.push(agent.clone());
+                gone.push(agent);
             }
         }
-        if gone.is_empty() {
+        for agent in &here {
+            self.arm_grace(tx, tenant, agent, self.config.grace_after_heartbeat());
+        }
+        // Who was gone for long, and still is.
+        let left: Vec<&str> = due.left_behind.iter().map(AgentId::as_str).collect();
+        let left: Vec<AgentId> = if left.is_empty() {
+            Vec::new()
+        } else {
+            let found = store::read_agents(tx.conn(), tenant, &left).await?;
+            found
+                .into_iter()
+                .filter(|a| a.presence == Presence::Offline)
+                .map(|a| a.id)
+                .collect()
+        };
+
+        // Items first, all of them, then agents: the one order of locks.
+        let mut silent = self
+            .look_at_items(tx, tenant, &due.lapsed, &due.wrapped_up, &due.silent, &mut change)
+            .await?;
+        if !gone.is_empty() {
+            self.leave(tx, tenant, &gone, Leaving::Lost, &mut change).await?;
+        }
+        if !left.is_empty() {
+            self.leave(tx, tenant, &left, Leaving::ForLong, &mut change)
+                .await?;
+        }
+        silent.retain(|agent| !gone.contains(agent));
+        self.look_at_agents(tx, tenant, &silent, &due.returning, &gone, &mut change)
+            .await?;
+        change.save(tx, &[], &self.signals, false).await
+    }
+
+    /// Offers that nobody answered, wrap-ups that are over, conversations in which nobody spoke. Says who did not answer.
+    async fn look_at_items(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        lapsed: &[OfferId],
+        wrapped_up: &[WorkItemId],
+        silent: &[(WorkItemId, chrono::DateTime<chrono::Utc>)],
+        change: &mut Change,
+    ) -> Result<BTreeSet<AgentId>, Error> {
+        let now = tx.now();
+        let quiet: BTreeSet<WorkItemId> = silent.iter().map(|(id, _)| *id).collect();
+        let ids: Vec<WorkItemId> = wrapped_up.iter().copied().chain(quiet.iter().copied()).collect();
+        let mut missed = BTreeSet::new();
+        if ids.is_empty() && lapsed.is_empty() {
+            return Ok(missed);
+        }
+        for item in store::lock_with_offers(tx.conn(), tenant, &ids, lapsed).await? {
+            change.know(&item);
+            let id = item.id;
+            let item = self.lapse(item, lapsed, now, &mut missed, change)?;
+            match &item.state {
+                State::Wrapping { until, .. } if *until <= now => {
+                    let (item, done) = item.finish_wrap_up(now)?;
+                    change.completed(&item, &done);
+                    change.put(item);
+                }
+                State::Assigned {
+                    rest: Rest::No,
+                    second: None,
+                    ..
+                } if quiet.contains(&id) && item.channel != trama_proto::common::v1::ChannelKind::Voice => {
+                    change.put(item.rest(Rest::Parked)?);
+                }
+                State::Wrapping { .. }
+                | State::Assigned { .. }
+                | State::Pending
+                | State::Offered(_)
+                | State::Completed { .. }
+                | State::Cancelled { .. }
+                | State::Abandoned { .. } => {}
+            }
+        }
+        Ok(missed)
+    }
+
+    fn lapse(
+        &self,
+        item: WorkItem,
+        lapsed: &[OfferId],
+        now: chrono::DateTime<chrono::Utc>,
+        missed: &mut BTreeSet<AgentId>,
+        change: &mut Change,
+    ) -> Result<WorkItem, Error> {
+        match &item.state {
+            State::Offered(hold) if lapsed.contains(&hold.offer) && hold.until <= now => {
+                let (offer, agent) = (hold.offer, hold.agent.clone());
+                let (item, hold) = item.give_back(offer, &agent, Some(now))?;
+                change.offer_ended(&item, &hold, OfferEnd::Expired, "");
+                change.put(item.clone());
+                missed.insert(agent);
+                Ok(item)
+            }
+            State::Assigned {
+                second: Some(Second::Offered(_, hold)),
+                ..
+            } if lapsed.contains(&hold.offer) && hold.until <= now => {
+                let (offer, agent) = (hold.offer, hold.agent.clone());
+                let (item, _) = item.decline_second(offer, &agent)?;
+                change.move_offer(offer, "expired", "", false);
+                change.put(item.clone());
+                missed.insert(agent);
+                Ok(item)
+            }
+            State::Offered(_)
+            | State::Assigned { .. }
+            | State::Pending
+            | State::Wrapping { .. }
+            | State::Completed { .. }
+            | State::Cancelled { .. }
+            | State::Abandoned { .. } => Ok(item),
+        }
+    }
+
+    /// Who let an offer lapse is left alone for a while, who was left alone comes back, who is gone is offline.
+    async fn look_at_agents(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        silent: &BTreeSet<AgentId>,
+        returning: &[AgentId],
+        gone: &[AgentId],
+        change: &mut Change,
+    ) -> Result<(), Error> {
+        let now = tx.now();
+        let rules = self.rules(tenant);
+        let mut ids: BTreeSet<AgentId> = silent.iter().cloned().collect();
+        ids.extend(returning.iter().chain(gone).cloned());
+        if ids.is_empty() {
             return Ok(());
         }
-        let now = tx.now();
-        store::set_presence(tx.conn(), tenant, &gone, Presence::Offline, "line lost", now).await?;
-        give_back_all(tx, tenant, &gone, OfferEnd::Expired, change).await
-    }
-}
-
-/// Agents who were left alone long enough.
-async fn come_back(
-    tx: &mut Tx,
-    tenant: &TenantId,
-    agents: &[AgentId],
-    change: &mut Change,
-) -> Result<(), Error> {
-    let mut back = Vec::new();
-    for agent in agents {
-        if let Some(Agent {
-            presence: Presence::NotResponding,
-            ..
-        }) = store::find_agent(tx.conn(), tenant, agent).await?
-        {
-            back.push(agent.clone());
+        ids.extend(change.agents_of_items());
+        let ids: Vec<AgentId> = ids.into_iter().collect();
+        for mut agent in store::lock_agents(tx.conn(), tenant, &ids).await?.into_values() {
+            let before = agent.clone();
+            if gone.contains(&agent.id) {
+                agent.become_now(Presence::Offline, "line lost", now);
+            } else if silent.contains(&agent.id) && !agent.bot && agent.presence == Presence::Available {
+                self.missed(&mut agent, &rules, now, change);
+            } else if returning.contains(&agent.id) && agent.presence == Presence::NotResponding {
+                agent.become_now(Presence::Available, "", now);
+            }
+            if agent != before {
+                change.put_agent(agent);
+            }
         }
+        Ok(())
     }
-    if back.is_empty() {
-        return Ok(());
+
+    fn missed(
+        &self,
+        agent: &mut Agent,
+        rules: &crate::domain::Rules,
+        now: chrono::DateTime<chrono::Utc>,
+        change: &mut Change,
+    ) {
+        match agent.after_a_miss(rules.missed_window(), now) {
+            Presence::Away => agent.become_now(Presence::Away, "let offers lapse", now),
+            other @ (Presence::NotResponding | Presence::Available | Presence::Offline) => {
+                agent.become_now(other, "let an offer lapse", now);
+                if let Some(pause) = rules.missed_pause() {
+                    change.arm(AGENT_RETURN, &agent.id, now + pause);
+                }
+            }
+        }
+        agent.missed_at = Some(now);
     }
-    let now = tx.now();
-    store::set_presence(tx.conn(), tenant, &back, Presence::Available, "", now).await?;
-    for agent in back {
-        change.free(agent);
-    }
-    Ok(())
 }

@@ -5,19 +5,19 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use trama_platform::{Context, Error};
 use trama_proto::{
     ids::{AgentId, OfferId, TenantId, WorkItemId},
-    routing::v1::{Heartbeat, OfferGone, OpenDeskResponse, open_desk_response::Event},
+    routing::v1::{self, Heartbeat, OfferGone, OpenDeskResponse, open_desk_response::Event},
     time::to_wire,
 };
-use uuid::Uuid;
 
-use super::{Hub, Who, Woken};
+use super::{Hub, Reader, Who, Woken, reader::Look};
 use crate::{
     api::wire,
     app::Routing,
@@ -26,18 +26,22 @@ use crate::{
 
 /// Responses that may wait for a slow desk.
 const BUFFER: usize = 64;
+/// How far back a desk that returns is told again.
+const OVERLAP: TimeDelta = TimeDelta::seconds(10);
 /// Items that are read at once.
 const SLAB: usize = 256;
 
 /// What a desk gets.
 pub type Responses = ReceiverStream<Result<OpenDeskResponse, Status>>;
 
-/// Opens a line: `ready`, everything in hand, then what happens.
+/// Opens a line: `ready`, everything in hand, what ended since `since`, then what happens.
 pub async fn open(
     context: &Context,
     routing: &Routing,
+    reader: &Reader,
     tenant: TenantId,
     agent: AgentId,
+    since: Option<DateTime<Utc>>,
 ) -> Result<Responses, Error> {
     // Before the first look, so that nothing falls between.
     let who = (tenant, agent);
@@ -53,15 +57,18 @@ pub async fn open(
     let mut line = Line {
         hub: Arc::clone(&routing.hub),
         routing: routing.clone(),
+        reader: reader.clone(),
         context: context.clone(),
         who,
         id,
         sender,
         shown: HashMap::new(),
-        sent: 0,
+        agent: wire::agent(&connected),
+        complete_at: since.unwrap_or_else(|| context.clock.now()),
     };
     context.lifecycle.spawn("desk", async move {
-        if line.send(Event::Ready(wire::agent(&connected))).await.is_ok() {
+        let ready = Event::Ready(line.agent.clone());
+        if line.send(ready).await.is_ok() && line.catch_up(since).await.is_ok() {
             line.run(woken).await;
         }
         line.close().await;
@@ -74,23 +81,54 @@ pub async fn open(
 struct Shown {
     offer: OfferId,
     version: i64,
+    /// What it looked like: a new version may differ in nothing that is shown.
+    content: Vec<u8>,
 }
 
 struct Line {
     hub: Arc<Hub>,
     routing: Routing,
+    reader: Reader,
     context: Context,
     who: Who,
     id: u64,
     sender: mpsc::Sender<Result<OpenDeskResponse, Status>>,
     shown: HashMap<WorkItemId, Shown>,
-    sent: u64,
+    /// The agent as the desk knows them.
+    agent: v1::Agent,
+    /// As of when the desk is complete.
+    complete_at: DateTime<Utc>,
 }
 
 /// The desk hung up.
 struct Gone;
 
 impl Line {
+    /// Tells which offers ended while the line was down. Transactions that began before may commit after: better twice
+    /// than never.
+    async fn catch_up(&mut self, since: Option<DateTime<Utc>>) -> Result<(), Gone> {
+        let Some(since) = since else { return Ok(()) };
+        let found = async {
+            let mut tx = self.routing.db.tx(&self.who.0).await?;
+            store::ended_since(tx.conn(), &self.who.0, &self.who.1, since - OVERLAP).await
+        };
+        match found.await {
+            Ok(ended) => {
+                for offer in ended {
+                    let gone = OfferGone {
+                        offer_id: offer.offer_id.to_string(),
+                        reason: wire::fate(&offer.state).to_owned(),
+                    };
+                    self.send(Event::OfferGone(gone)).await?;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(detail = error.detail(), "a desk could not be told what it missed");
+            }
+        }
+        Ok(())
+    }
+
     async fn run(&mut self, mut woken: Woken) {
         let stopping = self.context.lifecycle.stopping();
         let mut compare = true;
@@ -100,7 +138,7 @@ impl Line {
             if std::mem::take(&mut compare) && self.compare().await.is_err() {
                 return;
             }
-            let mut items = Vec::new();
+            let mut hints = Vec::new();
             let closed = self.sender.clone();
             let clock = self.context.clock.clone();
             tokio::select! {
@@ -109,7 +147,7 @@ impl Line {
                     return;
                 }
                 () = closed.closed() => return,
-                count = woken.items.recv_many(&mut items, SLAB) => {
+                count = woken.items.recv_many(&mut hints, SLAB) => {
                     if count == 0 {
                         return;
                     }
@@ -127,9 +165,11 @@ impl Line {
                     compare = true;
                 }
             }
+            let with_agent = compare || hints.iter().any(Option::is_none);
+            let mut items: Vec<WorkItemId> = hints.into_iter().flatten().collect();
             items.sort();
             items.dedup();
-            if !items.is_empty() && self.show(&items).await.is_err() {
+            if (with_agent || !items.is_empty()) && self.show(&items, with_agent).await.is_err() {
                 return;
             }
         }
@@ -159,16 +199,27 @@ impl Line {
             .collect();
         items.sort();
         for slab in items.chunks(SLAB) {
-            self.show(slab).await?;
+            self.show(slab, false).await?;
         }
         Ok(())
     }
 
-    /// Shows what has changed about these items.
-    async fn show(&mut self, items: &[WorkItemId]) -> Result<(), Gone> {
-        let looked = self.look(items).await;
-        let (rows, fates) = match looked {
-            Ok(found) => found,
+    /// Shows what has changed about these items, and about the agent.
+    async fn show(&mut self, items: &[WorkItemId], with_agent: bool) -> Result<(), Gone> {
+        let looked_at = self.context.clock.now();
+        let look = Look {
+            tenant: self.who.0.clone(),
+            agent: self.who.1.clone(),
+            items: items.iter().map(|i| i.uuid()).collect(),
+            shown: items
+                .iter()
+                .filter_map(|i| self.shown.get(i))
+                .map(|s| s.offer)
+                .collect(),
+            with_agent,
+        };
+        let seen = match self.reader.look(look).await {
+            Ok(seen) => seen,
             Err(error) => {
                 tracing::warn!(
                     detail = error.detail(),
@@ -177,10 +228,11 @@ impl Line {
                 return Ok(());
             }
         };
-        let mut in_hand: HashMap<WorkItemId, OfferId> = HashMap::with_capacity(rows.len());
-        for row in &rows {
-            in_hand.insert(WorkItemId::new(row.item.work_item_id), OfferId::new(row.offer_id));
-        }
+        let in_hand: HashMap<WorkItemId, OfferId> = seen
+            .rows
+            .iter()
+            .map(|row| (WorkItemId::new(row.item.work_item_id), OfferId::new(row.offer_id)))
+            .collect();
         for item in items {
             let gone = self
                 .shown
@@ -189,7 +241,7 @@ impl Line {
                 .filter(|offer| in_hand.get(item) != Some(offer));
             if let Some(offer) = gone {
                 self.shown.remove(item);
-                let reason = wire::fate(fates.get(&offer.uuid()).map_or("", String::as_str)).to_owned();
+                let reason = wire::fate(seen.fates.get(&offer.uuid()).map_or("", String::as_str)).to_owned();
                 self.send(Event::OfferGone(OfferGone {
                     offer_id: offer.to_string(),
                     reason,
@@ -197,9 +249,16 @@ impl Line {
                 .await?;
             }
         }
-        for row in rows {
+        for row in seen.rows {
             self.show_row(row).await?;
         }
+        if let Some(agent) = seen.agent.as_ref().map(wire::agent)
+            && agent != self.agent
+        {
+            self.agent = agent.clone();
+            self.send(Event::AgentChanged(agent)).await?;
+        }
+        self.complete_at = self.complete_at.max(looked_at);
         Ok(())
     }
 
@@ -209,44 +268,42 @@ impl Line {
             OfferId::new(row.offer_id),
             row.item.version,
         );
-        let known = match self.shown.insert(item, Shown { offer, version }) {
-            Some(shown) if shown.version == version => return Ok(()),
+        let unanswered = row.unanswered;
+        if self
+            .shown
+            .get(&item)
+            .is_some_and(|s| s.version == version && s.offer == offer)
+        {
+            return Ok(());
+        }
+        let message = wire::hand(row);
+        let content = message.encode_to_vec();
+        let shown = Shown {
+            offer,
+            version,
+            content: trama_proto::ids::derive(&[&content]).as_bytes().to_vec(),
+        };
+        let known = match self.shown.get(&item) {
+            Some(before) if before.content == shown.content => {
+                self.shown.insert(item, shown);
+                return Ok(());
+            }
             Some(_) => true,
             None => false,
         };
-        let new_offer = row.item.state == "offered" && !known;
-        let offer = wire::hand(row);
-        self.send(if new_offer {
-            Event::OfferMade(offer)
+        self.shown.insert(item, shown);
+        self.send(if unanswered && !known {
+            Event::OfferMade(message)
         } else {
-            Event::WorkUpdated(offer)
+            Event::WorkUpdated(message)
         })
         .await
     }
 
-    async fn look(&self, items: &[WorkItemId]) -> Result<(Vec<HandRow>, HashMap<Uuid, String>), Error> {
-        let ids: Vec<Uuid> = items.iter().map(|i| i.uuid()).collect();
-        let mut tx = self.routing.db.tx(&self.who.0).await?;
-        let rows = store::in_hand(tx.conn(), &self.who.0, &self.who.1, &ids).await?;
-        let still: Vec<Uuid> = rows.iter().map(|r| r.offer_id).collect();
-        let missing: Vec<OfferId> = items
-            .iter()
-            .filter_map(|i| self.shown.get(i))
-            .map(|s| s.offer)
-            .filter(|o| !still.contains(&o.uuid()))
-            .collect();
-        if missing.is_empty() {
-            return Ok((rows, HashMap::new()));
-        }
-        let fates = store::fates(tx.conn(), &self.who.0, &missing).await?;
-        Ok((rows, fates.into_iter().map(|f| (f.offer_id, f.state)).collect()))
-    }
-
     async fn send(&mut self, event: Event) -> Result<(), Gone> {
-        self.sent += 1;
         let response = OpenDeskResponse {
             event: Some(event),
-            resume_token: self.sent.to_string(),
+            resume_token: self.complete_at.timestamp_micros().to_string(),
         };
         self.sender.send(Ok(response)).await.map_err(|_| Gone)
     }

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use trama_proto::{common::v1::ChannelKind, ids::AgentId};
-
-use super::WorkItem;
 
 /// Whether work may be offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,43 +16,6 @@ pub enum Presence {
     Away,
     /// Let an offer lapse.
     NotResponding,
-}
-
-/// What a work item needs of an agent's capacity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
-    /// All of it: nobody talks to two callers.
-    Whole,
-    /// Some units.
-    Units(i32),
-}
-
-impl Need {
-    /// What work on a kind of channel needs. Six units are one agent: three chats, or a chat and an email.
-    pub const fn of(kind: ChannelKind) -> Self {
-        match kind {
-            ChannelKind::Voice => Need::Whole,
-            ChannelKind::WebChat | ChannelKind::Whatsapp | ChannelKind::Sms => Need::Units(2),
-            ChannelKind::Api | ChannelKind::Internal | ChannelKind::Unspecified => Need::Units(3),
-            ChannelKind::Email => Need::Units(4),
-        }
-    }
-
-    /// The units it takes of an agent with this capacity. Small agents can still do one thing at a time.
-    pub fn units_of(self, capacity_units: i32) -> i32 {
-        match self {
-            Need::Whole => capacity_units,
-            Need::Units(units) => units.min(capacity_units),
-        }
-    }
-
-    /// As the table keeps it: 0 is the whole agent.
-    pub const fn column(self) -> i32 {
-        match self {
-            Need::Whole => 0,
-            Need::Units(units) => units,
-        }
-    }
 }
 
 /// Somebody who acts on cases: human or bot.
@@ -70,53 +31,52 @@ pub struct Agent {
     pub languages: Vec<String>,
     /// Channels served.
     pub channel_kinds: Vec<ChannelKind>,
+    /// Teams.
+    pub teams: Vec<String>,
+    /// BusinessHours resource; empty is always.
+    pub working_hours: String,
+    /// Most items of a kind at once, where the agent differs from the policy.
+    pub max_at_once: BTreeMap<ChannelKind, i32>,
     /// Units carried at once.
     pub capacity_units: i32,
     /// A bot may hold many offers at once.
     pub bot: bool,
     /// Whether work may be offered.
     pub presence: Presence,
+    /// Why.
+    pub presence_reason: String,
+    /// Since when.
+    pub presence_since: DateTime<Utc>,
+    /// Kinds of channel that work is taken of now; all when empty.
+    pub available_kinds: Vec<ChannelKind>,
+    /// Gets nothing new.
+    pub draining: bool,
     /// Units in use, pending offers included.
     pub used_units: i32,
-    /// Offers waiting for an answer; kept for humans only, who get one at a time.
-    pub pending_offers: i32,
     /// Since when nothing was offered to or finished by the agent.
     pub idle_since: DateTime<Utc>,
+    /// When the last offer was left to lapse.
+    pub missed_at: Option<DateTime<Utc>>,
 }
 
 impl Agent {
-    /// Whether anything at all could be offered now.
-    pub fn has_room(&self) -> bool {
-        self.presence == Presence::Available
-            && self.used_units < self.capacity_units
-            && (self.bot || self.pending_offers == 0)
+    /// The agent says or is made something else. Whoever begins to take work stands at the end of the line.
+    pub fn become_now(&mut self, presence: Presence, reason: &str, now: DateTime<Utc>) {
+        if self.presence != presence {
+            if presence == Presence::Available {
+                self.idle_since = now;
+            }
+            self.presence_since = now;
+        }
+        self.presence = presence;
+        reason.clone_into(&mut self.presence_reason);
     }
 
-    /// Whether this item may be offered now.
-    pub fn can_take(&self, item: &WorkItem) -> bool {
-        self.has_room()
-            && self.channel_kinds.contains(&item.channel)
-            && Need::of(item.channel).units_of(self.capacity_units) <= self.capacity_units - self.used_units
-            && item
-                .route
-                .skills
-                .iter()
-                .all(|skill| self.skills.contains_key(skill))
-            && !item.excluded.contains(&self.id)
-    }
-
-    /// Whether the agent speaks a language. Nothing said on either side fits everything.
-    pub fn speaks(&self, language: &str) -> bool {
-        let primary = |tag: &str| tag.split('-').next().unwrap_or(tag).to_ascii_lowercase();
-        language.is_empty()
-            || self.languages.is_empty()
-            || self.languages.iter().any(|l| primary(l) == primary(language))
-    }
-
-    /// Holds units for an offer.
-    pub fn hold(&mut self, units: i32, now: DateTime<Utc>) {
-        self.used_units += units;
-        self.pending_offers += i32::from(!self.bot);
-        self.idle_since = now;
+    /// Presence after an offer lapsed: left alone for a while, or away when it happens again soon.
+    pub fn after_a_miss(&self, window: TimeDelta, now: DateTime<Utc>) -> Presence {
+        match self.missed_at {
+            Some(before) if now - before <= window => Presence::Away,
+            Some(_) | None => Presence::NotResponding,
+        }
     }
 }

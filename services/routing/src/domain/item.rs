@@ -1,10 +1,18 @@
 //! "Somebody must act on this case": the states of a work item and how they follow each other.
 
-use chrono::{DateTime, Utc};
+mod handover;
+mod requests;
+mod work;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use trama_proto::{
     common::v1::ChannelKind,
-    ids::{AgentId, CaseId, OfferId, TenantId, WorkItemId},
+    ids::{AgentId, CaseId, OfferId, WorkItemId},
 };
+
+pub use handover::{ConsultEnd, Destination, Handover, HandoverNote, Second, Wanted};
+pub use requests::{Asked, Request, WithdrawReason, Withdrawal, is_newer, request, tombstone};
+pub use work::{Done, Returned};
 
 use super::Route;
 
@@ -21,6 +29,30 @@ pub struct Hold {
     pub until: DateTime<Utc>,
 }
 
+/// Whether work in hand is being done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// It is.
+    No,
+    /// The conversation rests: its units are free until the customer comes back.
+    Parked,
+    /// The agent is on a call: its units are free until the call ends.
+    Paused,
+}
+
+/// Work in an agent's hands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hand {
+    /// The offer that was accepted.
+    pub offer: OfferId,
+    /// Who.
+    pub agent: AgentId,
+    /// Units in use; 0 while it rests.
+    pub units: i32,
+    /// Since when.
+    pub at: DateTime<Utc>,
+}
+
 /// Where an item stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
@@ -30,26 +62,38 @@ pub enum State {
     Offered(Hold),
     /// An agent works on it.
     Assigned {
-        /// The offer that was accepted.
-        offer: OfferId,
         /// Who.
-        agent: AgentId,
-        /// Units in use.
-        units: i32,
-        /// Since when.
-        at: DateTime<Utc>,
+        hand: Hand,
+        /// Whether it rests.
+        rest: Rest,
+        /// Who is asked or takes over.
+        second: Option<Second>,
+    },
+    /// Done but for the notes; the units are still held.
+    Wrapping {
+        /// Who.
+        hand: Hand,
+        /// When the work was done.
+        done_at: DateTime<Utc>,
+        /// When it ends by itself.
+        until: DateTime<Utc>,
     },
     /// Done.
     Completed {
-        /// By whom.
-        agent: AgentId,
+        /// By whom; nobody when it was answered without an offer.
+        agent: Option<AgentId>,
         /// When they had taken it.
-        assigned_at: DateTime<Utc>,
+        assigned_at: Option<DateTime<Utc>>,
         /// When.
         at: DateTime<Utc>,
     },
     /// No longer wanted before anybody took it.
     Cancelled {
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// The customer left before anybody took it.
+    Abandoned {
         /// When.
         at: DateTime<Utc>,
     },
@@ -81,16 +125,22 @@ pub struct WorkItem {
     pub revision: i64,
     /// Where and how it waits.
     pub route: Route,
-    /// By when it must be answered.
-    pub due_at: DateTime<Utc>,
     /// Kind of channel of the customer's last word.
     pub channel: ChannelKind,
     /// Since when the customer waits; kept over channel switches.
     pub waiting_since: DateTime<Utc>,
+    /// Since when it waits in this queue; a transfer starts this anew, not the customer's clock.
+    pub queued_at: DateTime<Utc>,
     /// Who should get it if available.
     pub preferred: Option<AgentId>,
+    /// Who alone may get it.
+    pub pinned: Option<AgentId>,
     /// Who declined it or let it lapse.
-    pub excluded: Vec<AgentId>,
+    pub excluded: Vec<Exclusion>,
+    /// How often it was handed over.
+    pub transfers: i32,
+    /// What the next agent is told about a hand-over.
+    pub handover: Option<HandoverNote>,
     /// Encoded context, when it is new; what is stored stays otherwise.
     pub snapshot: Option<Vec<u8>>,
     /// First answer.
@@ -117,301 +167,95 @@ pub enum Rejected {
     /// Nobody works on it.
     #[error("the work item is not assigned")]
     NotAssigned,
-}
-
-/// Somebody must act, as parsed.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// The case.
-    pub case_id: CaseId,
-    /// Grows with every request.
-    pub revision: i64,
-    /// Kind of channel of the customer's last word.
-    pub channel: ChannelKind,
-    /// Since when the customer waits.
-    pub waiting_since: DateTime<Utc>,
-    /// Who should get it if available.
-    pub preferred: Option<AgentId>,
-    /// Encoded context.
-    pub snapshot: Vec<u8>,
-    /// Where it shall wait.
-    pub route: Route,
-}
-
-/// Why nobody needs to act any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WithdrawReason {
-    /// The need is met.
-    Resolved,
-    /// The case is part of another one.
-    Merged,
-    /// It was answered and waits for the customer.
-    Answered,
-}
-
-/// Work that an agent finished.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Done {
-    /// Who.
-    pub agent: AgentId,
-    /// The offer by which they had it.
-    pub offer: OfferId,
-    /// Units that are free again.
-    pub units: i32,
-    /// From acceptance to completion.
-    pub handle_seconds: i64,
-}
-
-/// What a withdrawal did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Withdrawal {
-    /// It was over already, or goes on.
-    Nothing,
-    /// It left the queue.
-    Cancelled,
-    /// It was taken back from an agent who had not answered.
-    Rescinded(Hold),
-    /// The agent's part is done.
-    Completed(Done),
-}
-
-/// Whether a message with this revision says anything new. A withdrawal may carry the revision of what it withdraws.
-pub fn is_newer(last: Option<&WorkItem>, revision: i64, withdrawal: bool) -> bool {
-    last.is_none_or(|item| revision > item.revision || (withdrawal && revision == item.revision))
-}
-
-/// Works in a request: the open item learns, or the case gets its next one.
-pub fn request(tenant: &TenantId, last: Option<WorkItem>, request: Request) -> WorkItem {
-    let number = match last {
-        Some(item) if item.is_open() => return item.learn(request),
-        Some(item) => item.number + 1,
-        None => 1,
-    };
-    let (case, count) = (request.case_id.uuid(), number.to_be_bytes());
-    WorkItem {
-        id: WorkItemId::derived(&[b"work-item", tenant.as_str().as_bytes(), case.as_bytes(), &count]),
-        case_id: request.case_id,
-        number,
-        version: 0,
-        revision: request.revision,
-        due_at: request.waiting_since + request.route.target,
-        route: request.route,
-        channel: request.channel,
-        waiting_since: request.waiting_since,
-        preferred: request.preferred,
-        excluded: Vec::new(),
-        snapshot: Some(request.snapshot),
-        answered: None,
-        state: State::Pending,
-    }
+    /// The work is not done yet.
+    #[error("the work item is not in wrap-up")]
+    NotWrapping,
+    /// One at a time.
+    #[error("somebody is asked already: end that first")]
+    AlreadyAsked,
+    /// Nobody was asked.
+    #[error("nobody is asked about this work")]
+    NobodyAsked,
+    /// Only who has joined can go on.
+    #[error("the second agent has not accepted yet")]
+    NotJoined,
+    /// A caller waits for each word.
+    #[error("live work cannot rest: the customer is there")]
+    Live,
+    /// It is over.
+    #[error("the work item is over")]
+    Over,
 }
 
 impl WorkItem {
     /// Whether it is neither done nor cancelled.
     pub fn is_open(&self) -> bool {
         match self.state {
-            State::Pending | State::Offered(_) | State::Assigned { .. } => true,
-            State::Completed { .. } | State::Cancelled { .. } => false,
+            State::Pending | State::Offered(_) | State::Assigned { .. } | State::Wrapping { .. } => true,
+            State::Completed { .. } | State::Cancelled { .. } | State::Abandoned { .. } => false,
         }
     }
 
-    /// Who has it in hand, and by which offer.
+    /// Who has it in hand as its owner, and by which offer.
     pub fn in_hand(&self) -> Option<(&AgentId, OfferId)> {
         match &self.state {
             State::Offered(hold) => Some((&hold.agent, hold.offer)),
-            State::Assigned { agent, offer, .. } => Some((agent, *offer)),
-            State::Pending | State::Completed { .. } | State::Cancelled { .. } => None,
-        }
-    }
-
-    /// The order in which waiting work is offered.
-    pub fn rank(&self) -> impl Ord + use<> {
-        (
-            std::cmp::Reverse(self.route.priority),
-            self.due_at,
-            self.waiting_since,
-            self.id,
-        )
-    }
-
-    /// Takes in what a later request says; its place stays: the customer waits since they began to.
-    fn learn(mut self, request: Request) -> Self {
-        self.revision = request.revision;
-        self.waiting_since = self.waiting_since.min(request.waiting_since);
-        self.due_at = self.waiting_since + request.route.target;
-        self.route = request.route;
-        self.channel = request.channel;
-        self.preferred = request.preferred.or(self.preferred);
-        self.snapshot = Some(request.snapshot);
-        self
-    }
-
-    /// Holds it for an agent.
-    pub fn offer(mut self, hold: Hold) -> Result<Self, Rejected> {
-        match self.state {
-            State::Pending => {
-                self.state = State::Offered(hold);
-                Ok(self)
-            }
-            State::Offered(_)
-            | State::Assigned { .. }
-            | State::Completed { .. }
-            | State::Cancelled { .. } => Err(Rejected::NotWaiting),
-        }
-    }
-
-    /// The agent takes it.
-    pub fn accept(mut self, offer: OfferId, agent: &AgentId, now: DateTime<Utc>) -> Result<Self, Rejected> {
-        let hold = self.held(offer, agent)?.clone();
-        if hold.until <= now {
-            return Err(Rejected::Lapsed(hold.until));
-        }
-        self.state = State::Assigned {
-            offer,
-            agent: hold.agent,
-            units: hold.units,
-            at: now,
-        };
-        if self.answered.is_none() {
-            self.answered = Some(Answered {
-                at: now,
-                channel: self.channel,
-                in_target: now <= self.due_at,
-            });
-        }
-        Ok(self)
-    }
-
-    /// The offer came to nothing; the item keeps its place. `exclude`: not to this agent again.
-    pub fn give_back(
-        mut self,
-        offer: OfferId,
-        agent: &AgentId,
-        exclude: bool,
-    ) -> Result<(Self, Hold), Rejected> {
-        let hold = self.held(offer, agent)?.clone();
-        if exclude && !self.excluded.contains(&hold.agent) {
-            self.excluded.push(hold.agent.clone());
-        }
-        self.state = State::Pending;
-        Ok((self, hold))
-    }
-
-    /// The agent's part is done.
-    pub fn complete(mut self, now: DateTime<Utc>) -> Result<(Self, Done), Rejected> {
-        match self.state {
-            State::Assigned {
-                offer,
-                agent,
-                units,
-                at,
-            } => {
-                let handle_seconds = (now - at).num_seconds().max(0);
-                self.state = State::Completed {
-                    agent: agent.clone(),
-                    assigned_at: at,
-                    at: now,
-                };
-                Ok((
-                    self,
-                    Done {
-                        agent,
-                        offer,
-                        units,
-                        handle_seconds,
-                    },
-                ))
-            }
-            State::Pending | State::Offered(_) | State::Completed { .. } | State::Cancelled { .. } => {
-                Err(Rejected::NotAssigned)
+            State::Assigned { hand, .. } | State::Wrapping { hand, .. } => Some((&hand.agent, hand.offer)),
+            State::Pending | State::Completed { .. } | State::Cancelled { .. } | State::Abandoned { .. } => {
+                None
             }
         }
     }
 
-    /// Nobody needs to act any more. Who works on it goes on when it was only answered.
-    pub fn withdraw(
-        mut self,
-        revision: i64,
-        reason: WithdrawReason,
-        now: DateTime<Utc>,
-    ) -> (Self, Withdrawal) {
-        self.revision = self.revision.max(revision);
-        match self.state {
-            State::Pending => {
-                self.state = State::Cancelled { at: now };
-                (self, Withdrawal::Cancelled)
-            }
-            State::Offered(hold) => {
-                self.state = State::Cancelled { at: now };
-                (self, Withdrawal::Rescinded(hold))
-            }
-            State::Assigned {
-                offer,
-                agent,
-                units,
-                at,
-            } => match reason {
-                WithdrawReason::Resolved | WithdrawReason::Merged => {
-                    let handle_seconds = (now - at).num_seconds().max(0);
-                    self.state = State::Completed {
-                        agent: agent.clone(),
-                        assigned_at: at,
-                        at: now,
-                    };
-                    (
-                        self,
-                        Withdrawal::Completed(Done {
-                            agent,
-                            offer,
-                            units,
-                            handle_seconds,
-                        }),
-                    )
-                }
-                WithdrawReason::Answered => {
-                    self.state = State::Assigned {
-                        offer,
-                        agent,
-                        units,
-                        at,
-                    };
-                    (self, Withdrawal::Nothing)
-                }
-            },
-            State::Completed { .. } | State::Cancelled { .. } => (self, Withdrawal::Nothing),
-        }
-    }
-
-    fn held(&self, offer: OfferId, agent: &AgentId) -> Result<&Hold, Rejected> {
+    /// The second agent, if one is asked.
+    pub fn second(&self) -> Option<&Second> {
         match &self.state {
-            State::Offered(hold) if hold.offer == offer && hold.agent == *agent => Ok(hold),
-            State::Offered(hold) if hold.offer == offer => Err(Rejected::NotYours),
-            State::Offered(_)
-            | State::Pending
-            | State::Assigned { .. }
+            State::Assigned { second, .. } => second.as_ref(),
+            State::Pending
+            | State::Offered(_)
+            | State::Wrapping { .. }
             | State::Completed { .. }
-            | State::Cancelled { .. } => Err(Rejected::NotOffered),
+            | State::Cancelled { .. }
+            | State::Abandoned { .. } => None,
+        }
+    }
+
+    /// Every agent whom this item concerns now.
+    pub fn agents(&self) -> impl Iterator<Item = &AgentId> {
+        let second = self.second().and_then(Second::agent);
+        self.in_hand().map(|(agent, _)| agent).into_iter().chain(second)
+    }
+
+    fn exclude(&mut self, agent: &AgentId, now: DateTime<Utc>) {
+        match self.excluded.iter_mut().find(|e| e.agent == *agent) {
+            Some(known) => {
+                known.times += 1;
+                known.at = now;
+            }
+            None => self.excluded.push(Exclusion {
+                agent: agent.clone(),
+                at: now,
+                times: 1,
+            }),
         }
     }
 }
 
-/// What stands for a case whose withdrawal overtook its request: number 0, cancelled, kept for its revision.
-pub fn tombstone(tenant: &TenantId, case_id: CaseId, revision: i64, now: DateTime<Utc>) -> WorkItem {
-    let (case, count) = (case_id.uuid(), 0_i32.to_be_bytes());
-    WorkItem {
-        id: WorkItemId::derived(&[b"work-item", tenant.as_str().as_bytes(), case.as_bytes(), &count]),
-        case_id,
-        number: 0,
-        version: 0,
-        revision,
-        route: Route::nowhere(),
-        due_at: now,
-        channel: ChannelKind::Unspecified,
-        waiting_since: now,
-        preferred: None,
-        excluded: Vec::new(),
-        snapshot: None,
-        answered: None,
-        state: State::Cancelled { at: now },
+/// Somebody who is not asked again for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exclusion {
+    /// Who.
+    pub agent: AgentId,
+    /// Since when.
+    pub at: DateTime<Utc>,
+    /// How often they gave it back.
+    pub times: u32,
+}
+
+impl Exclusion {
+    /// Until when. It grows with each time, but it ends: work that only one agent can do must not wait for ever.
+    pub fn until(&self, ask_again: TimeDelta) -> DateTime<Utc> {
+        let times = i32::try_from(self.times.clamp(1, 12)).unwrap_or(12);
+        self.at + (ask_again * times).min(TimeDelta::hours(1))
     }
 }

@@ -6,48 +6,59 @@ use trama_platform::Error;
 use trama_proto::ids::{AgentId, OfferId, TenantId, WorkItemId};
 use uuid::Uuid;
 
-use super::reads::WorkItemRow;
+use super::reads::{WorkItemRow, columns};
 
-/// Work in an agent's hands: offered or assigned.
-#[derive(Debug, FromRow)]
+/// Work in an agent's hands.
+#[derive(Debug, Clone, FromRow)]
 pub struct HandRow {
     /// The item.
     #[sqlx(flatten)]
     pub item: WorkItemRow,
+    /// Who has it in hand, as owner or second agent.
+    pub hand_agent: String,
     /// By which offer.
     pub offer_id: Uuid,
+    /// Whether that offer waits for an answer.
+    pub unanswered: bool,
     /// When the offer lapses.
     pub expires_at: DateTime<Utc>,
+    /// How it was handed over.
+    pub handover: Option<String>,
+    /// By whom.
+    pub from_agent: Option<String>,
+    /// With which words.
+    pub note: String,
     /// Why this agent.
     pub offer_explanation: String,
     /// Encoded context.
     pub snapshot: Option<Vec<u8>>,
 }
 
-/// Work in an agent's hands: these items, in the order in which it was offered.
+/// Work in agents' hands: what `agents[n]` has of `items[n]`, in the order in which it was offered.
 pub async fn in_hand(
     conn: &mut PgConnection,
     tenant: &TenantId,
-    agent: &AgentId,
+    agents: &[&str],
     items: &[Uuid],
 ) -> Result<Vec<HandRow>, Error> {
-    Ok(sqlx::query_as(
+    Ok(sqlx::query_as(columns!(
         // By primary key, item by item: without fresh statistics the planner would read all of the agent's work.
-        "SELECT w.work_item_id, w.case_id, w.version, w.queue, w.state, w.channel_kind, w.waiting_since, w.priority,
-                w.required_skills, w.agent_id, w.answered_at, w.due_at, w.explanation,
-                o.offer_id, o.expires_at, o.explanation AS offer_explanation, w.snapshot
-         FROM unnest($3::uuid[]) AS wanted (id)
+        "SELECT ",
+        ", wanted.agent AS hand_agent, o.offer_id, o.state = 'pending' AS unanswered, o.expires_at, o.handover,
+            o.from_agent, o.note, o.explanation AS offer_explanation, w.snapshot
+         FROM unnest($2::text[], $3::uuid[]) AS wanted (agent, id)
          CROSS JOIN LATERAL (
              SELECT * FROM work_items WHERE tenant = $1 AND work_item_id = wanted.id OFFSET 0
          ) w
          CROSS JOIN LATERAL (
-             SELECT * FROM offers WHERE tenant = $1 AND offer_id = w.offer_id OFFSET 0
+             SELECT * FROM offers WHERE tenant = $1
+               AND offer_id = CASE WHEN w.agent_id = wanted.agent AND w.state IN ('offered', 'assigned', 'wrapping')
+                                   THEN w.offer_id WHEN w.second_agent = wanted.agent THEN w.second_offer_id END OFFSET 0
          ) o
-         WHERE w.agent_id = $2 AND w.state IN ('offered', 'assigned')
-         ORDER BY o.offered_at, o.offer_id",
-    )
+         ORDER BY o.offered_at, o.offer_id"
+    ))
     .bind(tenant.as_str())
-    .bind(agent.as_str())
+    .bind(agents)
     .bind(items)
     .fetch_all(conn)
     .await?)
@@ -61,7 +72,8 @@ pub async fn in_hand_versions(
 ) -> Result<Vec<(WorkItemId, i64)>, Error> {
     let rows: Vec<(Uuid, i64)> = sqlx::query_as(
         "SELECT work_item_id, version FROM work_items
-         WHERE tenant = $1 AND agent_id = $2 AND state IN ('offered', 'assigned')",
+         WHERE tenant = $1 AND agent_id = $2 AND state IN ('offered', 'assigned', 'wrapping')
+         UNION SELECT work_item_id, version FROM work_items WHERE tenant = $1 AND second_agent = $2",
     )
     .bind(tenant.as_str())
     .bind(agent.as_str())
@@ -96,4 +108,23 @@ pub async fn fates(
             .fetch_all(conn)
             .await?,
     )
+}
+
+/// An agent's offers that ended since a moment.
+pub async fn ended_since(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    agent: &AgentId,
+    since: DateTime<Utc>,
+) -> Result<Vec<OfferFate>, Error> {
+    Ok(sqlx::query_as(
+        "SELECT offer_id, state FROM offers
+         WHERE tenant = $1 AND agent_id = $2 AND state NOT IN ('pending', 'accepted') AND ended_at >= $3
+         ORDER BY ended_at, offer_id LIMIT 1000",
+    )
+    .bind(tenant.as_str())
+    .bind(agent.as_str())
+    .bind(since)
+    .fetch_all(conn)
+    .await?)
 }

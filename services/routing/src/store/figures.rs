@@ -48,7 +48,7 @@ pub async fn kpis(
              FROM work_items WHERE tenant = $1 AND state IN ('pending', 'offered') AND number > 0
              UNION ALL
              SELECT answered_channel, NULL, NULL, NULL, NULL, NULL, extract(epoch FROM ended_at - assigned_at)::float8
-             FROM work_items WHERE tenant = $1 AND state = 'completed' AND ended_at >= $2
+             FROM work_items WHERE tenant = $1 AND state = 'completed' AND ended_at >= $2 AND assigned_at IS NOT NULL
          )
          SELECT channel_kind,
                 count(in_target) AS answered,

@@ -2,13 +2,14 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sqlx::{FromRow, PgConnection};
 use trama_platform::Error;
-use trama_proto::ids::{CaseId, TenantId};
+use trama_proto::ids::{CaseId, TenantId, WorkItemId};
 use uuid::Uuid;
 
 /// An item as the API shows it.
-#[derive(Debug, FromRow)]
+#[derive(Debug, Clone, FromRow)]
 pub struct WorkItemRow {
     /// Id.
     pub work_item_id: Uuid,
@@ -24,23 +25,50 @@ pub struct WorkItemRow {
     pub channel_kind: i32,
     /// Since when the customer waits.
     pub waiting_since: DateTime<Utc>,
-    /// Higher goes first.
+    /// Points.
     pub priority: i32,
-    /// Skills an agent must have.
-    pub required_skills: Vec<String>,
+    /// The policy's decision.
+    pub route: Value,
+    /// Language.
+    pub language: String,
+    /// Entitlement.
+    pub entitlement: String,
+    /// Intent.
+    pub intent: String,
     /// Who has or had it.
     pub agent_id: Option<String>,
+    /// Whether it rests, and why.
+    pub rest: String,
+    /// End of the wrap-up.
+    pub wrap_up_until: Option<DateTime<Utc>>,
+    /// Hand-overs.
+    pub transfers: i32,
+    /// Second agent.
+    pub second_agent: Option<String>,
     /// First answer.
     pub answered_at: Option<DateTime<Utc>>,
     /// By when it must be answered.
     pub due_at: DateTime<Utc>,
-    /// Why.
-    pub explanation: String,
+    /// By when, with its points; the order of the list.
+    pub rank_at: DateTime<Utc>,
 }
 
-/// Where an item stands in the order of offers.
+macro_rules! columns {
+    ($before:literal, $after:literal) => {
+        concat!(
+            $before,
+            "w.work_item_id, w.case_id, w.version, w.queue, w.state, w.channel_kind, w.waiting_since,
+             w.priority, w.route, w.language, w.entitlement, w.intent, w.agent_id, w.rest, w.wrap_up_until, w.transfers,
+             w.second_agent, w.answered_at, w.due_at, w.rank_at",
+            $after
+        )
+    };
+}
+pub(super) use columns;
+
+/// Where an item stands in the order of deadlines.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct OrderKey(pub i32, pub DateTime<Utc>, pub DateTime<Utc>, pub Uuid);
+pub struct OrderKey(pub DateTime<Utc>, pub DateTime<Utc>, pub Uuid);
 
 /// The open or last item of a case.
 pub async fn find_of_case(
@@ -48,13 +76,28 @@ pub async fn find_of_case(
     tenant: &TenantId,
     case: CaseId,
 ) -> Result<Option<WorkItemRow>, Error> {
-    Ok(sqlx::query_as(
-        "SELECT work_item_id, case_id, version, queue, state, channel_kind, waiting_since, priority, required_skills,
-                agent_id, answered_at, due_at, explanation
-         FROM work_items WHERE tenant = $1 AND case_id = $2 AND number > 0 ORDER BY number DESC LIMIT 1",
-    )
+    Ok(sqlx::query_as(columns!(
+        "SELECT ",
+        " FROM work_items w WHERE tenant = $1 AND case_id = $2 AND number > 0 ORDER BY number DESC LIMIT 1"
+    ))
     .bind(tenant.as_str())
     .bind(case.uuid())
+    .fetch_optional(conn)
+    .await?)
+}
+
+/// One item.
+pub async fn find_item(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    item: WorkItemId,
+) -> Result<Option<WorkItemRow>, Error> {
+    Ok(sqlx::query_as(columns!(
+        "SELECT ",
+        " FROM work_items w WHERE tenant = $1 AND work_item_id = $2 AND number > 0"
+    ))
+    .bind(tenant.as_str())
+    .bind(item.uuid())
     .fetch_optional(conn)
     .await?)
 }
@@ -68,20 +111,19 @@ pub async fn position(
 ) -> Result<i64, Error> {
     Ok(sqlx::query_scalar(
         "SELECT count(*) FROM work_items
-         WHERE tenant = $1 AND state = 'pending' AND queue = $2 AND priority >= $3
-           AND (priority > $3 OR (due_at, waiting_since, work_item_id) <= ($4, $5, $6))",
+         WHERE tenant = $1 AND state = 'pending' AND queue = $2
+           AND (rank_at, waiting_since, work_item_id) <= ($3, $4, $5)",
     )
     .bind(tenant.as_str())
     .bind(queue)
     .bind(key.0)
     .bind(key.1)
     .bind(key.2)
-    .bind(key.3)
     .fetch_one(conn)
     .await?)
 }
 
-/// Open items in the order in which they would be offered, after `after`.
+/// Open items by deadline, after `after`.
 pub async fn list_open(
     conn: &mut PgConnection,
     tenant: &TenantId,
@@ -89,30 +131,27 @@ pub async fn list_open(
     after: Option<&OrderKey>,
     limit: i64,
 ) -> Result<Vec<WorkItemRow>, Error> {
-    Ok(sqlx::query_as(
-        "SELECT work_item_id, case_id, version, queue, state, channel_kind, waiting_since, priority, required_skills,
-                agent_id, answered_at, due_at, explanation
-         FROM work_items
-         WHERE tenant = $1 AND state IN ('pending', 'offered', 'assigned') AND ($2 = '' OR queue = $2)
-           AND ($3::integer IS NULL OR priority < $3
-                OR (priority = $3 AND (due_at, waiting_since, work_item_id) > ($4, $5, $6)))
-         ORDER BY priority DESC, due_at, waiting_since, work_item_id
-         LIMIT $7",
-    )
+    Ok(sqlx::query_as(columns!(
+        "SELECT ",
+        " FROM work_items w
+         WHERE tenant = $1 AND state IN ('pending', 'offered', 'assigned', 'wrapping') AND ($2 = '' OR queue = $2)
+           AND ($3::timestamptz IS NULL OR (rank_at, waiting_since, work_item_id) > ($3, $4, $5))
+         ORDER BY rank_at, waiting_since, work_item_id
+         LIMIT $6"
+    ))
     .bind(tenant.as_str())
     .bind(queue)
     .bind(after.map(|k| k.0))
     .bind(after.map(|k| k.1))
     .bind(after.map(|k| k.2))
-    .bind(after.map(|k| k.3))
     .bind(limit)
     .fetch_all(conn)
     .await?)
 }
 
 impl WorkItemRow {
-    /// Its place in the order of offers.
+    /// Its place in the order of deadlines.
     pub fn key(&self) -> OrderKey {
-        OrderKey(self.priority, self.due_at, self.waiting_since, self.work_item_id)
+        OrderKey(self.rank_at, self.waiting_since, self.work_item_id)
     }
 }

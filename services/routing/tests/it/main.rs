@@ -2,5 +2,10 @@
 
 mod desk;
 mod figures;
+mod handover;
+mod leader;
 mod queue;
+mod rest;
+mod staffing;
+mod supervise;
 mod support;

@@ -10,8 +10,8 @@ use trama_proto::{
     ids::CaseId,
     routing::v1::{
         AcceptOfferRequest, Agent, CompleteWorkRequest, DeclineOfferRequest, GetWorkItemRequest,
-        GetWorkItemResponse, Offer, OfferGone, OpenDeskRequest, OpenDeskResponse, Presence,
-        SetPresenceRequest, UpsertAgentRequest, WorkItem, desk_service_client::DeskServiceClient,
+        GetWorkItemResponse, ListAgentsRequest, Offer, OfferGone, OpenDeskRequest, OpenDeskResponse,
+        Presence, SetPresenceRequest, UpsertAgentRequest, WorkItem, desk_service_client::DeskServiceClient,
         open_desk_response::Event, routing_service_client::RoutingServiceClient,
     },
     time::to_wire,
@@ -56,6 +56,29 @@ pub async fn app() -> TestApp {
         .await
 }
 
+pub async fn app_with(resources: &str) -> TestApp {
+    TestApp::builder(&[trama_routing::service()])
+        .resources(resources)
+        .start()
+        .await
+}
+
+/// An agent as supervisors see them.
+pub async fn agent(app: &TestApp, id: &str) -> Agent {
+    let mut client = RoutingServiceClient::new(app.grpc());
+    let list = client
+        .list_agents(app.request(ACME, "boss", ListAgentsRequest::default()))
+        .await
+        .expect("agents");
+    let mut agents = list.into_inner().agents.into_iter();
+    agents.find(|a| a.agent_id == id).expect("the agent")
+}
+
+/// Units an agent has in use.
+pub async fn load(app: &TestApp, id: &str) -> i32 {
+    agent(app, id).await.used_units
+}
+
 pub fn case(number: u128) -> CaseId {
     CaseId::new(Uuid::from_u128(number))
 }
@@ -79,6 +102,7 @@ pub fn asked(app: &TestApp, case_number: u128, revision: i64, channel: ChannelKi
         waiting_since: Some(to_wire(app.clock.now())),
         preferred_agent_id: String::new(),
         snapshot: Some(snapshot),
+        customer_left: false,
     }
 }
 
@@ -170,6 +194,8 @@ pub fn code<T: std::fmt::Debug>(result: Result<T, Status>) -> Code {
 pub struct Desk<'a> {
     app: &'a TestApp,
     pub agent: String,
+    /// Of the last response.
+    pub token: String,
     stream: Streaming<OpenDeskResponse>,
     client: DeskServiceClient<tonic::transport::Channel>,
 }
@@ -184,12 +210,21 @@ impl<'a> Desk<'a> {
     }
 
     pub async fn open(app: &'a TestApp, agent: &str) -> Desk<'a> {
+        Self::resume(app, agent, "").await
+    }
+
+    /// Opens the desk where another line ended.
+    pub async fn resume(app: &'a TestApp, agent: &str, token: &str) -> Desk<'a> {
         let mut client = DeskServiceClient::new(app.grpc());
-        let request = app.request(ACME, agent, OpenDeskRequest::default());
+        let request = OpenDeskRequest {
+            resume_token: token.to_owned(),
+        };
+        let request = app.request(ACME, agent, request);
         let stream = client.open_desk(request).await.expect("a desk").into_inner();
         let mut desk = Desk {
             app,
             agent: agent.to_owned(),
+            token: String::new(),
             stream,
             client,
         };
@@ -200,7 +235,7 @@ impl<'a> Desk<'a> {
         desk
     }
 
-    /// What the desk shows next, heartbeats aside.
+    /// What the desk shows next, heartbeats and the agent's load aside.
     pub async fn next(&mut self) -> Event {
         loop {
             let next = tokio::time::timeout(Duration::from_secs(10), self.stream.message());
@@ -209,8 +244,9 @@ impl<'a> Desk<'a> {
                 .expect("something within 10 s")
                 .expect("no error")
                 .expect("an open line");
+            self.token = response.resume_token;
             match response.event.expect("an event") {
-                Event::Heartbeat(_) => {}
+                Event::Heartbeat(_) | Event::AgentChanged(_) => {}
                 event => return event,
             }
         }
@@ -285,6 +321,54 @@ impl<'a> Desk<'a> {
             .await?;
         self.app.settle().await;
         Ok(answer.into_inner().work_item.expect("the item"))
+    }
+
+    /// Says what it is, without waiting for what follows.
+    pub async fn set(&mut self, presence: Presence) {
+        let request = SetPresenceRequest {
+            presence: presence.into(),
+            ..SetPresenceRequest::default()
+        };
+        let answer = self
+            .client
+            .set_presence(self.app.request(ACME, &self.agent, request))
+            .await;
+        answer.expect("presence");
+    }
+
+    /// The next offer, whatever else comes before it.
+    pub async fn next_offer(&mut self) -> Offer {
+        loop {
+            if let Event::OfferMade(offer) = self.next().await {
+                return offer;
+            }
+        }
+    }
+
+    /// Accepts without waiting for what follows.
+    pub async fn accept_only(&mut self, offer_id: &str) {
+        let request = AcceptOfferRequest {
+            offer_id: offer_id.into(),
+            request_id: String::new(),
+        };
+        let answer = self
+            .client
+            .accept_offer(self.app.request(ACME, &self.agent, request))
+            .await;
+        answer.expect("accepted");
+    }
+
+    /// Completes without waiting for what follows.
+    pub async fn complete_only(&mut self, work_item_id: &str) {
+        let request = CompleteWorkRequest {
+            work_item_id: work_item_id.into(),
+            request_id: String::new(),
+        };
+        let answer = self
+            .client
+            .complete_work(self.app.request(ACME, &self.agent, request))
+            .await;
+        answer.expect("completed");
     }
 
     /// The next offer, taken.

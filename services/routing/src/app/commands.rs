@@ -1,0 +1,165 @@
+//! What an agent does with work: accept, decline, complete, finish the wrap-up, let it rest.
+//!
+//! Many agents do this at the same moment, so their commands share transactions: whatever waits goes together, tenant
+//! by tenant. A command that is refused does not touch the others. They are idempotent by nature (accepting what I
+//! have accepted shows it to me again), so they need no journal of requests.
+
+mod fold;
+
+pub(super) use fold::hand_over;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::sync::{Mutex, mpsc, oneshot};
+use trama_platform::{Error, Kind, Lifecycle};
+use trama_proto::{
+    ids::{AgentId, OfferId, TenantId, WorkItemId},
+    routing::v1,
+};
+
+use super::{ATTEMPTS, Routing};
+use fold::Fold;
+
+/// Commands that may wait.
+const WAITING: usize = 4_096;
+/// Commands that go into one transaction at most.
+const TOGETHER: usize = 256;
+/// Transactions at a time: while one commits, the next collects.
+const WORKERS: usize = 4;
+
+/// What an agent orders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Takes the work of an offer.
+    Accept(OfferId),
+    /// Gives an offer back, with a reason.
+    Decline(OfferId, String),
+    /// Ends their part.
+    Complete(WorkItemId),
+    /// Ends the wrap-up.
+    FinishWrapUp(WorkItemId),
+    /// Lets a conversation rest.
+    Park(WorkItemId),
+}
+
+/// What an order did.
+pub type Outcome = Result<Option<v1::WorkItem>, Error>;
+
+struct Ask {
+    tenant: TenantId,
+    agent: AgentId,
+    order: Order,
+    reply: oneshot::Sender<Outcome>,
+}
+
+/// The way in.
+#[derive(Clone)]
+pub struct Commands {
+    asks: mpsc::Sender<Ask>,
+}
+
+impl Commands {
+    /// Starts working.
+    pub fn start(routing: &Routing, lifecycle: &Lifecycle) -> Self {
+        let (asks, waiting) = mpsc::channel(WAITING);
+        let waiting = Arc::new(Mutex::new(waiting));
+        for _ in 0..WORKERS {
+            let (routing, waiting, stopping) = (routing.clone(), Arc::clone(&waiting), lifecycle.stopping());
+            lifecycle.spawn("desk-commands", async move {
+                loop {
+                    let batch = tokio::select! {
+                        () = stopping.cancelled() => return Ok(()),
+                        batch = next_batch(&waiting) => batch,
+                    };
+                    let mut by_tenant: BTreeMap<TenantId, Vec<Ask>> = BTreeMap::new();
+                    for ask in batch {
+                        by_tenant.entry(ask.tenant.clone()).or_default().push(ask);
+                    }
+                    for (tenant, asks) in by_tenant {
+                        run(&routing, &tenant, asks).await;
+                    }
+                }
+            });
+        }
+        Self { asks }
+    }
+
+    /// Orders something and waits for what came of it.
+    pub async fn order(&self, tenant: &TenantId, agent: &AgentId, order: Order) -> Outcome {
+        let (reply, answer) = oneshot::channel();
+        let ask = Ask {
+            tenant: tenant.clone(),
+            agent: agent.clone(),
+            order,
+            reply,
+        };
+        let stopping = || Error::new(Kind::Unavailable, "this replica is stopping: try again");
+        self.asks.send(ask).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+}
+
+async fn next_batch(waiting: &Mutex<mpsc::Receiver<Ask>>) -> Vec<Ask> {
+    let mut batch = Vec::with_capacity(TOGETHER);
+    let mut waiting = waiting.lock().await;
+    if waiting.recv_many(&mut batch, TOGETHER).await == 0 {
+        // The way in is gone: the process stops.
+        drop(waiting);
+        std::future::pending::<()>().await;
+    }
+    batch
+}
+
+/// Runs the orders of one tenant in one transaction; one that lost a race against another is tried again.
+async fn run(routing: &Routing, tenant: &TenantId, asks: Vec<Ask>) {
+    metrics::histogram!("trama_routing_commands_together")
+        .record(f64::from(u32::try_from(asks.len()).unwrap_or(0)));
+    let mut replies = Vec::with_capacity(asks.len());
+    let orders: Vec<(AgentId, Order)> = asks
+        .into_iter()
+        .map(|ask| {
+            replies.push(ask.reply);
+            (ask.agent, ask.order)
+        })
+        .collect();
+    let mut replies = Some(replies);
+    for attempt in 1..=ATTEMPTS {
+        match try_run(routing, tenant, &orders, &mut replies).await {
+            Ok(()) => return,
+            Err(error) if error.kind() == Kind::Conflict && attempt < ATTEMPTS && replies.is_some() => {
+                tracing::debug!(detail = error.detail(), "desk commands lost a race; once more");
+            }
+            Err(error) => {
+                tracing::warn!(detail = error.detail(), "desk commands failed");
+                for reply in replies.take().into_iter().flatten() {
+                    // Whoever hung up does not want to know.
+                    let _ = reply.send(Err(Error::new(error.kind(), error.to_string())));
+                }
+                return;
+            }
+        }
+    }
+}
+
+async fn try_run(
+    routing: &Routing,
+    tenant: &TenantId,
+    orders: &[(AgentId, Order)],
+    replies: &mut Option<Vec<oneshot::Sender<Outcome>>>,
+) -> Result<(), Error> {
+    let mut tx = routing.db.tx(tenant).await?;
+    let mut fold = Fold::load(&mut tx, tenant, orders).await?;
+    let outcomes: Vec<Outcome> = orders
+        .iter()
+        .map(|(agent, order)| fold.run(agent, order))
+        .collect();
+    fold.change.save(&mut tx, &[], &routing.signals, false).await?;
+    let senders = replies.take().unwrap_or_default();
+    // They are answered as soon as it is certain, not after the events are published.
+    tx.after_commit(move || {
+        for (sender, outcome) in senders.into_iter().zip(outcomes) {
+            let _ = sender.send(outcome);
+        }
+    });
+    tx.commit().await
+}

@@ -1,0 +1,616 @@
+//! The matcher's view of a tenant, kept equal to what the database says.
+//!
+//! Everything here goes by state, not by event: saying the same twice changes nothing, and a missed word is made good
+//! by the next.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+use chrono::{DateTime, Utc};
+use trama_proto::{
+    common::v1::ChannelKind,
+    ids::{AgentId, WorkItemId},
+    resources::TenantResources,
+};
+use uuid::Uuid;
+
+use crate::{
+    domain::{Agent, Presence, Requirement, Rest, Rules, Second, State, WorkItem},
+    matcher::{self, AgentKey, AgentSpec, Engine, ItemKey, ItemSpec, Stage},
+};
+
+/// A seat of an item: its owner's, or that of the second agent of a warm transfer or a consultation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Seat {
+    pub item: WorkItemId,
+    pub second: bool,
+}
+
+impl Seat {
+    pub(super) fn key(self) -> ItemKey {
+        let number = self.item.uuid().as_u128();
+        ItemKey(if self.second { !number } else { number })
+    }
+}
+
+/// Where the matcher has a seat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Waits {
+        version: i64,
+    },
+    Held {
+        agent: AgentId,
+        kind: ChannelKind,
+        stage: Stage,
+    },
+}
+
+/// What is in an agent's hands, as far as others care.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct InHand {
+    pub kind: ChannelKind,
+    pub rest: Rest,
+    pub accepted: bool,
+}
+
+/// A tenant in memory.
+pub(super) struct Floor {
+    pub rules: Rules,
+    pub engine: Engine,
+    keys: HashMap<AgentId, AgentKey>,
+    ids: Vec<AgentId>,
+    agents: HashMap<AgentId, Agent>,
+    seats: HashMap<ItemKey, Seat>,
+    places: HashMap<Seat, Place>,
+    in_hand: HashMap<AgentId, BTreeMap<Seat, InHand>>,
+    waiting: HashSet<WorkItemId>,
+    /// Exclusions that end: then the item is told again.
+    lapses: BTreeSet<(DateTime<Utc>, WorkItemId)>,
+    goals: BTreeSet<String>,
+    /// Languages of the matcher's vocabulary; who speaks any language speaks them all.
+    languages: BTreeSet<String>,
+    /// Agents who have nothing left to do, or whose work may go on.
+    pub touched: BTreeSet<AgentId>,
+    /// Of when the last decision was.
+    pub decided_at: Option<DateTime<Utc>>,
+}
+
+fn millis(at: DateTime<Utc>) -> i64 {
+    at.timestamp_millis()
+}
+
+fn primary(tag: &str) -> String {
+    tag.split('-').next().unwrap_or(tag).to_ascii_lowercase()
+}
+
+impl Floor {
+    pub(super) fn new(rules: Rules) -> Self {
+        Self {
+            engine: Engine::new(rules.policy.clone()),
+            rules,
+            keys: HashMap::new(),
+            ids: Vec::new(),
+            agents: HashMap::new(),
+            seats: HashMap::new(),
+            places: HashMap::new(),
+            in_hand: HashMap::new(),
+            waiting: HashSet::new(),
+            lapses: BTreeSet::new(),
+            goals: BTreeSet::new(),
+            languages: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            decided_at: None,
+        }
+    }
+
+    pub(super) fn seat(&self, key: ItemKey) -> Option<Seat> {
+        self.seats.get(&key).copied()
+    }
+
+    pub(super) fn agent_of(&self, key: AgentKey) -> Option<&AgentId> {
+        self.ids.get(usize::try_from(key.0).ok()?)
+    }
+
+    pub(super) fn agent(&self, id: &AgentId) -> Option<&Agent> {
+        self.agents.get(id)
+    }
+
+    pub(super) fn agents(&self) -> impl Iterator<Item = &Agent> {
+        self.agents.values()
+    }
+
+    pub(super) fn hands(&self, id: &AgentId) -> impl Iterator<Item = (Seat, InHand)> + use<'_> {
+        self.in_hand
+            .get(id)
+            .into_iter()
+            .flatten()
+            .map(|(seat, hand)| (*seat, *hand))
+    }
+
+    pub(super) fn waiting(&self) -> impl Iterator<Item = WorkItemId> + use<'_> {
+        self.waiting.iter().copied()
+    }
+
+    /// Other rules from now on.
+    pub(super) fn set_rules(&mut self, rules: Rules, now: DateTime<Utc>) {
+        if rules != self.rules {
+            self.engine.set_policy(rules.policy.clone(), millis(now));
+            self.rules = rules;
+        }
+    }
+
+    /// Items whose exclusions ended by now: they are to be put again.
+    pub(super) fn lapsed(&mut self, now: DateTime<Utc>) -> Vec<WorkItemId> {
+        let mut due = Vec::new();
+        while let Some((at, item)) = self.lapses.first().copied() {
+            if at > now {
+                break;
+            }
+            self.lapses.pop_first();
+            due.push(item);
+        }
+        due
+    }
+
+    /// When the next exclusion ends.
+    pub(super) fn next_lapse(&self) -> Option<DateTime<Utc>> {
+        self.lapses.first().map(|(at, _)| *at)
+    }
+
+    fn key_of(&mut self, id: &AgentId) -> AgentKey {
+        if let Some(key) = self.keys.get(id) {
+            return *key;
+        }
+        let key = AgentKey(u32::try_from(self.ids.len()).unwrap_or(u32::MAX));
+        self.ids.push(id.clone());
+        self.keys.insert(id.clone(), key);
+        key
+    }
+
+    /// An agent is like this.
+    pub(super) fn put_agent(&mut self, agent: &Agent, now: DateTime<Utc>) {
+        self.touched.insert(agent.id.clone());
+        let before = self.agents.insert(agent.id.clone(), agent.clone());
+        let spec = self.spec_of(agent);
+        let key = spec.key;
+        let known = before.as_ref().is_some_and(|b| same_abilities(b, agent));
+        if !known {
+            self.engine.upsert_agent(spec, millis(now));
+        }
+        let presence = presence_of(agent);
+        if self.engine.presence_of(key) != Some(&presence) {
+            // Their place in the line of idle agents is the database's, so that it survives a change of leader.
+            self.engine.presence(key, presence, millis(agent.idle_since));
+        }
+    }
+
+    fn spec_of(&mut self, agent: &Agent) -> AgentSpec {
+        let key = self.key_of(&agent.id);
+        let channels: Vec<_> = agent.channel_kinds.iter().map(|k| Rules::channel(*k)).collect();
+        let caps = if agent.bot {
+            // A bot does as much at once as its units allow.
+            let all = u32::try_from(agent.capacity_units).unwrap_or_default();
+            agent
+                .channel_kinds
+                .iter()
+                .map(|k| (Rules::channel(*k), cap_of(agent, *k).unwrap_or(all)))
+                .collect()
+        } else {
+            let capped = agent.channel_kinds.iter();
+            capped
+                .filter_map(|k| Some((Rules::channel(*k), cap_of(agent, *k)?)))
+                .collect()
+        };
+        let spoken: Vec<String> = if agent.languages.is_empty() {
+            self.languages.iter().cloned().collect()
+        } else {
+            agent.languages.iter().map(|l| primary(l)).collect()
+        };
+        let words = self.engine.vocabulary_mut();
+        AgentSpec {
+            key,
+            skills: agent
+                .skills
+                .iter()
+                .map(|(name, level)| (words.skill(name), u8::try_from(*level).unwrap_or(1)))
+                .collect(),
+            languages: spoken.iter().map(|l| words.language(l)).collect(),
+            channels,
+            teams: agent.teams.iter().map(|t| words.team(t)).collect(),
+            units: u32::try_from(agent.capacity_units).unwrap_or_default(),
+            bot: agent.bot,
+            caps,
+        }
+    }
+
+    /// A language of the customers is heard of: who speaks any speaks this one too.
+    fn hear_language(&mut self, language: &str, now: DateTime<Utc>) {
+        if !self.languages.insert(language.to_owned()) {
+            return;
+        }
+        let polyglots: Vec<Agent> = self
+            .agents
+            .values()
+            .filter(|a| a.languages.is_empty())
+            .cloned()
+            .collect();
+        for agent in polyglots {
+            let spec = self.spec_of(&agent);
+            self.engine.upsert_agent(spec, millis(now));
+        }
+    }
+
+    /// An item is like this, whatever it was. Its agents must have been put before.
+    pub(super) fn put_item(
+        &mut self,
+        item: &WorkItem,
+        resources: Option<&TenantResources>,
+        now: DateTime<Utc>,
+    ) {
+        let owner = Seat {
+            item: item.id,
+            second: false,
+        };
+        let second = Seat {
+            item: item.id,
+            second: true,
+        };
+        if item.state == State::Pending {
+            self.waiting.insert(item.id);
+        } else {
+            self.waiting.remove(&item.id);
+        }
+        let held = |agent: &AgentId, stage, rest, accepted| {
+            (
+                Place::Held {
+                    agent: agent.clone(),
+                    kind: item.channel,
+                    stage,
+                },
+                InHand {
+                    kind: item.channel,
+                    rest,
+                    accepted,
+                },
+            )
+        };
+        match &item.state {
+            State::Pending => self.wait(owner, item, resources, now),
+            State::Offered(hold) => {
+                let stage = Stage::Offered {
+                    until: millis(hold.until),
+                };
+                self.hold(
+                    owner,
+                    item,
+                    held(&hold.agent, stage, Rest::No, false),
+                    resources,
+                    now,
+                );
+            }
+            State::Assigned { hand, rest, .. } => {
+                // What a call makes rest is still active for the matcher: it knows that a call may.
+                let stage = if *rest == Rest::Parked {
+                    Stage::Parked
+                } else {
+                    Stage::Active
+                };
+                self.hold(owner, item, held(&hand.agent, stage, *rest, true), resources, now);
+            }
+            State::Wrapping { hand, .. } => {
+                self.hold(
+                    owner,
+                    item,
+                    held(&hand.agent, Stage::Wrapping, Rest::No, true),
+                    resources,
+                    now,
+                );
+            }
+            State::Abandoned { .. } => {
+                self.engine.abandoned(owner.key(), millis(now));
+                self.forget(owner, now);
+            }
+            State::Completed { .. } | State::Cancelled { .. } => self.forget(owner, now),
+        }
+        match item.second() {
+            None => self.forget(second, now),
+            Some(Second::Wanted(_)) => self.wait(second, item, resources, now),
+            Some(Second::Offered(_, hold)) => {
+                let stage = Stage::Offered {
+                    until: millis(hold.until),
+                };
+                self.hold(
+                    second,
+                    item,
+                    held(&hold.agent, stage, Rest::No, false),
+                    resources,
+                    now,
+                );
+            }
+            Some(Second::Joined(_, hand)) => {
+                self.hold(
+                    second,
+                    item,
+                    held(&hand.agent, Stage::Active, Rest::No, true),
+                    resources,
+                    now,
+                );
+            }
+        }
+    }
+
+    fn wait(&mut self, seat: Seat, item: &WorkItem, resources: Option<&TenantResources>, now: DateTime<Utc>) {
+        let place = Place::Waits {
+            version: item.version,
+        };
+        let until: Vec<_> = item
+            .excluded
+            .iter()
+            .map(|e| e.until(self.rules.ask_again()))
+            .filter(|until| *until > now)
+            .collect();
+        let excluded_changes = until.len() != item.excluded.len();
+        if self.places.get(&seat) == Some(&place) && !excluded_changes {
+            return;
+        }
+        self.release(seat);
+        if !seat.second
+            && let Some(first) = until.iter().min()
+        {
+            self.lapses.insert((*first, seat.item));
+        }
+        let spec = self.item_spec(seat, item, resources, now);
+        self.seats.insert(spec.key, seat);
+        self.engine.enqueue(spec, millis(now));
+        self.places.insert(seat, place);
+    }
+
+    fn hold(
+        &mut self,
+        seat: Seat,
+        item: &WorkItem,
+        (place, in_hand): (Place, InHand),
+        resources: Option<&TenantResources>,
+        now: DateTime<Utc>,
+    ) {
+        let Place::Held { agent, kind, stage } = &place else {
+            return;
+        };
+        self.touched.insert(agent.clone());
+        let before = self.places.get(&seat).cloned();
+        self.release(seat);
+        self.in_hand
+            .entry(agent.clone())
+            .or_default()
+            .insert(seat, in_hand);
+        let Some(key) = self.keys.get(agent).copied() else {
+            return;
+        };
+        let at = millis(now);
+        match before {
+            Some(before) if before == place => {}
+            Some(Place::Held {
+                agent: of,
+                kind: was,
+                stage: from,
+            }) if of == *agent && was == *kind => match (from, *stage) {
+                (Stage::Offered { .. }, Stage::Active) => {
+                    self.engine.accepted(seat.key(), key, at);
+                }
+                (_, Stage::Wrapping) => {
+                    self.engine.wrapping(seat.key(), at);
+                }
+                (_, Stage::Parked) => {
+                    self.engine.parked(seat.key(), at);
+                }
+                (Stage::Parked, Stage::Active) => {
+                    self.engine.resumed(seat.key(), at);
+                }
+                (_, stage) => {
+                    self.engine.hold(seat.key(), key, stage, at);
+                }
+            },
+            _ => {
+                let spec = self.item_spec(seat, item, resources, now);
+                self.seats.insert(spec.key, seat);
+                self.engine.enqueue(spec, at);
+                self.engine.hold(seat.key(), key, *stage, at);
+            }
+        }
+        self.places.insert(seat, place);
+    }
+
+    /// The seat is in nobody's hands, for the moment.
+    fn release(&mut self, seat: Seat) {
+        if let Some(Place::Held { agent, .. }) = self.places.get(&seat) {
+            self.touched.insert(agent.clone());
+            if let Some(hands) = self.in_hand.get_mut(agent) {
+                hands.remove(&seat);
+            }
+        }
+    }
+
+    fn forget(&mut self, seat: Seat, now: DateTime<Utc>) {
+        self.release(seat);
+        let at = millis(now);
+        match self.places.remove(&seat) {
+            Some(Place::Held { agent, .. }) => {
+                if let Some(key) = self.keys.get(&agent).copied()
+                    && !self.engine.freed(seat.key(), key, at)
+                {
+                    self.engine.remove(seat.key(), at);
+                }
+            }
+            Some(Place::Waits { .. }) => self.engine.remove(seat.key(), at),
+            None => {}
+        }
+        self.seats.remove(&seat.key());
+    }
+
+    /// The matcher has given a seat to an agent.
+    pub(super) fn proposed(&mut self, seat: Seat, agent: &AgentId, until: i64) {
+        self.places.insert(
+            seat,
+            Place::Held {
+                agent: agent.clone(),
+                kind: ChannelKind::Unspecified,
+                stage: Stage::Offered { until },
+            },
+        );
+    }
+
+    /// The database refused: what is true is put again.
+    pub(super) fn refused(&mut self, seat: Seat, now: DateTime<Utc>) {
+        self.engine.refuse(seat.key(), millis(now));
+        self.release(seat);
+        self.places.remove(&seat);
+        self.seats.remove(&seat.key());
+    }
+
+    fn item_spec(
+        &mut self,
+        seat: Seat,
+        item: &WorkItem,
+        resources: Option<&TenantResources>,
+        now: DateTime<Utc>,
+    ) -> ItemSpec {
+        let route = &item.route;
+        let goal = resources
+            .and_then(|r| r.queues.get(&route.queue))
+            .map(|q| q.service_level.goal);
+        let name = format!("{:?}/{}", item.channel, route.entitlement);
+        let cell = self.engine.vocabulary_mut().cell(&name);
+        if let Some(goal) = goal
+            && self.goals.insert(name)
+        {
+            self.engine.set_goal(cell, goal);
+        }
+        let keys = |floor: &mut Self, ids: &mut dyn Iterator<Item = &AgentId>| -> Vec<AgentKey> {
+            ids.map(|id| floor.key_of(id)).collect()
+        };
+        let channel = Rules::channel(item.channel);
+        let order = u64::try_from(item.waiting_since.timestamp_micros()).unwrap_or_default();
+        if let Some(second) = item.second().filter(|_| seat.second) {
+            let wanted = second.wanted();
+            let requirement = Requirement {
+                skills: wanted.skills.clone(),
+                ..Requirement::default()
+            };
+            // A colleague waits: as urgent as a call.
+            let target_ms = 60_000;
+            return ItemSpec {
+                key: seat.key(),
+                channel,
+                steps: Arc::from([matcher::Step {
+                    after_ms: 0,
+                    requirement: self.requirement(&requirement, now),
+                }]),
+                clock_start: millis(wanted.since),
+                queued_at: millis(wanted.since),
+                target_ms,
+                due_at: millis(wanted.since) + target_ms,
+                carried_ms: 0,
+                cell,
+                preferred: None,
+                pinned: wanted.pinned.as_ref().map(|agent| self.key_of(agent)),
+                excluded: keys(self, &mut wanted.excluded.iter()),
+                human_only: false,
+                order,
+            };
+        }
+        let mut steps = vec![matcher::Step {
+            after_ms: 0,
+            requirement: self.requirement(&route.requirement, now),
+        }];
+        for step in &route.steps {
+            steps.push(matcher::Step {
+                after_ms: step.after.num_milliseconds().max(0),
+                requirement: self.requirement(&step.requirement, now),
+            });
+        }
+        let ask_again = self.rules.ask_again();
+        let excluded = item
+            .excluded
+            .iter()
+            .filter(|e| e.until(ask_again) > now)
+            .map(|e| &e.agent);
+        ItemSpec {
+            key: seat.key(),
+            channel,
+            steps: steps.into(),
+            clock_start: millis(item.waiting_since),
+            queued_at: millis(item.queued_at),
+            target_ms: route.ranking_target.num_milliseconds().max(1),
+            due_at: millis(route.ranking_due_at),
+            carried_ms: 0,
+            cell,
+            preferred: item.preferred.as_ref().map(|agent| self.key_of(agent)),
+            pinned: item.pinned.as_ref().map(|agent| self.key_of(agent)),
+            excluded: keys(self, &mut excluded.collect::<Vec<_>>().into_iter()),
+            human_only: route.human_only,
+            order,
+        }
+    }
+
+    /// A language is asked for only where somebody speaks it: else nobody would ever answer.
+    fn requirement(&mut self, wanted: &Requirement, now: DateTime<Utc>) -> matcher::Requirement {
+        let language = wanted.language.as_deref().map(primary).filter(|language| {
+            let speaks = |a: &Agent| a.languages.iter().any(|l| primary(l) == *language);
+            self.agents.values().any(speaks)
+        });
+        if let Some(language) = &language {
+            self.hear_language(language, now);
+        }
+        let words = self.engine.vocabulary_mut();
+        matcher::Requirement {
+            skills: wanted
+                .skills
+                .iter()
+                .map(|(name, level)| (words.skill(name), *level))
+                .collect(),
+            language: language.map(|l| words.language(&l)),
+            teams: (!wanted.teams.is_empty()).then(|| wanted.teams.iter().map(|t| words.team(t)).collect()),
+        }
+    }
+
+    /// Items that the matcher does not name by uuid.
+    pub(super) fn item_of(&self, key: ItemKey) -> Uuid {
+        self.seats
+            .get(&key)
+            .map_or(Uuid::from_u128(key.0), |seat| seat.item.uuid())
+    }
+}
+
+fn cap_of(agent: &Agent, kind: ChannelKind) -> Option<u32> {
+    agent.max_at_once.get(&kind).and_then(|n| u32::try_from(*n).ok())
+}
+
+fn same_abilities(a: &Agent, b: &Agent) -> bool {
+    a.skills == b.skills
+        && a.languages == b.languages
+        && a.channel_kinds == b.channel_kinds
+        && a.teams == b.teams
+        && a.max_at_once == b.max_at_once
+        && a.capacity_units == b.capacity_units
+        && a.bot == b.bot
+}
+
+fn presence_of(agent: &Agent) -> matcher::Presence {
+    if agent.draining {
+        return matcher::Presence::Draining;
+    }
+    match agent.presence {
+        Presence::Offline => matcher::Presence::Offline,
+        Presence::Away => matcher::Presence::Away,
+        // The database says when they are back.
+        Presence::NotResponding => matcher::Presence::NotResponding { until: None },
+        Presence::Available if agent.available_kinds.is_empty() => matcher::Presence::Available,
+        Presence::Available => {
+            let kinds = agent.available_kinds.iter().map(|k| Rules::channel(*k));
+            matcher::Presence::AvailableFor(kinds.collect())
+        }
+    }
+}

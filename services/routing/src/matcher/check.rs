@@ -1,0 +1,173 @@
+//! The engine checks itself, in slices, while it serves.
+
+use super::choose::Choosing;
+use super::engine::{Engine, State};
+use super::spec::Stage;
+use super::staff::{InHand, units};
+use super::words::{AgentKey, ItemKey, Millis};
+
+/// Something that must not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Violation {
+    /// An agent holds more than they can.
+    OverCapacity(AgentKey),
+    /// An agent's counts do not match what they hold.
+    WrongCounts(AgentKey),
+    /// An item is in nobody's hands, or in several.
+    Lost(ItemKey),
+    /// A waiting item is not in its class.
+    Unreachable(ItemKey),
+    /// A class and its head differ.
+    WrongHead(ItemKey),
+    /// An item waits although somebody could take it and no rule holds it back.
+    NeedlessWait(ItemKey, AgentKey),
+}
+
+/// How far a check has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CheckCursor {
+    agent: usize,
+    item: usize,
+    class: usize,
+}
+
+impl Engine {
+    /// Checks everything at once. Right after [`Engine::decide`] at the same `now`, nothing may come back.
+    pub fn check(&self, now: Millis) -> Vec<Violation> {
+        let mut found = Vec::new();
+        let mut cursor = CheckCursor::default();
+        while let Some(next) = self.check_slice(cursor, 4_096, now, &mut found) {
+            cursor = next;
+        }
+        found
+    }
+
+    /// Checks at most so many things, and says where to go on; none when it came to the end.
+    pub fn check_slice(
+        &self,
+        from: CheckCursor,
+        at_most: usize,
+        now: Millis,
+        found: &mut Vec<Violation>,
+    ) -> Option<CheckCursor> {
+        let mut left = at_most.max(1);
+        let mut at = from;
+        while left > 0 {
+            left -= 1;
+            if at.agent < self.staff.agents.len() {
+                self.check_agent(at.agent, found);
+                at.agent += 1;
+            } else if at.item < self.items.len() {
+                self.check_item(at.item, found);
+                at.item += 1;
+            } else if at.class < self.queue.classes.len() {
+                self.check_class(at.class, now, found);
+                at.class += 1;
+            } else {
+                return None;
+            }
+        }
+        Some(at)
+    }
+
+    fn check_agent(&self, agent: usize, found: &mut Vec<Violation>) {
+        let Some(it) = &self.staff.agents[agent] else {
+            return;
+        };
+        let key = &self.staff.profile(it.profile).key;
+        let mut counted = vec![InHand::default(); it.by_channel.len()];
+        let (mut used, mut pending, mut in_hand, mut resumed) = (0, 0, 0, 0);
+        for item in &it.held {
+            let Some(Some(thing)) = self.items.get(*item) else {
+                found.push(Violation::WrongCounts(it.spec.key));
+                return;
+            };
+            let State::Held(held) = thing.state else {
+                found.push(Violation::Lost(thing.spec.key));
+                continue;
+            };
+            if held.agent != agent {
+                found.push(Violation::Lost(thing.spec.key));
+            }
+            resumed += u32::from(held.resumed);
+            let size = units(key, &self.policy, thing.spec.channel);
+            let mine = &mut counted[usize::from(thing.spec.channel.0)];
+            match held.stage {
+                Stage::Parked => continue,
+                Stage::Offered { .. } => pending += 1,
+                Stage::Active | Stage::Wrapping => mine.active_units += size,
+            }
+            mine.count += 1;
+            used += size;
+            in_hand += 1;
+        }
+        if counted != it.by_channel
+            || (used, pending, in_hand, resumed) != (it.used, it.pending, it.in_hand, it.resumed)
+        {
+            found.push(Violation::WrongCounts(it.spec.key));
+        }
+        if resumed == 0 && used > key.units + self.most_paused(&counted) {
+            found.push(Violation::OverCapacity(it.spec.key));
+        }
+    }
+
+    /// Units that what is in hand may pause.
+    fn most_paused(&self, counted: &[InHand]) -> u32 {
+        let mut paused = 0_u32;
+        for (n, _) in counted.iter().enumerate().filter(|(_, it)| it.count > 0) {
+            paused |= self.policy.paused_by(super::words::Channel(n as u8));
+        }
+        counted
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| paused & (1 << n) != 0)
+            .map(|(_, it)| it.active_units)
+            .sum()
+    }
+
+    fn check_item(&self, item: usize, found: &mut Vec<Violation>) {
+        let Some(it) = &self.items[item] else {
+            return;
+        };
+        let key = it.spec.key;
+        match it.state {
+            State::Nowhere => found.push(Violation::Lost(key)),
+            State::Queued(at) => {
+                let there = self
+                    .queue
+                    .classes
+                    .get(at.class)
+                    .and_then(Option::as_ref)
+                    .is_some_and(|c| c.journey.contains(&(at.due, it.spec.order, item)));
+                if !there {
+                    found.push(Violation::Unreachable(key));
+                }
+            }
+            State::Held(held) => {
+                let holds = self
+                    .staff
+                    .agents
+                    .get(held.agent)
+                    .and_then(Option::as_ref)
+                    .is_some_and(|a| a.held.iter().filter(|i| **i == item).count() == 1);
+                if !holds {
+                    found.push(Violation::Lost(key));
+                }
+            }
+        }
+    }
+
+    fn check_class(&self, class: usize, now: Millis, found: &mut Vec<Violation>) {
+        let Some(head) = self.queue.classes[class].as_ref().and_then(|c| c.journey.first()) else {
+            return;
+        };
+        let key = self.item_at(head.2).spec.key;
+        if !self.queue.head_is_right(class) {
+            found.push(Violation::WrongHead(key));
+        }
+        // The most urgent item of a class decides for all of them: they differ in nothing else.
+        if let Choosing::Found(agent) = self.choose(class, *head, now) {
+            found.push(Violation::NeedlessWait(key, self.staff.agent(agent).spec.key));
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! The decision: who of those who changed gets what, in the order of rank.
+//!
+//! Between two decisions nothing waits that somebody free could take, unless a named rule holds it back. So only
+//! what changed is looked at: agents who got room, and classes that got items.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use super::choose::{Choosing, Work};
+use super::engine::{Engine, State};
+use super::explain::Why;
+use super::feedback::CallLoad;
+use super::queue::Place;
+use super::spec::Stage;
+use super::words::{AgentKey, Channel, ItemKey, Language, Millis};
+
+/// An offer to make; inside the engine it is already made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Proposal {
+    /// The item.
+    pub item: ItemKey,
+    /// The agent.
+    pub agent: AgentKey,
+    /// When the offer ends.
+    pub until: Millis,
+    /// Why these two.
+    pub why: Why,
+}
+
+/// What to do now, and when to ask again if nothing happens.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Decision {
+    /// Offers, in the order of rank.
+    pub offers: Vec<Proposal>,
+    /// The next moment something is due.
+    pub wake: Option<Millis>,
+}
+
+/// Working memory of a decision, kept so that deciding allocates little.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Marks {
+    /// By class: the decision it was last collected in.
+    seen: Vec<u64>,
+    decision: u64,
+    /// The most urgent classes of those looked at so far.
+    pub(super) notable: Vec<usize>,
+    /// Where to look on.
+    pub(super) notable_next: usize,
+}
+
+/// A class that may go next.
+#[derive(Debug, Clone, Copy)]
+struct Contender {
+    rank: f64,
+    place: Place,
+    class: usize,
+    /// Only items that press may go: the reserve holds the others back.
+    pressing_only: bool,
+    /// Known by its head only: the item itself is looked up when it is its turn.
+    by_head: bool,
+    /// It is here because an agent changed, not because the class did.
+    by_agent: bool,
+}
+
+impl PartialEq for Contender {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Contender {}
+
+impl PartialOrd for Contender {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Contender {
+    /// Larger goes first: rank, then the earlier deadline, then the order the caller gave, then the older class.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.rank.total_cmp(&other.rank).then_with(|| {
+            (other.place.0, other.place.1, other.class).cmp(&(self.place.0, self.place.1, self.class))
+        })
+    }
+}
+
+impl Engine {
+    /// Decides what to offer now.
+    ///
+    /// Proposals are applied inside: their agents hold them. Asked again at once, it has nothing to add.
+    pub fn decide(&mut self, now: Millis) -> Decision {
+        self.tidy();
+        self.fire_timers(now);
+        self.ease(now);
+        let mut offers = Vec::new();
+        self.match_round(&mut offers, now);
+        while !self.dirty_agents.is_empty() {
+            self.match_round(&mut offers, now);
+        }
+        if !offers.is_empty() {
+            self.note_passed(&mut offers, now);
+        }
+        Decision {
+            offers,
+            wake: self.next_due(now),
+        }
+    }
+
+    fn match_round(&mut self, offers: &mut Vec<Proposal>, now: Millis) {
+        let (mut contenders, agents) = self.collect(now);
+        let mut fits = self.fits_any(&agents);
+        while let Some(mut next) = contenders.pop() {
+            // What only an agent brought here is of no use once they are full.
+            if next.by_agent && fits & (1 << self.queue.head(next.class).channel.0) == 0 {
+                continue;
+            }
+            if next.by_head {
+                let Some(known) = self.contender(next.class, None, now) else {
+                    continue;
+                };
+                next = Contender {
+                    by_agent: next.by_agent,
+                    ..known
+                };
+                // Equal ranks are told apart by the items themselves.
+                if contenders.peek().is_some_and(|other| *other > next) {
+                    contenders.push(next);
+                    continue;
+                }
+            }
+            let pressing = next.pressing_only.then(|| self.pressing_line(next.class, now));
+            match self.choose(next.class, next.place, now) {
+                Choosing::Found(agent) => {
+                    offers.push(self.propose(next.place.2, agent, next.rank, now));
+                    fits = self.fits_any(&agents);
+                    self.contend(&mut contenders, next.class, pressing, now);
+                    if !self.dirty_agents.is_empty() {
+                        // The agent left the reserve by that: what it kept them from is weighed with the rest.
+                        self.dirty_classes.extend(contenders.into_iter().map(|c| c.class));
+                        return;
+                    }
+                }
+                Choosing::Reserved => {
+                    self.hold_back(next.class, now);
+                    let line = self.pressing_line(next.class, now);
+                    if !next.pressing_only {
+                        self.contend(&mut contenders, next.class, Some(line), now);
+                    }
+                }
+                Choosing::Nobody => {}
+            }
+        }
+    }
+
+    /// If the reserve may let go of more than before, all it held back is looked at.
+    fn ease(&mut self, now: Millis) {
+        let shrank = self
+            .calls
+            .resize(&self.policy.reserve, self.staff.free_callers.len(), now);
+        if !(shrank || self.reserve_eased) {
+            return;
+        }
+        self.reserve_eased = false;
+        let nothing_held = self.held_classes.is_empty() && self.resting_agents.is_empty();
+        let spare = |language: usize| {
+            let language = Language(language as u16);
+            self.spare_callers(language, Work::Call) || self.spare_callers(language, Work::Other)
+        };
+        if nothing_held || !(0..self.staff.free_callers.len()).any(spare) {
+            return;
+        }
+        for class in std::mem::take(&mut self.held_classes) {
+            if let Some(Some(it)) = self.queue.classes.get_mut(class) {
+                it.held = false;
+                if !it.journey.is_empty() {
+                    self.dirty_classes.push(class);
+                }
+            }
+        }
+        for agent in std::mem::take(&mut self.resting_agents) {
+            if let Some(Some(it)) = self.staff.agents.get_mut(agent)
+                && std::mem::take(&mut it.resting)
+            {
+                self.mark_agent(agent);
+            }
+        }
+    }
+
+    fn next_due(&mut self, now: Millis) -> Option<Millis> {
+        let mut wake = self.next_timer();
+        if !self.held_classes.is_empty() || !self.resting_agents.is_empty() {
+            let resize = CallLoad::next_resize(now);
+            if wake.is_none_or(|at| resize < at) && self.policy.reserve.moves() {
+                wake = Some(resize);
+            }
+        }
+        wake
+    }
+
+    /// The classes that may have become possible since the last decision.
+    fn collect(&mut self, now: Millis) -> (BinaryHeap<Contender>, Vec<usize>) {
+        let mut list = Vec::new();
+        let mut marks = std::mem::take(&mut self.marks);
+        marks.decision += 1;
+        marks.seen.resize(self.queue.classes.len(), 0);
+        for class in std::mem::take(&mut self.dirty_classes) {
+            if self.queue.waiting.contains(class)
+                && std::mem::replace(&mut marks.seen[class], marks.decision) != marks.decision
+            {
+                list.push(class);
+            }
+        }
+        let changed = list.len();
+        let agents = std::mem::take(&mut self.dirty_agents);
+        for agent in agents.iter().copied() {
+            let Some(Some(it)) = self.staff.agents.get_mut(agent) else {
+                continue;
+            };
+            it.dirty = false;
+            let Some((room, _)) = it.place else {
+                continue;
+            };
+            for class in it.own.iter().copied() {
+                if room.fits & (1 << self.queue.head(class).channel.0) != 0
+                    && self.queue.waiting.contains(class)
+                    && std::mem::replace(&mut marks.seen[class], marks.decision) != marks.decision
+                {
+                    list.push(class);
+                }
+            }
+            let was_resting = it.resting;
+            let profile = self.staff.profile_of(agent);
+            let kept_from_calls = self.is_reserved(profile, &room, Work::Call);
+            let kept_from_others = self.is_reserved(profile, &room, Work::Other);
+            let mut look_at = Millis::MAX;
+            for class in profile.classes.both(&self.queue.waiting) {
+                let head = self.queue.head(class);
+                let bit = 1_u32 << head.channel.0;
+                if room.fits & bit == 0 || marks.seen[class] == marks.decision {
+                    continue;
+                }
+                let kept = if self.whole & bit != 0 {
+                    kept_from_calls
+                } else {
+                    kept_from_others
+                };
+                if kept && !head.pressing(self.pressing_line(class, now)) {
+                    look_at = look_at.min(head.presses_at(self.pressing_left(class)));
+                    continue;
+                }
+                marks.seen[class] = marks.decision;
+                list.push(class);
+            }
+            if look_at == Millis::MAX {
+                continue;
+            }
+            if !was_resting {
+                self.staff.agent_mut(agent).resting = true;
+                self.resting_agents.push(agent);
+            }
+            self.look_again(agent, look_at.max(now + 1));
+        }
+        self.marks = marks;
+        let mut contenders = Vec::with_capacity(list.len());
+        for (n, class) in list.into_iter().enumerate() {
+            let (rank, due) = self.queue.peek(class, &self.policy.ranking, now);
+            contenders.push(Contender {
+                rank: rank * self.results.weight(self.queue.head(class).cell),
+                place: (due, 0, 0),
+                class,
+                pressing_only: false,
+                by_head: true,
+                by_agent: n >= changed,
+            });
+        }
+        (BinaryHeap::from(contenders), agents)
+    }
+
+    /// Channels that still fit one of these agents, one bit each. With many of them it is not worth asking.
+    fn fits_any(&self, agents: &[usize]) -> u32 {
+        const MANY: usize = 16;
+        if agents.len() > MANY {
+            return u32::MAX;
+        }
+        agents
+            .iter()
+            .filter_map(|agent| self.staff.agents[*agent].as_ref()?.place)
+            .fold(0, |mask, (room, _)| mask | room.fits)
+    }
+
+    fn contender(&mut self, class: usize, pressing: Option<Millis>, now: Millis) -> Option<Contender> {
+        let found = self.queue.candidate(class, &self.policy.ranking, now, pressing)?;
+        let weight = self.results.weight(self.queue.head(class).cell);
+        Some(Contender {
+            rank: found.rank * weight,
+            place: found.place,
+            class,
+            pressing_only: pressing.is_some(),
+            by_head: false,
+            by_agent: false,
+        })
+    }
+
+    fn contend(
+        &mut self,
+        contenders: &mut BinaryHeap<Contender>,
+        class: usize,
+        pressing: Option<Millis>,
+        now: Millis,
+    ) {
+        if self.queue.waiting.contains(class)
+            && let Some(next) = self.contender(class, pressing, now)
+        {
+            contenders.push(next);
+        }
+    }
+
+    fn propose(&mut self, item: usize, agent: usize, rank: f64, now: Millis) -> Proposal {
+        let why = self.why(item, agent, rank, now);
+        let key = self.item_at(item).spec.key;
+        let channel = self.item_at(item).spec.channel;
+        let until = now + self.policy.rule(channel).offer_timeout_ms;
+        let was_kept = self
+            .staff
+            .agent(agent)
+            .place
+            .is_some_and(|(room, _)| self.is_reserved(self.staff.profile_of(agent), &room, Work::Other));
+        self.lift(item, now);
+        self.give_to(item, agent, Stage::Offered { until });
+        if was_kept {
+            self.mark_agent(agent);
+        }
+        Proposal {
+            item: key,
+            agent: self.staff.agent(agent).spec.key,
+            until,
+            why,
+        }
+    }
+
+    /// The class of a waiting item.
+    pub(super) fn class_of_item(&self, item: usize) -> Option<usize> {
+        match self.item_at(item).state {
+            State::Queued(at) => Some(at.class),
+            State::Held(_) | State::Nowhere => None,
+        }
+    }
+
+    /// The channel's name.
+    pub(super) fn channel_name(&self, channel: Channel) -> &str {
+        &self.policy.rule(channel).name
+    }
+}

@@ -1,0 +1,271 @@
+//! Writing items as sets.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgConnection;
+use trama_platform::Error;
+use trama_proto::ids::{AgentId, TenantId};
+use uuid::Uuid;
+
+use super::row::{ExclusionJson, NoteJson, WantedJson, rest_word};
+use crate::{
+    domain::{Hand, Second, State, WorkItem},
+    error::lost_race,
+};
+
+/// What the state says, column by column.
+#[derive(Default)]
+struct Columns<'a> {
+    state: &'static str,
+    agent: Option<&'a str>,
+    offer: Option<Uuid>,
+    expires: Option<DateTime<Utc>>,
+    units: Option<i32>,
+    rest: &'static str,
+    assigned: Option<DateTime<Utc>>,
+    done: Option<DateTime<Utc>>,
+    wrap_up: Option<DateTime<Utc>>,
+    ended: Option<DateTime<Utc>>,
+    second: Option<Value>,
+    second_agent: Option<&'a str>,
+    second_offer: Option<Uuid>,
+    second_units: Option<i32>,
+    second_expires: Option<DateTime<Utc>>,
+    second_joined: Option<DateTime<Utc>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(item: &'a WorkItem) -> Self {
+        let plain = |state| Self {
+            state,
+            rest: "no",
+            ..Self::default()
+        };
+        let hand = |state, hand: &'a Hand| Self {
+            agent: Some(hand.agent.as_str()),
+            offer: Some(hand.offer.uuid()),
+            units: Some(hand.units),
+            assigned: Some(hand.at),
+            ..plain(state)
+        };
+        match &item.state {
+            State::Pending => plain("pending"),
+            State::Offered(h) => Self {
+                agent: Some(h.agent.as_str()),
+                offer: Some(h.offer.uuid()),
+                expires: Some(h.until),
+                units: Some(h.units),
+                ..plain("offered")
+            },
+            State::Assigned {
+                hand: h,
+                rest,
+                second,
+            } => {
+                let mut columns = Self {
+                    rest: rest_word(*rest),
+                    ..hand("assigned", h)
+                };
+                if let Some(second) = second {
+                    columns.add_second(second);
+                }
+                columns
+            }
+            State::Wrapping {
+                hand: h,
+                done_at,
+                until,
+            } => Self {
+                done: Some(*done_at),
+                wrap_up: Some(*until),
+                ..hand("wrapping", h)
+            },
+            State::Completed {
+                agent,
+                assigned_at,
+                at,
+            } => Self {
+                agent: agent.as_ref().map(AgentId::as_str),
+                assigned: *assigned_at,
+                ended: Some(*at),
+                ..plain("completed")
+            },
+            State::Cancelled { at } => Self {
+                ended: Some(*at),
+                ..plain("cancelled")
+            },
+            State::Abandoned { at } => Self {
+                ended: Some(*at),
+                ..plain("abandoned")
+            },
+        }
+    }
+
+    fn add_second(&mut self, second: &'a Second) {
+        self.second = serde_json::to_value(WantedJson::of(second.wanted())).ok();
+        match second {
+            Second::Wanted(_) => {}
+            Second::Offered(_, hold) => {
+                self.second_agent = Some(hold.agent.as_str());
+                self.second_offer = Some(hold.offer.uuid());
+                self.second_units = Some(hold.units);
+                self.second_expires = Some(hold.until);
+            }
+            Second::Joined(_, hand) => {
+                self.second_agent = Some(hand.agent.as_str());
+                self.second_offer = Some(hand.offer.uuid());
+                self.second_units = Some(hand.units);
+                self.second_joined = Some(hand.at);
+            }
+        }
+    }
+}
+
+/// Writes items as they are now; each must still have the version it was read with.
+pub async fn write_items(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    items: &[&WorkItem],
+) -> Result<(), Error> {
+    let states: Vec<Columns<'_>> = items.iter().map(|i| Columns::of(i)).collect();
+    let excluded: Vec<Value> = items
+        .iter()
+        .map(|i| {
+            let all: Vec<ExclusionJson> = i.excluded.iter().map(ExclusionJson::of).collect();
+            serde_json::to_value(all).unwrap_or_default()
+        })
+        .collect();
+    let routes = items
+        .iter()
+        .map(|i| serde_json::to_value(&i.route))
+        .collect::<Result<Vec<Value>, _>>()
+        .map_err(|e| Error::internal(format!("a route cannot be written: {e}")))?;
+    let notes: Vec<Option<Value>> = items
+        .iter()
+        .map(|i| {
+            i.handover
+                .as_ref()
+                .and_then(|h| serde_json::to_value(NoteJson::of(h)).ok())
+        })
+        .collect();
+    let done = sqlx::query(WRITE)
+        .bind(tenant.as_str())
+        .bind(items.iter().map(|i| i.id.uuid()).collect::<Vec<_>>())
+        .bind(items.iter().map(|i| i.case_id.uuid()).collect::<Vec<_>>())
+        .bind(items.iter().map(|i| i.number).collect::<Vec<_>>())
+        .bind(items.iter().map(|i| i.version).collect::<Vec<_>>())
+        .bind(items.iter().map(|i| i.revision).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.state).collect::<Vec<_>>())
+        .bind(items.iter().map(|i| i.route.queue.as_str()).collect::<Vec<_>>())
+        .bind(items.iter().map(|i| i.route.intent.as_str()).collect::<Vec<_>>())
+        .bind(
+            items
+                .iter()
+                .map(|i| i.route.entitlement.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            items
+                .iter()
+                .map(|i| i.route.language.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(items.iter().map(|i| i.route.priority).collect::<Vec<_>>())
+        .bind(items.iter().map(|i| i.route.due_at).collect::<Vec<_>>())
+        .bind(items.iter().map(|i| i.route.ranking_due_at).collect::<Vec<_>>())
+        .bind(items.iter().map(|i| i.waiting_since).collect::<Vec<_>>())
+        .bind(items.iter().map(|i| i.queued_at).collect::<Vec<_>>())
+        .bind(items.iter().map(|i| i.channel as i32).collect::<Vec<_>>())
+        .bind(routes)
+        .bind(
+            items
+                .iter()
+                .map(|i| i.preferred.as_ref().map(AgentId::as_str))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            items
+                .iter()
+                .map(|i| i.pinned.as_ref().map(AgentId::as_str))
+                .collect::<Vec<_>>(),
+        )
+        .bind(excluded)
+        .bind(items.iter().map(|i| i.transfers).collect::<Vec<_>>())
+        .bind(notes)
+        .bind(items.iter().map(|i| i.snapshot.as_deref()).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.agent).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.offer).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.expires).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.units).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.rest).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.assigned).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.done).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.wrap_up).collect::<Vec<_>>())
+        .bind(items.iter().map(|i| i.answered.map(|a| a.at)).collect::<Vec<_>>())
+        .bind(
+            items
+                .iter()
+                .map(|i| i.answered.map(|a| a.channel as i32))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            items
+                .iter()
+                .map(|i| i.answered.map(|a| a.in_target))
+                .collect::<Vec<_>>(),
+        )
+        .bind(states.iter().map(|s| s.ended).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.second.clone()).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.second_agent).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.second_offer).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.second_units).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.second_expires).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.second_joined).collect::<Vec<_>>())
+        .execute(conn)
+        .await?;
+    if done.rows_affected() == items.len() as u64 {
+        Ok(())
+    } else {
+        Err(lost_race("a work item"))
+    }
+}
+
+const WRITE: &str = "INSERT INTO work_items (tenant, work_item_id, case_id, number, version, revision, state, queue, intent, entitlement, language, priority,
+        due_at, rank_at, waiting_since, queued_at, channel_kind, route, preferred_agent, pinned_agent,
+        exclusions, transfers, handover, snapshot, agent_id, offer_id, offer_expires_at, held_units, rest,
+        assigned_at, done_at, wrap_up_until, answered_at, answered_channel, answered_in_target, ended_at, second,
+        second_agent, second_offer_id, second_units, second_expires_at, second_joined_at)
+     SELECT $1, i.work_item_id, i.case_id, i.number, i.version + 1, i.revision, i.state, i.queue, i.intent, i.entitlement,
+        i.language, i.priority, i.due_at, i.rank_at, i.waiting_since, i.queued_at, i.channel_kind, i.route,
+        i.preferred_agent, i.pinned_agent, i.exclusions, i.transfers, i.handover,
+        i.snapshot, i.agent_id, i.offer_id, i.offer_expires_at, i.held_units, i.rest, i.assigned_at, i.done_at,
+        i.wrap_up_until, i.answered_at, i.answered_channel, i.answered_in_target, i.ended_at, i.second,
+        i.second_agent, i.second_offer_id, i.second_units, i.second_expires_at, i.second_joined_at
+     FROM unnest($2::uuid[], $3::uuid[], $4::integer[], $5::bigint[], $6::bigint[], $7::text[], $8::text[], $9::text[],
+        $10::text[], $11::text[], $12::integer[], $13::timestamptz[], $14::timestamptz[], $15::timestamptz[],
+        $16::timestamptz[], $17::integer[], $18::jsonb[], $19::text[], $20::text[], $21::jsonb[], $22::integer[],
+        $23::jsonb[], $24::bytea[], $25::text[], $26::uuid[], $27::timestamptz[], $28::integer[], $29::text[],
+        $30::timestamptz[], $31::timestamptz[], $32::timestamptz[], $33::timestamptz[], $34::integer[],
+        $35::boolean[], $36::timestamptz[], $37::jsonb[], $38::text[], $39::uuid[], $40::integer[],
+        $41::timestamptz[], $42::timestamptz[])
+         AS i (work_item_id, case_id, number, version, revision, state, queue, intent, entitlement, language, priority,
+        due_at, rank_at, waiting_since, queued_at, channel_kind, route, preferred_agent, pinned_agent,
+        exclusions, transfers, handover, snapshot, agent_id, offer_id, offer_expires_at, held_units, rest,
+        assigned_at, done_at, wrap_up_until, answered_at, answered_channel, answered_in_target, ended_at, second,
+        second_agent, second_offer_id, second_units, second_expires_at, second_joined_at)
+     ON CONFLICT (tenant, work_item_id) DO UPDATE SET
+        version = excluded.version, revision = excluded.revision, state = excluded.state, queue = excluded.queue,
+        intent = excluded.intent, entitlement = excluded.entitlement, language = excluded.language, priority =
+        excluded.priority, due_at = excluded.due_at, rank_at = excluded.rank_at, waiting_since =
+        excluded.waiting_since, queued_at = excluded.queued_at, channel_kind = excluded.channel_kind, route =
+        excluded.route, preferred_agent = excluded.preferred_agent, pinned_agent = excluded.pinned_agent,
+        exclusions = excluded.exclusions, transfers = excluded.transfers, handover = excluded.handover,
+        snapshot = coalesce(excluded.snapshot, work_items.snapshot), agent_id = excluded.agent_id, offer_id =
+        excluded.offer_id, offer_expires_at = excluded.offer_expires_at, held_units = excluded.held_units, rest =
+        excluded.rest, assigned_at = excluded.assigned_at, done_at = excluded.done_at, wrap_up_until =
+        excluded.wrap_up_until, answered_at = excluded.answered_at, answered_channel = excluded.answered_channel,
+        answered_in_target = excluded.answered_in_target, ended_at = excluded.ended_at, second = excluded.second,
+        second_agent = excluded.second_agent, second_offer_id = excluded.second_offer_id, second_units =
+        excluded.second_units, second_expires_at = excluded.second_expires_at, second_joined_at =
+        excluded.second_joined_at
+     WHERE work_items.version = excluded.version - 1";

@@ -1,0 +1,9 @@
+//! Staffing's tables.
+
+mod presences;
+mod schedules;
+mod volumes;
+
+pub use presences::{saw_presence, seen};
+pub use schedules::{known_agents, lock_imports, planned, replace_schedules};
+pub use volumes::{Ended, Wanted, count_ended, replace_volumes, volumes};
