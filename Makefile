@@ -1,6 +1,6 @@
 # The short way to everything. The work is done by cargo and by scripts/; this file only names it.
 .DEFAULT_GOAL := help
-.PHONY: help run story up down test lint fmt bench generate clean toolchain
+.PHONY: help run story up down test lint fmt bench bench-routing generate clean toolchain
 # One target after the other even with -j: they share servers and build output.
 .NOTPARALLEL:
 SHELL := bash
@@ -21,7 +21,7 @@ TRAMA = $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/trama
 
 help: ## Show this help
 	@echo "Trama: make TARGET [STORY=anna] [ARGS='...']"
-	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 12
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 12
 
 run: toolchain ## Run everything on this machine and play a story; stays up until Ctrl-C
 	@scripts/dev up
@@ -58,6 +58,10 @@ fmt: ## Format the code
 bench: toolchain ## Measure throughput and latency on servers of their own
 	cargo build --release --workspace --bin trama-bench
 	scripts/dev with --dir .dev/bench -- $(TARGET_DIR)/release/trama-bench $(ARGS)
+
+bench-routing: toolchain ## Compare routers on many simulated days; measure one decision
+	cargo build --release -p trama-bench --bin trama-bench-routing
+	$(TARGET_DIR)/release/trama-bench-routing --policy bench/routing/policy.yaml $(ARGS)
 
 generate: ## Write the generated files: docs/reference/
 	cargo build -q --workspace --bin trama

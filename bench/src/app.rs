@@ -153,8 +153,8 @@ impl Desk {
 
         let presence = SetPresenceRequest {
             presence: Presence::Available.into(),
-            reason: String::new(),
             request_id: app.clock.new_id().to_string(),
+            ..SetPresenceRequest::default()
         };
         let presence = app.request(TENANT, AGENT, presence);
         DeskServiceClient::new(app.grpc())

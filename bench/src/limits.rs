@@ -180,26 +180,41 @@ impl Place {
 
 /// Single-row commits per second by pgbench, 8 clients.
 async fn commits(servers: &Servers, seconds: Duration) -> anyhow::Result<f64> {
+    pgbench(
+        servers,
+        "CREATE TABLE event (id uuid PRIMARY KEY, tenant text NOT NULL, at timestamptz NOT NULL, body jsonb NOT NULL);
+         CREATE INDEX event_by_time ON event (tenant, at);",
+        "INSERT INTO event (id, tenant, at, body) \
+         VALUES (gen_random_uuid(), 'bench', now(), jsonb_build_object('filler', repeat('x', 1000)));\n",
+        seconds,
+    )
+    .await
+}
+
+/// Runs of a script per second by pgbench, 8 clients, in a database of its own.
+pub async fn pgbench(
+    servers: &Servers,
+    tables: &'static str,
+    script: &str,
+    seconds: Duration,
+) -> anyhow::Result<f64> {
     let database = servers.database().await?;
-    let result = pgbench(&database, servers, seconds).await;
+    let result = run_pgbench(&database, servers, tables, script, seconds).await;
     database.drop().await?;
     result
 }
 
-async fn pgbench(database: &servers::Database, servers: &Servers, seconds: Duration) -> anyhow::Result<f64> {
+async fn run_pgbench(
+    database: &servers::Database,
+    servers: &Servers,
+    tables: &'static str,
+    text: &str,
+    seconds: Duration,
+) -> anyhow::Result<f64> {
     let mut connection = database.connect("public").await?;
-    sqlx::raw_sql(
-        "CREATE TABLE event (id uuid PRIMARY KEY, tenant text NOT NULL, at timestamptz NOT NULL, body jsonb NOT NULL);
-         CREATE INDEX event_by_time ON event (tenant, at);",
-    )
-    .execute(&mut connection)
-    .await?;
+    sqlx::raw_sql(tables).execute(&mut connection).await?;
     let script = std::env::temp_dir().join(format!("{}.sql", database.name()));
-    std::fs::write(
-        &script,
-        "INSERT INTO event (id, tenant, at, body) \
-         VALUES (gen_random_uuid(), 'bench', now(), jsonb_build_object('filler', repeat('x', 1000)));\n",
-    )?;
+    std::fs::write(&script, text)?;
     let url = url::Url::parse(&servers.database_url)?;
     let output = tokio::process::Command::new(find_pgbench()?)
         .args(["--no-vacuum", "--protocol=prepared", "--client=8", "--jobs=2"])

@@ -2,6 +2,8 @@
 
 mod app;
 mod bare;
+mod desk;
+mod identity;
 mod idle;
 mod limits;
 mod load;
@@ -41,6 +43,9 @@ pub struct Arguments {
     /// them only make batches smaller.
     #[arg(long, default_value_t = 1)]
     partitions: u32,
+    /// Customers that are known before `identity` resolves anything.
+    #[arg(long, default_value_t = 1_000_000)]
+    customers: u64,
     /// What the platform logs, in the syntax of RUST_LOG.
     #[arg(long, default_value = "info,async_nats=warn")]
     log: String,
@@ -64,8 +69,12 @@ enum Bench {
     Webhook,
     /// From the webhook to the offer.
     Pipeline,
+    /// Offer, accept, complete: what agents' desks can do.
+    Desk,
     /// Cold start, and memory of services that nobody calls.
     Idle,
+    /// Whose record is this, against many customers.
+    Identity,
 }
 
 fn main() -> ExitCode {
@@ -102,7 +111,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             Bench::Limits => limits::run(&arguments, &servers, &machine).await?,
             Bench::Webhook => webhook::run(&arguments, &servers, &machine).await?,
             Bench::Pipeline => pipeline::run(&arguments, &servers, &machine).await?,
+            Bench::Desk => desk::run(&arguments, &servers, &machine).await?,
             Bench::Idle => idle::run(&arguments, &machine).await?,
+            Bench::Identity => identity::run(&arguments, &servers, &machine).await?,
         };
         report.print();
         println!("{}", report.write()?.display());

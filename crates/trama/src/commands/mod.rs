@@ -1,8 +1,11 @@
 //! What `trama` can be told to do.
 
+mod customers;
 mod dead_letters;
 mod generate;
+mod identity;
 mod resources;
+mod routing;
 mod run;
 mod token;
 
@@ -36,6 +39,15 @@ enum Command {
     /// Work on resources in a folder.
     #[command(subcommand)]
     Resources(resources::ResourcesCommand),
+    /// Customers in bulk, in and out.
+    #[command(subcommand)]
+    Customers(customers::CustomersCommand),
+    /// Learn and try who is who.
+    #[command(subcommand)]
+    Identity(identity::IdentityCommand),
+    /// Try the router on recorded or generated days.
+    #[command(subcommand)]
+    Routing(routing::RoutingCommand),
     /// Dead letters: what no stage could work in.
     #[command(subcommand)]
     Dlq(dead_letters::DlqCommand),
@@ -87,6 +99,9 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Story(story) => story.execute().await,
         Command::Migrate(configured) => migrate(&configured).await,
         Command::Resources(command) => command.execute(),
+        Command::Identity(command) => command.execute(),
+        Command::Routing(command) => command.execute(),
+        Command::Customers(command) => command.execute().await,
         Command::Dlq(command) => command.execute().await,
         Command::Token(token) => token.execute(),
         Command::Sandbox(args) => args.execute().await,

@@ -37,7 +37,7 @@ impl Desk {
                         seen.offers.push(offer);
                     }
                     Some(Event::OfferGone(gone)) => seen.gone.push(gone.offer_id),
-                    Some(Event::Ready(_) | Event::Heartbeat(_)) | None => {}
+                    Some(Event::Ready(_) | Event::Heartbeat(_) | Event::AgentChanged(_)) | None => {}
                 }
             }
         });

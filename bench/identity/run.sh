@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Splink (PyPI, in a venv) beside ours, on the same files. Usage: bench/identity/run.sh TRAMA DATA_DIR [WORK_DIR]
+# DATA_DIR holds febrl3.csv, febrl4a.csv, febrl4b.csv, o10k.csv.gz, o100k.csv.gz and their truth files, and score.py.
+set -euo pipefail
+trama=$1 data=$2 work=${3:-.dev/bench-identity}
+here=$(cd "$(dirname "$0")" && pwd)
+mappings=$here/../../examples/identity/mappings
+mkdir -p "$work"
+
+ours() { # name mapping truth records...
+    local name=$1 mapping=$2 truth=$3; shift 3
+    local files=() ; for file in "$@"; do files+=(--records "$file"); done
+    [ $# -eq 2 ] && files+=(--link)
+    "$trama" identity eval --mapping "$mappings/$mapping.yaml" --truth "$truth" "${files[@]}" > "$work/$name.json"
+    python3 "$here/row.py" "ours    $name" "$work/$name.json"
+}
+ours febrl3 febrl-no-ssn "$data/febrl3.truth.csv" "$data/febrl3.csv"
+ours febrl4 febrl-no-ssn "$data/febrl4.truth.csv" "$data/febrl4a.csv" "$data/febrl4b.csv"
+ours o10k omnichannel "$data/o10k.truth.csv.gz" "$data/o10k.csv.gz"
+ours o100k omnichannel "$data/o100k.truth.csv.gz" "$data/o100k.csv.gz"
+
+if [ ! -x "$work/venv/bin/python" ]; then
+    python3 -m venv "$work/venv" && "$work/venv/bin/pip" install --quiet 'splink==5.0.0' pandas || {
+        echo "splink: cannot be installed here, ours alone is shown" >&2
+        rm -rf "$work/venv"
+        exit 0
+    }
+fi
+"$work/venv/bin/python" "$here/splink_febrl.py" "$data" "$work"
