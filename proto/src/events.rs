@@ -58,13 +58,13 @@ events! {
         by ["identity-resolution"], to ["case"], key "customer",
         "It is known who an interaction comes from.";
     identity_resolution::v1::CustomerMerged = "customer_merged", "trama.identity_resolution.v1.CustomerMerged",
-        by ["identity-resolution"], to ["case", "survey", "notification"], key "surviving customer",
+        by ["identity-resolution"], to ["identity-resolution", "case", "survey", "notification"], key "surviving customer",
         "Two customers are one; owners repoint.";
     identity_resolution::v1::CustomerSplit = "customer_split", "trama.identity_resolution.v1.CustomerSplit",
-        by ["identity-resolution"], to ["case", "survey", "notification"], key "surviving customer",
+        by ["identity-resolution"], to ["identity-resolution", "case", "survey", "notification"], key "surviving customer",
         "A merge was undone; owners give back.";
     identity_resolution::v1::CustomerChanged = "customer_changed", "trama.identity_resolution.v1.CustomerChanged",
-        by ["identity-resolution"], to ["case"], key "customer",
+        by ["identity-resolution"], to ["identity-resolution", "case"], key "customer",
         "Verification, preference, consent or profile changed.";
     case::v1::CaseOpened = "case_opened", "trama.case.v1.CaseOpened",
         by ["case"], to [], key "customer",

@@ -78,6 +78,8 @@ pub enum Fact {
         context: Box<CustomerContext>,
         /// Whether it is about their verification.
         verification: bool,
+        /// Whether a proof no longer holds, though its time is not over.
+        revoked: bool,
     },
     /// Work is held for an agent.
     OfferMade {
@@ -291,6 +293,7 @@ pub fn read(envelope: &Envelope, now: DateTime<Utc>) -> Result<Option<Fact>, Err
         Fact::Changed {
             customer: context.customer_id.parse()?,
             verification: event.changed_fields.iter().any(|f| f == "verification"),
+            revoked: event.changed_fields.iter().any(|f| f == "verification_revoked"),
             context: Box::new(context),
         }
     } else if envelope.is::<OfferMade>() {

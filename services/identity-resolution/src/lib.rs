@@ -23,10 +23,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sqlx::migrate::Migrator;
 use trama_platform::{Context, Error, Parts, Service, bus::Stream, stage::Stage};
-use trama_proto::identity_resolution::v1::{
-    identity_service_server::IdentityServiceServer, import_service_server::ImportServiceServer,
-    profile_service_server::ProfileServiceServer, review_service_server::ReviewServiceServer,
-    verification_service_server::VerificationServiceServer,
+use trama_proto::{
+    events::Event as _,
+    identity_resolution::v1::{
+        identity_service_server::IdentityServiceServer, import_service_server::ImportServiceServer,
+        profile_service_server::ProfileServiceServer, review_service_server::ReviewServiceServer,
+        verification_service_server::VerificationServiceServer,
+    },
+    ingest::v1::InteractionReceived,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -61,14 +65,17 @@ impl Service for IdentityResolution {
         parts
             .grpc
             .add_service(IdentityServiceServer::new(api::Api::new(Arc::clone(&app))))
-            .add_service(ReviewServiceServer::new(api::review::Reviews::new(Arc::clone(&app))));
+            .add_service(ReviewServiceServer::new(api::review::Reviews::new(Arc::clone(
+                &app,
+            ))));
         parts
             .grpc
-            .add_service(VerificationServiceServer::new(api::verification::VerificationApi::new(
+            .add_service(VerificationServiceServer::new(
+                api::verification::VerificationApi::new(Arc::clone(&app), outside.clone()),
+            ))
+            .add_service(ProfileServiceServer::new(api::profile::ProfileApi::new(
                 Arc::clone(&app),
-                outside.clone(),
             )))
-            .add_service(ProfileServiceServer::new(api::profile::ProfileApi::new(Arc::clone(&app))))
             .add_service(
                 ImportServiceServer::new(api::import::ImportApi::new(Arc::clone(&app)))
                     .max_decoding_message_size(2 * app::LARGEST_CHUNK),
@@ -93,9 +100,13 @@ impl Service for IdentityResolution {
             parts.tasks.push(("records", Box::pin(worker)));
         }
         parts.timers = Some(Arc::new(timers::Timers::new(Arc::clone(&app))));
-        parts
-            .stages
-            .push(Stage::of_events(NAME, Arc::new(consumer::Consumer::new(app))));
+        // Not `of_events`: what the other stage hears need not pass through the one that customers wait for.
+        parts.stages.push(Stage {
+            name: NAME,
+            stream: Stream::Events,
+            events: vec![InteractionReceived::NAME.to_owned()],
+            handler: Arc::new(consumer::Consumer::new(app)),
+        });
         Ok(parts)
     }
 }

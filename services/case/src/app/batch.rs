@@ -246,8 +246,9 @@ impl Batch {
                 customer,
                 context,
                 verification,
+                revoked,
             } => {
-                self.customer_changed(tenant, *customer, context, *verification, cause);
+                self.customer_changed(tenant, *customer, context, (*verification, *revoked), cause);
             }
             Fact::OfferMade {
                 offer,

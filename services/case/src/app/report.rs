@@ -94,7 +94,7 @@ impl Batch {
         tenant: &TenantId,
         customer: CustomerId,
         context: &CustomerContext,
-        verification: bool,
+        (verification, revoked): (bool, bool),
         cause: usize,
     ) {
         if self.workspace.aliases.walk(tenant, customer).is_some() {
@@ -108,6 +108,9 @@ impl Batch {
                 continue;
             };
             if held.case.state.is_live() && held.case.customer != *context {
+                if revoked {
+                    held.case.customer.verification = None;
+                }
                 held.case.know(context, now);
                 held.request(cause);
                 channel_kind = held.case.channel_kind;

@@ -292,6 +292,42 @@ async fn work_that_was_done_by_word_of_mouth_waits_for_the_customer() {
 }
 
 #[tokio::test]
+async fn a_revoked_proof_leaves_open_cases_at_once() {
+    let app = start().await;
+    report_a_fault(&app).await;
+    let case_id = only_case(&app, "anna").await.case_id;
+    let mut proven = context("anna");
+    proven.verification = Some(Verification {
+        level: 1,
+        method: "one_time_code".into(),
+        verified_by: "bruno".into(),
+        verified_at: Some(to_wire(app.clock.now())),
+        expires_at: Some(to_wire(app.clock.now() + chrono::Duration::hours(24))),
+    });
+    for (customer_now, fields) in [
+        (proven, vec!["verification".to_owned()]),
+        (
+            context("anna"),
+            vec!["verification".to_owned(), "verification_revoked".to_owned()],
+        ),
+    ] {
+        let event = CustomerChanged {
+            customer: Some(customer_now),
+            changed_fields: fields,
+        };
+        app.publish(TENANT, &customer("anna").to_string(), &event).await;
+        app.settle().await;
+    }
+    let (work, _) = last_work(&app, &case_id).await;
+    let known = work
+        .and_then(|w| w.snapshot)
+        .and_then(|s| s.customer)
+        .expect("a customer");
+    assert_eq!(known.verification, None);
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_proof_of_identity_travels_with_every_later_snapshot() {
     let app = start().await;
     report_a_fault(&app).await;

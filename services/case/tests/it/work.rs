@@ -97,9 +97,15 @@ async fn a_call_that_somebody_took_ends_without_anybody_having_left() {
 async fn a_caller_who_writes_afterwards_has_not_left() {
     let app = start().await;
     call(&app, 1, CallState::NoAnswer).heard(&app).await;
-    says(&app, "anna", "wa", ChannelKind::Whatsapp, "la macchina perde acqua")
-        .heard(&app)
-        .await;
+    says(
+        &app,
+        "anna",
+        "wa",
+        ChannelKind::Whatsapp,
+        "la macchina perde acqua",
+    )
+    .heard(&app)
+    .await;
     let case_id = only_case(&app, "anna").await.case_id;
     let (work, _) = last_work(&app, &case_id).await;
     let work = work.expect("requested");
@@ -168,7 +174,10 @@ async fn overflow_tells_the_customer_once() {
         .filter(|m| m.template == "we-answer-later")
         .collect();
     assert_eq!(told.len(), 1);
-    assert_eq!(told[0].template_values.get("minutes").map(String::as_str), Some("90"));
+    assert_eq!(
+        told[0].template_values.get("minutes").map(String::as_str),
+        Some("90")
+    );
     let steps = journey(&app, "anna").await.steps;
     assert_eq!(steps.iter().filter(|s| s.what == "overflowed").count(), 1);
     app.stop().await;

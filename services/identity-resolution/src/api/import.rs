@@ -44,7 +44,10 @@ fn format(format: RecordFormat, delimiter: &str) -> Result<Format, Error> {
         (RecordFormat::Csv, [delimiter @ (b',' | b';' | b'\t' | b'|')]) => Ok(Format::Csv {
             delimiter: *delimiter,
         }),
-        (RecordFormat::Csv, _) => Err(Error::invalid("delimiter", "must be a comma, a semicolon, a tab or |")),
+        (RecordFormat::Csv, _) => Err(Error::invalid(
+            "delimiter",
+            "must be a comma, a semicolon, a tab or |",
+        )),
     }
 }
 
@@ -102,7 +105,9 @@ impl ImportService for ImportApi {
             started_at: DateTime::<Utc>::UNIX_EPOCH,
             finished_at: None,
         };
-        Ok(Response::new(self.0.start_import(&caller, import, request).await?))
+        Ok(Response::new(
+            self.0.start_import(&caller, import, request).await?,
+        ))
     }
 
     async fn put_chunk(
@@ -151,7 +156,8 @@ impl ImportService for ImportApi {
         ))
     }
 
-    type ExportCustomersStream = Pin<Box<dyn Stream<Item = Result<wire::ExportCustomersResponse, Status>> + Send>>;
+    type ExportCustomersStream =
+        Pin<Box<dyn Stream<Item = Result<wire::ExportCustomersResponse, Status>> + Send>>;
 
     async fn export_customers(
         &self,
@@ -160,7 +166,14 @@ impl ImportService for ImportApi {
         let caller = caller(&request)?;
         let request = request.get_ref();
         let reason = super::read::reason(&request.reason)?;
-        if !request.segment.is_empty() && !self.0.schema(&caller.tenant).spec().segments.contains_key(&request.segment) {
+        if !request.segment.is_empty()
+            && !self
+                .0
+                .schema(&caller.tenant)
+                .spec()
+                .segments
+                .contains_key(&request.segment)
+        {
             return Err(Error::invalid("segment", "no segment of the CustomerSchema has this name").into());
         }
         let export = Export {
@@ -169,6 +182,8 @@ impl ImportService for ImportApi {
             reason,
         };
         let pieces = self.0.export(caller, export, &request.page_token)?;
-        Ok(Response::new(Box::pin(pieces.map(|piece| piece.map_err(Status::from)))))
+        Ok(Response::new(Box::pin(
+            pieces.map(|piece| piece.map_err(Status::from)),
+        )))
     }
 }

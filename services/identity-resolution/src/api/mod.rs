@@ -42,7 +42,9 @@ impl Api {
     fn handle(&self, caller: &Caller, handle: Option<&common::Handle>) -> Result<HandleKey, Error> {
         let handle = handle.ok_or_else(|| Error::invalid("handle", "is missing"))?;
         let rules = self.0.rules(&caller.tenant);
-        rules.handle(&handle.kind, &handle.value).map_err(read::invalid_handle)
+        rules
+            .handle(&handle.kind, &handle.value)
+            .map_err(read::invalid_handle)
     }
 }
 
@@ -208,7 +210,9 @@ impl IdentityService for Api {
         let key = self.handle(&caller, request.handle.as_ref())?;
         let why = reason(&request.reason)?;
         Ok(Response::new(
-            self.0.revoke_handle(&caller, customer, &key, &why, request).await?,
+            self.0
+                .revoke_handle(&caller, customer, &key, &why, request)
+                .await?,
         ))
     }
 

@@ -78,7 +78,10 @@ impl ProfileApi {
             return Err(Error::invalid("brand", "must be at most 63 of a-z, 0-9, - and _"));
         }
         if !brand.is_empty() && !known.is_empty() && !known.iter().any(|k| k == brand) {
-            return Err(Error::invalid("brand", format!("must be one of {}", known.join(", "))));
+            return Err(Error::invalid(
+                "brand",
+                format!("must be one of {}", known.join(", ")),
+            ));
         }
         Ok(())
     }
@@ -90,27 +93,45 @@ pub(super) fn source(field: &str, text: &str, caller: &Caller) -> Result<String,
     if name.is_empty() {
         return Ok(caller.subject.to_string());
     }
-    let fits = name.len() <= 63 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    let fits = name.len() <= 63
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     if fits {
         Ok(name.to_owned())
     } else {
-        Err(Error::invalid(field, "must be at most 63 of a-z, A-Z, 0-9, -, _ and ."))
+        Err(Error::invalid(
+            field,
+            "must be at most 63 of a-z, A-Z, 0-9, -, _ and .",
+        ))
     }
 }
 
 fn words(field: &str, text: &str, least: usize) -> Result<(), Error> {
     let length = text.chars().count();
     if text.trim().chars().count() < least || length > 500 {
-        return Err(Error::invalid(field, format!("must be of {least} to 500 characters")));
+        return Err(Error::invalid(
+            field,
+            format!("must be of {least} to 500 characters"),
+        ));
     }
     Ok(())
 }
 
 fn channel_kind(field: &str, number: i32) -> Result<ChannelKind, Error> {
     match ChannelKind::try_from(number) {
-        Ok(kind @ (ChannelKind::Email | ChannelKind::Whatsapp | ChannelKind::Voice | ChannelKind::WebChat | ChannelKind::Sms)) => Ok(kind),
+        Ok(
+            kind @ (ChannelKind::Email
+            | ChannelKind::Whatsapp
+            | ChannelKind::Voice
+            | ChannelKind::WebChat
+            | ChannelKind::Sms),
+        ) => Ok(kind),
         Ok(ChannelKind::Unspecified | ChannelKind::Api | ChannelKind::Internal) | Err(_) => {
-            Err(Error::invalid(field, "must be a kind of channel that customers are written to on"))
+            Err(Error::invalid(
+                field,
+                "must be a kind of channel that customers are written to on",
+            ))
         }
     }
 }
@@ -201,8 +222,16 @@ impl ProfileService for ProfileApi {
                 Wanted::Handle(key)
             }
             ("", None, segment) if !segment.is_empty() => {
-                if !self.0.schema(&caller.tenant).spec().segments.contains_key(segment) {
-                    return Err(Error::invalid("segment", "no segment of the CustomerSchema has this name").into());
+                if !self
+                    .0
+                    .schema(&caller.tenant)
+                    .spec()
+                    .segments
+                    .contains_key(segment)
+                {
+                    return Err(
+                        Error::invalid("segment", "no segment of the CustomerSchema has this name").into(),
+                    );
                 }
                 Wanted::Segment(segment.to_owned())
             }

@@ -127,9 +127,13 @@ fn persona_group(text: &str) -> Result<String, Error> {
 
 /// A record of another system.
 pub fn record(given: &wire::Record, tenant: &TenantId, rules: &Rules) -> Result<NewRecord, Error> {
-    let name = |text: &str, most: usize| (1..=most).contains(&text.len()) && !text.chars().any(char::is_control);
+    let name =
+        |text: &str, most: usize| (1..=most).contains(&text.len()) && !text.chars().any(char::is_control);
     if !name(&given.source, 63) {
-        return Err(Error::invalid("record.source", "say in 1 to 63 characters who says it"));
+        return Err(Error::invalid(
+            "record.source",
+            "say in 1 to 63 characters who says it",
+        ));
     }
     if !name(&given.external_id, 255) {
         return Err(Error::invalid(
@@ -138,7 +142,10 @@ pub fn record(given: &wire::Record, tenant: &TenantId, rules: &Rules) -> Result<
         ));
     }
     if given.handles.len() > MOST_HANDLES {
-        return Err(Error::invalid("record.handles", format!("at most {MOST_HANDLES}")));
+        return Err(Error::invalid(
+            "record.handles",
+            format!("at most {MOST_HANDLES}"),
+        ));
     }
     let mut handles = Vec::with_capacity(given.handles.len());
     for (place, handle) in given.handles.iter().enumerate() {
@@ -167,7 +174,10 @@ pub fn record(given: &wire::Record, tenant: &TenantId, rules: &Rules) -> Result<
         handles,
         said,
         fields: vec![
-            (Field::DisplayName, display_name.trim().chars().take(200).collect()),
+            (
+                Field::DisplayName,
+                display_name.trim().chars().take(200).collect(),
+            ),
             (Field::Language, language(&given.language)?),
         ],
     })
@@ -189,7 +199,10 @@ fn said(facts: &wire::PersonFacts) -> Result<Said, Error> {
     ] {
         if text.chars().count() > 200 || text.chars().any(char::is_control) {
             let field = format!("record.facts.{field}");
-            return Err(Error::invalid(field, "at most 200 characters, no control characters"));
+            return Err(Error::invalid(
+                field,
+                "at most 200 characters, no control characters",
+            ));
         }
         if attribute != Attribute::Address {
             said.add(attribute, text, Trust::Claimed);
@@ -215,7 +228,10 @@ pub fn together(relation: Option<&wire::Relation>) -> Result<Together, Error> {
     for (field, text) in [("role", &relation.role), ("evidence", &relation.evidence)] {
         if text.chars().count() > 200 || text.chars().any(char::is_control) {
             let field = format!("relation.{field}");
-            return Err(Error::invalid(field, "at most 200 characters, no control characters"));
+            return Err(Error::invalid(
+                field,
+                "at most 200 characters, no control characters",
+            ));
         }
     }
     Ok(Together {

@@ -16,10 +16,7 @@ use super::{
 };
 use crate::{
     app::{App, Caller, Check, Requirement, hooks::Outside},
-    domain::{
-        handle::HandleKey,
-        proof::Need,
-    },
+    domain::{handle::HandleKey, proof::Need},
 };
 
 /// Longest answer to a question.
@@ -62,7 +59,10 @@ pub(super) fn requirement(
         Need::of_level(request.level)
     } else {
         let known = app.need(&caller.tenant, &request.need).ok_or_else(|| {
-            Error::invalid("need", "neither the MatchingPolicy's `verification.needs` nor an Intent has this name")
+            Error::invalid(
+                "need",
+                "neither the MatchingPolicy's `verification.needs` nor an Intent has this name",
+            )
         })?;
         known.at_least(request.level)
     };

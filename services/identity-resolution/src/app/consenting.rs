@@ -70,7 +70,13 @@ impl App {
         const METHOD: &str = "RequestConsent";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        let command = Command::new(tenant, caller.subject.as_str(), METHOD, &request.request_id, request);
+        let command = Command::new(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+        );
         if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
@@ -122,8 +128,9 @@ impl App {
     ) -> Result<(Uuid, String), Error> {
         let (tenant, rules, now) = (&caller.tenant, self.rules(&caller.tenant), tx.now());
         let kind = ChannelKind::try_from(entry.subject.kind).unwrap_or_default();
-        let handle = contact::on_channel(customer, kind, &rules)
-            .ok_or_else(|| refused("the customer has no address on this channel that a message could go to"))?;
+        let handle = contact::on_channel(customer, kind, &rules).ok_or_else(|| {
+            refused("the customer has no address on this channel that a message could go to")
+        })?;
         let code = self.code()?;
         let (salt, token) = (self.random::<16>()?, hex_of(&self.random::<32>()?));
         let confirmation = Confirmation {
@@ -137,7 +144,8 @@ impl App {
             salt: salt.to_vec(),
             state: Challenge::start(ATTEMPTS, until - now, now),
         };
-        store::consents::add_confirmation(tx.conn(), tenant, &confirmation, (caller.subject.as_str(), now)).await?;
+        store::consents::add_confirmation(tx.conn(), tenant, &confirmation, (caller.subject.as_str(), now))
+            .await?;
         let language = if customer.profile.language.is_empty() {
             LANGUAGE
         } else {
@@ -204,7 +212,10 @@ impl App {
                 Ok(shown)
             }
             Answer::Wrong { left } => Err(Error::invalid("code", format!("is wrong; {left} more tries"))),
-            Answer::Locked => Err(Error::new(Kind::Precondition, "too many wrong codes; ask for consent again")),
+            Answer::Locked => Err(Error::new(
+                Kind::Precondition,
+                "too many wrong codes; ask for consent again",
+            )),
             Answer::Expired => Err(refused("the time to confirm is over; ask for consent again")),
             Answer::Spent => Err(refused("this was confirmed before")),
         };
@@ -223,14 +234,26 @@ impl App {
         const METHOD: &str = "WithdrawConsent";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        let command = Command::new(tenant, caller.subject.as_str(), METHOD, &request.request_id, request);
+        let command = Command::new(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+        );
         if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
         let now = tx.now();
         let customer = self.read_alone(&mut tx, tenant, id).await?;
         let entries = self
-            .withdrawals(&mut tx, caller, &customer, (kinds, purposes, &request.brand), &request.evidence)
+            .withdrawals(
+                &mut tx,
+                caller,
+                &customer,
+                (kinds, purposes, &request.brand),
+                &request.evidence,
+            )
             .await?;
         self.record_consents(&mut tx, caller, customer, &entries).await?;
         let response = wire::WithdrawConsentResponse {
@@ -282,15 +305,25 @@ impl App {
         let rows = rows(tx, tenant, customer.id).await?;
         let log = store::consents::log(tx.conn(), tenant, &rows).await?;
         let current = consent::current(&log, now);
-        let kinds = if kinds.is_empty() { &consent::CHANNELS } else { kinds };
-        let purposes = if purposes.is_empty() { &[Purpose::Marketing, Purpose::Survey] } else { purposes };
+        let kinds = if kinds.is_empty() {
+            &consent::CHANNELS
+        } else {
+            kinds
+        };
+        let purposes = if purposes.is_empty() {
+            &[Purpose::Marketing, Purpose::Survey]
+        } else {
+            purposes
+        };
         let mut entries = Vec::new();
         for kind in kinds {
             for purpose in purposes {
                 let about = Subject::new(*kind, *purpose, brand);
                 let mut subjects = vec![about.clone()];
                 if brand.is_empty() {
-                    let of_brands = current.keys().filter(|s| s.kind == about.kind && s.purpose == about.purpose);
+                    let of_brands = current
+                        .keys()
+                        .filter(|s| s.kind == about.kind && s.purpose == about.purpose);
                     subjects.extend(of_brands.filter(|s| !s.brand.is_empty()).cloned());
                 }
                 entries.extend(subjects.into_iter().map(|subject| Entry {
@@ -320,7 +353,11 @@ impl App {
         let log = store::consents::log(tx.conn(), tenant, &rows).await?;
         Ok(wire::ListConsentsResponse {
             consents: to_wire_all(&consent::current(&log, now), now),
-            log: log.iter().take(LINES_SHOWN).map(|e| consent_to_wire(e, now)).collect(),
+            log: log
+                .iter()
+                .take(LINES_SHOWN)
+                .map(|e| consent_to_wire(e, now))
+                .collect(),
         })
     }
 
@@ -335,7 +372,8 @@ impl App {
         let tenant = &caller.tenant;
         let rows: Vec<(Uuid, &Entry)> = entries.iter().map(|e| (tx.new_id(), e)).collect();
         store::consents::add(tx.conn(), tenant, &rows).await?;
-        self.note(tx, caller, &[customer.id], "changed", "consent").await?;
+        self.note(tx, caller, &[customer.id], "changed", "consent")
+            .await?;
         self.project_consents(tx, tenant, customer.id).await
     }
 
@@ -357,8 +395,15 @@ impl App {
                     ConsentState::Denied => wire::ConsentStatus::Denied,
                     ConsentState::Unspecified | ConsentState::Pending | ConsentState::Expired => return None,
                 };
-                let brand = if subject.brand.is_empty() { String::new() } else { format!("/{}", subject.brand) };
-                Some((format!("{}/{}{brand}", subject.kind, subject.purpose), status as i32))
+                let brand = if subject.brand.is_empty() {
+                    String::new()
+                } else {
+                    format!("/{}", subject.brand)
+                };
+                Some((
+                    format!("{}/{}{brand}", subject.kind, subject.purpose),
+                    status as i32,
+                ))
             })
             .collect();
         let before = self.read(tx, tenant, id).await?;

@@ -247,7 +247,12 @@ impl App {
     }
 
     /// Writes what is said under the customer's own id.
-    pub(super) async fn save_own(&self, tx: &mut Tx, tenant: &TenantId, customer: &Customer) -> Result<(), Error> {
+    pub(super) async fn save_own(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        customer: &Customer,
+    ) -> Result<(), Error> {
         let now = tx.now();
         let own = customer
             .own(customer.id)

@@ -56,14 +56,17 @@ impl App {
     ) -> Result<impl Stream<Item = Result<wire::ExportCustomersResponse, Error>> + Send + use<>, Error> {
         let after: Option<Uuid> = page::start(page_token)?;
         let start = (Arc::clone(self), caller, export, after, false);
-        Ok(futures::stream::try_unfold(start, |(app, caller, export, after, done)| async move {
-            if done {
-                return Ok(None);
-            }
-            let (piece, last) = app.piece(&caller, &export, after).await?;
-            let done = last.is_none();
-            Ok(Some((piece, (app, caller, export, last, done))))
-        }))
+        Ok(futures::stream::try_unfold(
+            start,
+            |(app, caller, export, after, done)| async move {
+                if done {
+                    return Ok(None);
+                }
+                let (piece, last) = app.piece(&caller, &export, after).await?;
+                let done = last.is_none();
+                Ok(Some((piece, (app, caller, export, last, done))))
+            },
+        ))
     }
 
     async fn piece(
@@ -91,7 +94,8 @@ impl App {
         let row_ids: Vec<Uuid> = roots.keys().copied().collect();
         let said = store::profiles::said(tx.conn(), tenant, &row_ids).await?;
         let log = store::consents::log(tx.conn(), tenant, &row_ids).await?;
-        self.note(&mut tx, caller, &customers, "exported", &export.reason).await?;
+        self.note(&mut tx, caller, &customers, "exported", &export.reason)
+            .await?;
         tx.commit().await?;
         let (schema, rules) = (self.schema(tenant), self.rules(tenant));
         let columns = columns(&schema);
@@ -102,7 +106,11 @@ impl App {
         let mut written = 0;
         for id in &customers {
             // An alias that still stands in a segment belongs to somebody who is exported anyway.
-            let Some(customer) = worlds.get(tenant).and_then(|w| w.get(*id)).filter(|c| c.id == *id) else {
+            let Some(customer) = worlds
+                .get(tenant)
+                .and_then(|w| w.get(*id))
+                .filter(|c| c.id == *id)
+            else {
                 continue;
             };
             let of = |origin: CustomerId| roots.get(&origin.uuid()) == Some(id);
@@ -118,7 +126,8 @@ impl App {
                     line(&mut data, values, delimiter);
                 }
                 Format::JsonLines => {
-                    let object: Map<String, Value> = values.into_iter().map(|(k, v)| (k, Value::String(v))).collect();
+                    let object: Map<String, Value> =
+                        values.into_iter().map(|(k, v)| (k, Value::String(v))).collect();
                     data.push_str(&Value::Object(object).to_string());
                     data.push('\n');
                 }
@@ -143,9 +152,11 @@ struct Facts<'a> {
 }
 
 fn columns(schema: &Schema) -> Vec<String> {
-    let consents = ["service", "survey", "marketing"].into_iter().flat_map(|purpose| {
-        ["email", "whatsapp", "voice", "webChat", "sms"].map(|kind| format!("consent:{kind}/{purpose}"))
-    });
+    let consents = ["service", "survey", "marketing"]
+        .into_iter()
+        .flat_map(|purpose| {
+            ["email", "whatsapp", "voice", "webChat", "sms"].map(|kind| format!("consent:{kind}/{purpose}"))
+        });
     FIXED
         .into_iter()
         .map(str::to_owned)
@@ -156,7 +167,12 @@ fn columns(schema: &Schema) -> Vec<String> {
         .collect()
 }
 
-fn values(facts: Facts<'_>, schema: &Schema, rules: &Rules, now: chrono::DateTime<chrono::Utc>) -> BTreeMap<String, String> {
+fn values(
+    facts: Facts<'_>,
+    schema: &Schema,
+    rules: &Rules,
+    now: chrono::DateTime<chrono::Utc>,
+) -> BTreeMap<String, String> {
     let context = facts.customer.context(rules, now, false);
     let mut values = BTreeMap::new();
     let mut put = |column: String, value: String| {
@@ -168,15 +184,25 @@ fn values(facts: Facts<'_>, schema: &Schema, rules: &Rules, now: chrono::DateTim
     put("display_name".into(), context.display_name);
     put("language".into(), context.language);
     // What follows from the year of birth is not said again as if somebody had said it.
-    put("persona_group".into(), facts.customer.profile.persona_group.clone());
+    put(
+        "persona_group".into(),
+        facts.customer.profile.persona_group.clone(),
+    );
     put("entitlement".into(), context.entitlement);
     put("segments".into(), context.segments.join("|"));
     let of_kind = |kind: &str| {
-        let handles = facts.customer.handles.iter().filter(|h| h.key.kind.as_str() == kind);
+        let handles = facts
+            .customer
+            .handles
+            .iter()
+            .filter(|h| h.key.kind.as_str() == kind);
         handles.map(|h| h.key.value.clone()).collect::<Vec<_>>()
     };
     // One id there: a second one is somebody else's, or was.
-    put("external_id".into(), of_kind("crm").into_iter().next().unwrap_or_default());
+    put(
+        "external_id".into(),
+        of_kind("crm").into_iter().next().unwrap_or_default(),
+    );
     for kind in HANDLES {
         put(format!("handle:{kind}"), of_kind(kind).join("|"));
     }
@@ -187,7 +213,9 @@ fn values(facts: Facts<'_>, schema: &Schema, rules: &Rules, now: chrono::DateTim
         let said = match entry.state(now) {
             wire::ConsentState::Granted => "true",
             wire::ConsentState::Denied => "false",
-            wire::ConsentState::Unspecified | wire::ConsentState::Pending | wire::ConsentState::Expired => continue,
+            wire::ConsentState::Unspecified | wire::ConsentState::Pending | wire::ConsentState::Expired => {
+                continue;
+            }
         };
         put(format!("consent:{}", subject.words()), said.to_owned());
     }

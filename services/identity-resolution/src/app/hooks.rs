@@ -49,7 +49,11 @@ impl Outside {
             .await
             .map_err(|error| {
                 // Its Display may hold a URL with a token in it.
-                let what = if error.is_timeout() { "timed out" } else { "cannot be reached" };
+                let what = if error.is_timeout() {
+                    "timed out"
+                } else {
+                    "cannot be reached"
+                };
                 Error::new(Kind::Unavailable, format!("the integrator's hook {what}"))
             })?;
         let status = response.status();

@@ -149,7 +149,9 @@ fn observation(received: &Received<'_>, rules: &Rules, tx: &Tx) -> Observation {
 
 /// Whether a display name can say who somebody is: addresses, numbers and nicknames of one word cannot.
 fn is_a_name(text: &str) -> bool {
-    let words = text.split_whitespace().filter(|w| w.chars().any(char::is_alphabetic));
+    let words = text
+        .split_whitespace()
+        .filter(|w| w.chars().any(char::is_alphabetic));
     (2..=6).contains(&words.count()) && !text.chars().any(|c| c == '@' || c.is_numeric())
 }
 
@@ -190,7 +192,11 @@ fn publish(tx: &mut Tx, received: &Received<'_>, decided: Decided) {
     let key = outcome.customer.to_string();
     tx.follow(received.envelope);
     for merge in &outcome.merges {
-        let by = if merge.likeness.is_some() { "similarity" } else { "handles" };
+        let by = if merge.likeness.is_some() {
+            "similarity"
+        } else {
+            "handles"
+        };
         metrics::counter!("trama_identity_resolution_merges_total", "by" => by).increment(1);
         tx.publish(tenant, &key, &merged_event(merge, context.clone()));
     }

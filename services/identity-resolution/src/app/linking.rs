@@ -6,12 +6,7 @@ use trama_proto::{
     ids::{CustomerId, MergeId},
 };
 
-use super::{
-    App, Caller,
-    observing::merged_event,
-    similarity::values_of_both,
-    publish_change,
-};
+use super::{App, Caller, observing::merged_event, publish_change, similarity::values_of_both};
 use crate::{
     domain::{
         customer::{Customer, Held},

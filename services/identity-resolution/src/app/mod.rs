@@ -177,7 +177,12 @@ impl App {
     }
 
     /// Who holds a handle.
-    async fn owner(&self, tx: &mut Tx, tenant: &TenantId, key: &HandleKey) -> Result<Option<Customer>, Error> {
+    async fn owner(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        key: &HandleKey,
+    ) -> Result<Option<Customer>, Error> {
         let now = tx.now();
         let question = Question {
             handles: vec![(tenant, key)],

@@ -341,12 +341,22 @@ fn plan<'a>(
 impl<'a> Plan<'a> {
     /// Keeps the proof of identity that the channel gave, unless it is known already. True when it says more than what
     /// was proven before.
-    fn take_proof(&mut self, item: &Item<'a>, outcome: &Outcome, world: &mut World, now: DateTime<Utc>) -> bool {
+    fn take_proof(
+        &mut self,
+        item: &Item<'a>,
+        outcome: &Outcome,
+        world: &mut World,
+        now: DateTime<Utc>,
+    ) -> bool {
         let (Some(proof), Some(customer)) = (&item.proof, world.get_mut(outcome.customer)) else {
             return false;
         };
         // The proof is of who is in the books under that id, not of whom the delivery was given to otherwise.
-        if proof.crm.as_ref().is_some_and(|crm| customer.holds(crm).is_none()) {
+        if proof
+            .crm
+            .as_ref()
+            .is_some_and(|crm| customer.holds(crm).is_none())
+        {
             return false;
         }
         let evidence = proof.crm.as_ref().map_or(outcome.evidence, HandleKey::evidence);

@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trama_platform::{Error, Tx, timers::Timer};
-use trama_proto::{
-    ids::{CustomerId, MergeId, TenantId},
-};
+use trama_proto::ids::{CustomerId, MergeId, TenantId};
 
 use super::{
     App,
@@ -88,7 +86,10 @@ impl App {
         let mut asked: Vec<(&TenantId, Doubtful, chrono::DateTime<chrono::Utc>)> =
             questions.into_iter().map(|q| (tenant, q, due)).collect();
         for (one, other, likeness) in pairs {
-            if let Some(question) = self.join_again(tx, tenant, (one, other), likeness, &rules).await? {
+            if let Some(question) = self
+                .join_again(tx, tenant, (one, other), likeness, &rules)
+                .await?
+            {
                 asked.push((tenant, question, due));
             }
         }
@@ -158,7 +159,11 @@ impl App {
             };
             store::similar::save(tx.conn(), &news, now).await?;
         }
-        let (mut survivor, lost) = if remains(&a, &b).id == a.id { (a, b) } else { (b, a) };
+        let (mut survivor, lost) = if remains(&a, &b).id == a.id {
+            (a, b)
+        } else {
+            (b, a)
+        };
         let reason = Reason {
             decided_by: MATCHING,
             words: "what both say of the person is surely of one",
@@ -174,11 +179,7 @@ impl App {
 }
 
 /// Pairs about whom a person shall say whether they are one.
-fn doubts(
-    near: &similarity::Neighbourhood,
-    policy: &Policy,
-    again: &[CustomerId],
-) -> Vec<Doubtful> {
+fn doubts(near: &similarity::Neighbourhood, policy: &Policy, again: &[CustomerId]) -> Vec<Doubtful> {
     let thresholds = policy.thresholds();
     let mut found: BTreeMap<(CustomerId, CustomerId), Doubtful> = BTreeMap::new();
     for one in again {

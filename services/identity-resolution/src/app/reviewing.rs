@@ -152,7 +152,8 @@ impl App {
             ReviewDecision::Later => "later",
             ReviewDecision::Unspecified => "unspecified",
         };
-        metrics::counter!("trama_identity_resolution_reviews_decided_total", "decision" => outcome).increment(1);
+        metrics::counter!("trama_identity_resolution_reviews_decided_total", "decision" => outcome)
+            .increment(1);
         let response = wire::DecideReviewResponse {
             review: Some(wire_review(&review, now)),
             merge_id,

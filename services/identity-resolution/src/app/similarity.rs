@@ -150,7 +150,10 @@ impl Neighbourhood {
         let Some(profile) = self.store.profile(profile_id(one)) else {
             return BTreeSet::new();
         };
-        let holders = profile.keys.iter().filter_map(|key| self.store.holders(*key, most));
+        let holders = profile
+            .keys
+            .iter()
+            .filter_map(|key| self.store.holders(*key, most));
         let others = holders.flatten().filter(|id| **id != profile.id);
         others.map(|id| customer_id(*id)).collect()
     }
@@ -316,7 +319,12 @@ pub async fn neighbourhoods<'a>(
             let members = customer.members.iter().map(|m| (m.id, m.own.said.clone()));
             (customer.id, members.collect::<Vec<(CustomerId, Said)>>())
         });
-        for (root, members) in candidates.remove(*tenant).unwrap_or_default().into_iter().chain(own) {
+        for (root, members) in candidates
+            .remove(*tenant)
+            .unwrap_or_default()
+            .into_iter()
+            .chain(own)
+        {
             let members: Vec<_> = members
                 .into_iter()
                 .map(|(member, said)| (member, said.facts(policy)))
@@ -347,7 +355,10 @@ pub async fn neighbourhoods<'a>(
 
 /// The keys by which somebody is found who was not found by them before.
 pub(super) fn new_keys(policy: &Policy, (before, after): &(Said, Said)) -> Vec<i64> {
-    let old: HashSet<i64> = blocking::keys(&before.facts(policy)).into_iter().map(|k| k.0).collect();
+    let old: HashSet<i64> = blocking::keys(&before.facts(policy))
+        .into_iter()
+        .map(|k| k.0)
+        .collect();
     let keys = blocking::keys(&after.facts(policy)).into_iter();
     keys.map(|k| k.0).filter(|k| !old.contains(k)).collect()
 }

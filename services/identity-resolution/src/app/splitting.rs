@@ -10,13 +10,7 @@ use trama_proto::{
     time::to_wire,
 };
 
-use super::{
-    App, Caller,
-    customers::wire_merge,
-    observing::arm,
-    similarity::values_of_both,
-    publish_change,
-};
+use super::{App, Caller, customers::wire_merge, observing::arm, publish_change, similarity::values_of_both};
 use crate::{
     domain::{
         customer::{Customer, Field},
@@ -27,11 +21,7 @@ use crate::{
     },
     error::{no_merge, refused},
     matching::blocking,
-    store::{
-        self,
-        merges::Undo,
-        similar::News,
-    },
+    store::{self, merges::Undo, similar::News},
 };
 
 /// Both sides of a merge that is, or would be, undone.
@@ -67,7 +57,10 @@ impl App {
         let whole = self.read(&mut tx, tenant, record.merged).await?;
         let parted = parted(&mut tx, tenant, &record, &whole, &rules).await?;
         let interactions = store::merges::count_interactions(tx.conn(), tenant, &parted.side).await?;
-        let along = parted.in_force.iter().filter(|m| parted.side.contains(&m.survivor));
+        let along = parted
+            .in_force
+            .iter()
+            .filter(|m| parted.side.contains(&m.survivor));
         Ok(wire::PreviewSplitResponse {
             survivor: Some(parted.survivor.context(&rules, tx.now(), false)),
             restored: Some(parted.restored.context(&rules, tx.now(), false)),
@@ -132,12 +125,7 @@ impl App {
     ) -> Result<(CustomerContext, CustomerContext), Error> {
         let now = tx.now();
         let parted = parted(tx, tenant, record, whole, rules).await?;
-        let evidence: Vec<i64> = parted
-            .restored
-            .handles
-            .iter()
-            .map(|h| h.key.evidence())
-            .collect();
+        let evidence: Vec<i64> = parted.restored.handles.iter().map(|h| h.key.evidence()).collect();
         let undo = Undo {
             record,
             holder: whole.id,
@@ -201,7 +189,8 @@ impl App {
         store::add_customers(tx.conn(), &[(tenant, new)], now).await?;
         let members: Vec<CustomerId> = customer.members.iter().map(|m| m.id).collect();
         let interactions = store::handles::extract(tx.conn(), tenant, &keys, &members, new).await?;
-        self.put_together(&mut tx, tenant, &customer, &keys, new, &rules).await?;
+        self.put_together(&mut tx, tenant, &customer, &keys, new, &rules)
+            .await?;
         let evidence: Vec<i64> = keys.iter().map(HandleKey::evidence).collect();
         store::merges::give_proofs(tx.conn(), tenant.as_str(), customer.id, new, &evidence).await?;
         let by = caller.subject.as_str();
@@ -236,7 +225,11 @@ impl App {
     ) -> Result<(), Error> {
         let now = tx.now();
         let mut rows = Vec::new();
-        let gone: Vec<_> = customer.handles.iter().filter(|h| keys.contains(&h.key)).collect();
+        let gone: Vec<_> = customer
+            .handles
+            .iter()
+            .filter(|h| keys.contains(&h.key))
+            .collect();
         let touched: BTreeSet<CustomerId> = gone.iter().map(|h| h.row_owner).collect();
         for member in touched.into_iter().chain([new]) {
             let mut said = Said::default();

@@ -76,7 +76,10 @@ fn rearranged(envelope: &Envelope) -> Result<Vec<CustomerId>, Error> {
     } else {
         (None, None)
     };
-    let ids = [one, other].into_iter().flatten().map(|c| c.customer_id.parse().map_err(Error::from));
+    let ids = [one, other]
+        .into_iter()
+        .flatten()
+        .map(|c| c.customer_id.parse().map_err(Error::from));
     ids.collect()
 }
 
@@ -85,21 +88,35 @@ fn told(envelope: &Envelope) -> Result<Option<(CustomerId, String, Value)>, Erro
     let id = envelope.id.to_string();
     Ok(if envelope.is::<CustomerChanged>() {
         let event: CustomerChanged = envelope.decode()?;
-        let Some(customer) = event.customer else { return Ok(None) };
+        let Some(customer) = event.customer else {
+            return Ok(None);
+        };
         let body = json!({"id": id, "type": "customer_changed", "changedFields": event.changed_fields, "customer": shown(&customer)});
         Some((customer.customer_id.parse()?, "customer_changed".to_owned(), body))
     } else if envelope.is::<CustomerMerged>() {
         let event: CustomerMerged = envelope.decode()?;
-        let Some(survivor) = event.survivor else { return Ok(None) };
+        let Some(survivor) = event.survivor else {
+            return Ok(None);
+        };
         let body = json!({"id": id, "type": "customer_merged", "mergeId": event.merge_id,
             "mergedCustomerId": event.merged_customer_id, "reason": event.reason, "customer": shown(&survivor)});
-        Some((survivor.customer_id.parse()?, format!("customer_merged {}", event.merge_id), body))
+        Some((
+            survivor.customer_id.parse()?,
+            format!("customer_merged {}", event.merge_id),
+            body,
+        ))
     } else if envelope.is::<CustomerSplit>() {
         let event: CustomerSplit = envelope.decode()?;
-        let (Some(survivor), Some(restored)) = (event.survivor, event.restored) else { return Ok(None) };
+        let (Some(survivor), Some(restored)) = (event.survivor, event.restored) else {
+            return Ok(None);
+        };
         let body = json!({"id": id, "type": "customer_split", "mergeId": event.merge_id,
             "customer": shown(&survivor), "restored": shown(&restored)});
-        Some((survivor.customer_id.parse()?, format!("customer_split {}", event.merge_id), body))
+        Some((
+            survivor.customer_id.parse()?,
+            format!("customer_split {}", event.merge_id),
+            body,
+        ))
     } else {
         None
     })
@@ -168,7 +185,8 @@ impl App {
                 telling::done(tx.conn(), change).await?;
             } else if change.attempts >= MOST_TRIES {
                 tracing::error!(tenant = %change.tenant, "a change of a customer was not taken for too long and is given up");
-                metrics::counter!("trama_identity_resolution_told_total", "outcome" => "given_up").increment(1);
+                metrics::counter!("trama_identity_resolution_told_total", "outcome" => "given_up")
+                    .increment(1);
                 telling::done(tx.conn(), change).await?;
             } else {
                 telling::later(tx.conn(), change, now + pause(change.attempts)).await?;
@@ -183,14 +201,18 @@ impl App {
             // Nobody wants to hear it any more.
             return true;
         };
-        match outside.post(&change.tenant, &hook, change.body.clone(), now).await {
+        match outside
+            .post(&change.tenant, &hook, change.body.clone(), now)
+            .await
+        {
             Ok(_) => {
                 metrics::counter!("trama_identity_resolution_told_total", "outcome" => "taken").increment(1);
                 true
             }
             Err(error) => {
                 tracing::debug!(detail = error.detail(), "a change was not taken; trying again");
-                metrics::counter!("trama_identity_resolution_told_total", "outcome" => "refused").increment(1);
+                metrics::counter!("trama_identity_resolution_told_total", "outcome" => "refused")
+                    .increment(1);
                 false
             }
         }

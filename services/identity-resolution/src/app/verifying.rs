@@ -236,7 +236,9 @@ impl App {
             store::challenges::save(tx.conn(), tenant, id, state).await?;
         }
         let result = match answer {
-            Answer::Right => Ok(self.prove_possession(&mut tx, caller, (&stored, &handle), &rules).await?),
+            Answer::Right => Ok(self
+                .prove_possession(&mut tx, caller, (&stored, &handle), &rules)
+                .await?),
             Answer::Wrong { left } => Err(Error::invalid("code", format!("is wrong; {left} more tries"))),
             Answer::Locked => Err(refused("too many wrong codes; ask for a new one")),
             Answer::Expired => Err(refused("this code is no longer good; ask for a new one")),

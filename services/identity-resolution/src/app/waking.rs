@@ -20,7 +20,9 @@ impl App {
                 self.project_consents(tx, tenant, id).await.map(|_| ())
             }
             importing::TIMER => {
-                let id = id.parse().map_err(|_| Error::internal("an import's timer without its id"))?;
+                let id = id
+                    .parse()
+                    .map_err(|_| Error::internal("an import's timer without its id"))?;
                 self.work_import(tx, tenant, id).await
             }
             profiles::ENTITLEMENT_TIMER => self.put_in_force(tx, tenant, id.parse()?).await,

@@ -155,7 +155,11 @@ pub fn current(log: &[Entry], now: DateTime<Utc>) -> BTreeMap<Subject, Entry> {
     let mut last: BTreeMap<(&Subject, CustomerId), Last<'_>> = BTreeMap::new();
     for entry in log {
         let (decided, asked) = last.entry((&entry.subject, entry.origin)).or_default();
-        let held = if entry.word == Word::Pending { asked } else { decided };
+        let held = if entry.word == Word::Pending {
+            asked
+        } else {
+            decided
+        };
         if held.is_none_or(|h| h.at < entry.at) {
             *held = Some(entry);
         }
@@ -164,7 +168,11 @@ pub fn current(log: &[Entry], now: DateTime<Utc>) -> BTreeMap<Subject, Entry> {
     for ((subject, _), last) in last {
         // A request shows only while nothing is decided that still holds.
         let entry = match last {
-            (Some(decided), Some(asked)) if decided.state(now) == ConsentState::Expired && asked.at > decided.at => asked,
+            (Some(decided), Some(asked))
+                if decided.state(now) == ConsentState::Expired && asked.at > decided.at =>
+            {
+                asked
+            }
             (Some(entry), _) | (None, Some(entry)) => entry,
             (None, None) => continue,
         };
@@ -191,7 +199,11 @@ fn strictness(entry: &Entry, now: DateTime<Utc>) -> u8 {
 
 /// When the next consent runs out by itself.
 pub fn next_expiry(current: &BTreeMap<Subject, Entry>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    current.values().filter_map(|e| e.expires_at).filter(|at| *at > now).min()
+    current
+        .values()
+        .filter_map(|e| e.expires_at)
+        .filter(|at| *at > now)
+        .min()
 }
 
 /// Whether a whole message says no more than that it wants no more messages.
@@ -202,8 +214,18 @@ pub fn is_withdrawal(text: &str) -> bool {
         .to_lowercase();
     matches!(
         word.as_str(),
-        "stop" | "stopall" | "stop all" | "unsubscribe" | "quit" | "opt out" | "optout"
-            | "annulla" | "disiscrivi" | "disiscrivimi" | "cancellami" | "basta messaggi"
+        "stop"
+            | "stopall"
+            | "stop all"
+            | "unsubscribe"
+            | "quit"
+            | "opt out"
+            | "optout"
+            | "annulla"
+            | "disiscrivi"
+            | "disiscrivimi"
+            | "cancellami"
+            | "basta messaggi"
     )
 }
 
@@ -234,7 +256,10 @@ mod tests {
 
     fn state(log: &[Entry], minute: i64) -> ConsentState {
         let now = start() + Duration::minutes(minute);
-        current(log, now).values().next().map_or(ConsentState::Unspecified, |e| e.state(now))
+        current(log, now)
+            .values()
+            .next()
+            .map_or(ConsentState::Unspecified, |e| e.state(now))
     }
 
     #[test]
@@ -248,12 +273,18 @@ mod tests {
 
     #[test]
     fn a_request_that_nobody_confirms_changes_nothing() {
-        let log = [said(Word::Denied, 0, None, 0), said(Word::Pending, 1, Some(60), 0)];
+        let log = [
+            said(Word::Denied, 0, None, 0),
+            said(Word::Pending, 1, Some(60), 0),
+        ];
         assert_eq!(state(&log, 2), ConsentState::Denied);
         let log = [said(Word::Pending, 1, Some(60), 0)];
         assert_eq!(state(&log, 2), ConsentState::Pending);
         assert_eq!(state(&log, 70), ConsentState::Expired);
-        let log = [said(Word::Granted, 0, Some(10), 0), said(Word::Pending, 20, Some(60), 0)];
+        let log = [
+            said(Word::Granted, 0, Some(10), 0),
+            said(Word::Pending, 20, Some(60), 0),
+        ];
         assert_eq!(state(&log, 21), ConsentState::Pending);
     }
 
@@ -261,7 +292,10 @@ mod tests {
     fn a_refusal_by_either_of_two_merged_people_holds() {
         let log = [said(Word::Denied, 0, None, 0), said(Word::Granted, 5, None, 1)];
         assert_eq!(state(&log, 6), ConsentState::Denied);
-        let log = [said(Word::Granted, 0, None, 0), said(Word::Pending, 5, Some(60), 1)];
+        let log = [
+            said(Word::Granted, 0, None, 0),
+            said(Word::Pending, 5, Some(60), 1),
+        ];
         assert_eq!(state(&log, 6), ConsentState::Granted);
     }
 
@@ -277,7 +311,9 @@ mod tests {
     #[test]
     fn only_a_message_that_says_nothing_else_withdraws() {
         assert!(is_withdrawal(" STOP. ") && is_withdrawal("Annulla") && is_withdrawal("disiscrivimi!"));
-        assert!(!is_withdrawal("stop sending the red ones, send blue") && !is_withdrawal("annulla il mio ordine"));
+        assert!(
+            !is_withdrawal("stop sending the red ones, send blue") && !is_withdrawal("annulla il mio ordine")
+        );
     }
 
     proptest! {

@@ -13,8 +13,8 @@ use trama_proto::{
 
 use super::{
     handle::{HandleKey, Trust},
-    rules::Rules,
     profile::View,
+    rules::Rules,
     said::Said,
     survivorship,
 };
@@ -289,7 +289,12 @@ impl Customer {
     }
 
     /// From what is stored under each id.
-    pub fn of_members(id: CustomerId, mut members: Vec<Member>, mut handles: Vec<Held>, rules: &Rules) -> Self {
+    pub fn of_members(
+        id: CustomerId,
+        mut members: Vec<Member>,
+        mut handles: Vec<Held>,
+        rules: &Rules,
+    ) -> Self {
         members.sort_by_key(|m| (m.created_at, m.id));
         handles.sort_by(|a, b| (a.first_seen, &a.key).cmp(&(b.first_seen, &b.key)));
         let mut customer = Self {
@@ -342,7 +347,10 @@ impl Customer {
 
     /// The same, to change.
     pub fn own_mut(&mut self, member: CustomerId) -> Option<&mut Own> {
-        self.members.iter_mut().find(|m| m.id == member).map(|m| &mut m.own)
+        self.members
+            .iter_mut()
+            .find(|m| m.id == member)
+            .map(|m| &mut m.own)
     }
 
     /// Whether matching may not make an alias of the customer.

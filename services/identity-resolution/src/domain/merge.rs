@@ -121,7 +121,12 @@ pub fn goes_along(undone: &MergeRecord, in_force: &[MergeRecord]) -> BTreeSet<Cu
 }
 
 /// The two customers that a split makes of one.
-pub fn part(whole: &Customer, restored: CustomerId, side: &BTreeSet<CustomerId>, rules: &Rules) -> (Customer, Customer) {
+pub fn part(
+    whole: &Customer,
+    restored: CustomerId,
+    side: &BTreeSet<CustomerId>,
+    rules: &Rules,
+) -> (Customer, Customer) {
     let of = |id: CustomerId, theirs: bool| {
         let members = whole.members.iter().filter(|m| side.contains(&m.id) == theirs);
         let members = members
@@ -133,13 +138,18 @@ pub fn part(whole: &Customer, restored: CustomerId, side: &BTreeSet<CustomerId>,
                 member
             })
             .collect();
-        let handles = whole.handles.iter().filter(|h| side.contains(&h.row_owner) == theirs);
+        let handles = whole
+            .handles
+            .iter()
+            .filter(|h| side.contains(&h.row_owner) == theirs);
         let mut customer = Customer::of_members(id, members, handles.cloned().collect(), rules);
         let evidence: BTreeSet<i64> = customer.handles.iter().map(|h| h.key.evidence()).collect();
         // A proof goes with the handle whose possession was proven.
         let proofs = whole.verifications.iter();
         customer.verifications = proofs
-            .filter(|v| evidence.contains(&v.evidence) || (!theirs && !rests_on(&whole.handles, side, v.evidence)))
+            .filter(|v| {
+                evidence.contains(&v.evidence) || (!theirs && !rests_on(&whole.handles, side, v.evidence))
+            })
             .cloned()
             .collect();
         customer
@@ -181,7 +191,11 @@ mod tests {
         if number.is_multiple_of(2) {
             own.say(Field::DisplayName, &format!("name {number}"), origin.clone());
         }
-        own.say(Field::Language, if number.is_multiple_of(2) { "it" } else { "en" }, origin);
+        own.say(
+            Field::Language,
+            if number.is_multiple_of(2) { "it" } else { "en" },
+            origin,
+        );
         let key = HandleKey {
             kind: HandleKind::Crm,
             value: number.to_string(),

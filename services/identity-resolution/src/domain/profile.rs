@@ -67,7 +67,10 @@ impl View {
 
     /// The channel that the generation usually wants for a need.
     pub fn preference(&self, need: &str) -> Option<ChannelKind> {
-        let kind = self.preferences.get(need).or_else(|| self.preferences.get(EVERY_NEED))?;
+        let kind = self
+            .preferences
+            .get(need)
+            .or_else(|| self.preferences.get(EVERY_NEED))?;
         ChannelKind::try_from(*kind).ok()
     }
 }
@@ -210,10 +213,18 @@ impl Schema {
             .into_values()
             .map(|mut said| {
                 said.sort_by(|a, b| {
-                    (rank(&a.source), b.set_at, &a.source, a.origin).cmp(&(rank(&b.source), a.set_at, &b.source, b.origin))
+                    (rank(&a.source), b.set_at, &a.source, a.origin).cmp(&(
+                        rank(&b.source),
+                        a.set_at,
+                        &b.source,
+                        b.origin,
+                    ))
                 });
                 let current = said.remove(0);
-                Known { current, others: said }
+                Known {
+                    current,
+                    others: said,
+                }
             })
             .collect()
     }
@@ -251,7 +262,11 @@ impl Schema {
         let of_generation = generation.map(|g| g.persona_group.clone()).unwrap_or_default();
         let facts = SegmentFacts {
             traits: traits.clone(),
-            persona_group: if said_group.is_empty() { of_generation.clone() } else { said_group.to_owned() },
+            persona_group: if said_group.is_empty() {
+                of_generation.clone()
+            } else {
+                said_group.to_owned()
+            },
             accessibility_needs: accessibility_needs.clone(),
             ..facts
         };
@@ -271,7 +286,9 @@ impl Schema {
             preferences: generation
                 .map(|g| {
                     let wishes = g.preferences.iter();
-                    wishes.map(|(need, kind)| (need.clone(), ChannelKind::from(*kind) as i32)).collect()
+                    wishes
+                        .map(|(need, kind)| (need.clone(), ChannelKind::from(*kind) as i32))
+                        .collect()
                 })
                 .unwrap_or_default(),
         }

@@ -48,7 +48,8 @@ impl Need {
             .filter(|p| p.expires_at > now && p.level >= self.level)
             .filter(|p| self.max_age.is_none_or(|age| now - p.verified_at < age))
             .filter(|p| {
-                self.methods.is_empty() || ProofMethod::parse(&p.method).is_some_and(|m| self.methods.contains(&m))
+                self.methods.is_empty()
+                    || ProofMethod::parse(&p.method).is_some_and(|m| self.methods.contains(&m))
             })
             .max_by_key(|p| (p.level, p.expires_at, p.verified_at))
     }
@@ -65,7 +66,11 @@ impl Need {
 }
 
 /// How long a proof of a method holds that was given at one moment and relied upon at another.
-pub fn holds_until(policy: &MethodPolicy, verified_at: DateTime<Utc>, relied_upon: DateTime<Utc>) -> DateTime<Utc> {
+pub fn holds_until(
+    policy: &MethodPolicy,
+    verified_at: DateTime<Utc>,
+    relied_upon: DateTime<Utc>,
+) -> DateTime<Utc> {
     let absolute = verified_at + Duration::hours(i64::from(policy.hours));
     match policy.idle_minutes {
         None => absolute,
@@ -91,7 +96,10 @@ impl Failures {
         let until = |failures: &[DateTime<Utc>], most: u32| {
             let most = usize::try_from(most).unwrap_or(usize::MAX);
             let first = failures.len().checked_sub(most)?;
-            failures.get(first).map(|at| *at + window).filter(|until| *until > now)
+            failures
+                .get(first)
+                .map(|at| *at + window)
+                .filter(|until| *until > now)
         };
         [
             until(&self.customer, policy.per_customer),
@@ -150,7 +158,11 @@ mod tests {
     fn methods_that_are_too_weak_are_not_offered() {
         let policy = VerificationPolicy::default();
         assert_eq!(Need::of_level(3).methods(&policy), [ProofMethod::Document]);
-        assert!(!Need::of_level(1).methods(&policy).contains(&ProofMethod::KnowledgeQuestion));
+        assert!(
+            !Need::of_level(1)
+                .methods(&policy)
+                .contains(&ProofMethod::KnowledgeQuestion)
+        );
     }
 
     proptest! {

@@ -278,7 +278,9 @@ impl World {
             (Some(_), Verdict::Same { .. }) | (_, Verdict::Nobody | Verdict::Ask { .. }) => None,
         };
         // Who is recognised by what they say and shows nothing new is simply there again.
-        let nothing_new = alike.as_ref().is_some_and(|(id, _)| self.shows_nothing_new(*id, seen));
+        let nothing_new = alike
+            .as_ref()
+            .is_some_and(|(id, _)| self.shows_nothing_new(*id, seen));
         let id = match (known, &alike) {
             (Some(id), _) => id,
             (None, Some((id, _))) if nothing_new => *id,
@@ -324,7 +326,14 @@ impl World {
         self.take_evidence(&mut outcome, anchor, seen);
         self.take_words(&mut outcome, seen, rules, now);
         if let (Some((target, likeness)), false) = (alike, nothing_new) {
-            self.join_by_likeness(&mut outcome, target, likeness, rules, now, MergeId::new(merge_id()));
+            self.join_by_likeness(
+                &mut outcome,
+                target,
+                likeness,
+                rules,
+                now,
+                MergeId::new(merge_id()),
+            );
         }
         if let (Verdict::Ask { kind, candidates }, true) = (&seen.verdict, known.is_none()) {
             for (candidate, likeness) in candidates {

@@ -88,7 +88,9 @@ pub struct Said(Vec<Value>);
 /// A postal address as one value.
 #[must_use]
 pub fn postal(street: &str, number: &str, city: &str, region: &str, postal_code: &str) -> String {
-    [street, number, city, region, postal_code].map(str::trim).join("\u{1f}")
+    [street, number, city, region, postal_code]
+        .map(str::trim)
+        .join("\u{1f}")
 }
 
 impl Said {
@@ -120,9 +122,7 @@ impl Said {
             // A number is there as a telephone number already.
             HandleKind::Whatsapp if handle.key.implied().is_some() => return,
             HandleKind::Crm => (Attribute::Exclusive, named("crm")),
-            HandleKind::Webchat | HandleKind::Cookie => {
-                (Attribute::Device, named(handle.key.kind.as_str()))
-            }
+            HandleKind::Webchat | HandleKind::Cookie => (Attribute::Device, named(handle.key.kind.as_str())),
             HandleKind::Whatsapp | HandleKind::Other(_) => {
                 (Attribute::Account, named(handle.key.kind.as_str()))
             }
@@ -173,14 +173,18 @@ impl Said {
             key: handle.key.clone(),
             trust: Trust::Observed,
         });
-        self.0
-            .retain(|v| !gone.0.iter().any(|g| g.attribute == v.attribute && g.text == v.text));
+        self.0.retain(|v| {
+            !gone
+                .0
+                .iter()
+                .any(|g| g.attribute == v.attribute && g.text == v.text)
+        });
     }
 
     fn put(&mut self, value: Value) -> bool {
-        let place = self
-            .0
-            .binary_search_by(|v| (v.attribute, v.text.as_str()).cmp(&(value.attribute, value.text.as_str())));
+        let place = self.0.binary_search_by(|v| {
+            (v.attribute, v.text.as_str()).cmp(&(value.attribute, value.text.as_str()))
+        });
         match place {
             Ok(known) => {
                 let known = &mut self.0[known];
@@ -251,52 +255,52 @@ struct Read<'a> {
 }
 
 fn read(read: Read<'_>, policy: &Policy, facts: &mut Facts) {
-        let text = read.value.text.as_str();
-        let blocked = |text: &str| policy.blocked.is_blocked(text);
-        let mut parts = text.splitn(2, SEPARATOR);
-        let (first, second) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let mut one = Facts::default();
-        match read.value.attribute {
-            Attribute::FullName => {
-                let (given, surname) = split_full_name(text);
-                name(&mut one, read, &given, NameKind::Given, policy);
-                name(&mut one, read, &surname, NameKind::Surname, policy);
-            }
-            Attribute::GivenName => name(&mut one, read, text, NameKind::Given, policy),
-            Attribute::Surname => name(&mut one, read, text, NameKind::Surname, policy),
-            Attribute::Birth => {
-                one.births
-                    .extend(Birth::parse(text, policy.file().dates).map(|b| seen(b, read)));
-            }
-            Attribute::Address => {
-                let mut parts = text.split(SEPARATOR);
-                let mut next = || parts.next().unwrap_or_default();
-                let written = AddressText {
-                    street: next(),
-                    number: next(),
-                    locality: next(),
-                    region: next(),
-                    postal_code: next(),
-                    building: "",
-                };
-                one.addresses
-                    .extend(Address::parse(written).map(|a| seen(a, read)));
-            }
-            Attribute::Email => one
-                .emails
-                .extend(Email::parse(text, &policy.mail).map(|e| seen(e, read))),
-            Attribute::Phone => one
-                .phones
-                .extend(Phone::parse(text, &policy.file().phone).map(|p| seen(p, read))),
-            Attribute::Exclusive => identifier(&mut one, read, IdentifierClass::Exclusive, first, second),
-            Attribute::National if !blocked(text) => {
-                identifier(&mut one, read, IdentifierClass::National, "national", text);
-            }
-            Attribute::National => {}
-            Attribute::Account => identifier(&mut one, read, IdentifierClass::Account, first, second),
-            Attribute::Device => identifier(&mut one, read, IdentifierClass::Device, first, second),
+    let text = read.value.text.as_str();
+    let blocked = |text: &str| policy.blocked.is_blocked(text);
+    let mut parts = text.splitn(2, SEPARATOR);
+    let (first, second) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let mut one = Facts::default();
+    match read.value.attribute {
+        Attribute::FullName => {
+            let (given, surname) = split_full_name(text);
+            name(&mut one, read, &given, NameKind::Given, policy);
+            name(&mut one, read, &surname, NameKind::Surname, policy);
         }
-        facts.absorb(&one);
+        Attribute::GivenName => name(&mut one, read, text, NameKind::Given, policy),
+        Attribute::Surname => name(&mut one, read, text, NameKind::Surname, policy),
+        Attribute::Birth => {
+            one.births
+                .extend(Birth::parse(text, policy.file().dates).map(|b| seen(b, read)));
+        }
+        Attribute::Address => {
+            let mut parts = text.split(SEPARATOR);
+            let mut next = || parts.next().unwrap_or_default();
+            let written = AddressText {
+                street: next(),
+                number: next(),
+                locality: next(),
+                region: next(),
+                postal_code: next(),
+                building: "",
+            };
+            one.addresses
+                .extend(Address::parse(written).map(|a| seen(a, read)));
+        }
+        Attribute::Email => one
+            .emails
+            .extend(Email::parse(text, &policy.mail).map(|e| seen(e, read))),
+        Attribute::Phone => one
+            .phones
+            .extend(Phone::parse(text, &policy.file().phone).map(|p| seen(p, read))),
+        Attribute::Exclusive => identifier(&mut one, read, IdentifierClass::Exclusive, first, second),
+        Attribute::National if !blocked(text) => {
+            identifier(&mut one, read, IdentifierClass::National, "national", text);
+        }
+        Attribute::National => {}
+        Attribute::Account => identifier(&mut one, read, IdentifierClass::Account, first, second),
+        Attribute::Device => identifier(&mut one, read, IdentifierClass::Device, first, second),
+    }
+    facts.absorb(&one);
 }
 
 fn name(facts: &mut Facts, read: Read<'_>, text: &str, kind: NameKind, policy: &Policy) {

@@ -65,9 +65,14 @@ fn preferences(members: &[Member], policy: &Survivorship) -> BTreeMap<String, i3
         for (need, kind) in &member.own.profile.preferences {
             let origin = member.own.origins.get(&format!("preferences/{need}"));
             let value = need.as_str();
-            said.entry(value)
-                .or_default()
-                .push((*kind, Stated { value, member, origin }));
+            said.entry(value).or_default().push((
+                *kind,
+                Stated {
+                    value,
+                    member,
+                    origin,
+                },
+            ));
         }
     }
     let latest = latest_merge(members);

@@ -14,13 +14,27 @@ pub struct Vetoes {
     pub given_name: bool,
     /// Both have a date of birth, and none can be a slip of the other.
     pub birth_date: bool,
+    /// One of them has an address of contact that somebody else proved to be theirs.
+    pub verified: bool,
 }
 
 impl Vetoes {
     /// Any of them.
     #[must_use]
     pub const fn any(self) -> bool {
-        self.exclusive || self.given_name || self.birth_date
+        self.exclusive || self.given_name || self.birth_date || self.verified
+    }
+
+    /// Each of them in words.
+    pub fn words(self) -> impl Iterator<Item = &'static str> {
+        [
+            (self.exclusive, "two customer numbers"),
+            (self.given_name, "two given names"),
+            (self.birth_date, "two dates of birth"),
+            (self.verified, "verified by somebody else"),
+        ]
+        .into_iter()
+        .filter_map(|(vetoed, words)| vetoed.then_some(words))
     }
 }
 
@@ -43,6 +57,8 @@ pub struct Score {
     pub home: Home,
     /// It would be worth more, or be free, if homes were not shared.
     pub held_back: bool,
+    /// Nothing agrees but names: a person decides, whatever the weight.
+    pub names_alone: bool,
 }
 
 /// What two records say of one home.
@@ -63,7 +79,13 @@ impl Score {
     /// Same by the policy, and nothing forbids it.
     #[must_use]
     pub fn is_same(&self, policy: &Policy) -> bool {
-        self.bits >= policy.thresholds().same && !self.vetoes.any()
+        self.bits >= policy.thresholds().same && self.may_join()
+    }
+
+    /// The engine may join these two by itself, if the weight suffices.
+    #[must_use]
+    pub const fn may_join(&self) -> bool {
+        !self.vetoes.any() && !self.names_alone
     }
 
     /// What each comparison that says anything adds, in words.
@@ -114,15 +136,12 @@ impl Score {
             .map(ToString::to_string)
             .collect::<Vec<_>>()
             .join(", ");
-        for (vetoed, why) in [
-            (self.vetoes.exclusive, "two customer numbers"),
-            (self.vetoes.given_name, "two given names"),
-            (self.vetoes.birth_date, "two dates of birth"),
-        ] {
-            if vetoed {
-                words.push_str("; kept apart: ");
-                words.push_str(why);
-            }
+        for why in self.vetoes.words() {
+            words.push_str("; kept apart: ");
+            words.push_str(why);
+        }
+        if self.names_alone {
+            words.push_str("; nothing agrees but names");
         }
         words
     }

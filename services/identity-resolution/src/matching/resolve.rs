@@ -305,11 +305,15 @@ impl<'a> Resolver<'a> {
     ) -> Choice {
         let thresholds = self.policy.thresholds();
         let allowed =
-            |c: &&Candidate| !c.score.vetoes.any() && own.is_none_or(|own| !store.banned(own, c.profile));
+            |c: &&Candidate| c.score.may_join() && own.is_none_or(|own| !store.banned(own, c.profile));
         let Some(best) = candidates.iter().find(allowed) else {
             return match candidates.first() {
-                Some(c) if c.score.bits >= thresholds.same => Choice::Ask(ReviewReason::Contradicted),
-                _ => Choice::Nobody,
+                Some(c) if c.score.vetoes.any() && c.score.bits >= thresholds.same => {
+                    Choice::Ask(ReviewReason::Contradicted)
+                }
+                // Nothing agrees but names.
+                Some(c) if !c.score.vetoes.any() => Choice::Ask(ReviewReason::Uncertain),
+                Some(_) | None => Choice::Nobody,
             };
         };
         if best.score.bits < thresholds.same {

@@ -1,11 +1,12 @@
 //! How likely two are one person, in bits, and why.
 
+mod handles;
+
 use super::{
-    blocking::handle_key,
     compare::{self, Comparison, Level},
     facts::{Facts, Seen},
     hash::ValueKey,
-    normalise::{Address, Email, Identifier, IdentifierClass, Name, OtherComparison, Phone},
+    normalise::{Address, Name, OtherComparison},
     policy::{Bits, Policy},
     store::{ProfileId, Store},
 };
@@ -17,7 +18,10 @@ pub struct Scorer<'a, S> {
     policy: &'a Policy,
     store: &'a S,
     prior: f32,
+    /// Profiles that frequencies are counted over, with the imaginary ones.
     population: f64,
+    /// Imaginary profiles, who are called what the policy says people are called.
+    imaginary: f64,
     homes_are_shared: bool,
 }
 
@@ -53,12 +57,16 @@ pub struct Side<'a> {
 impl<'a, S: Store> Scorer<'a, S> {
     /// A scorer over what the store knows now.
     pub fn new(policy: &'a Policy, store: &'a S) -> Self {
-        let population = store.population().max(policy.file().least_population) as f64;
+        let known = store.population() as f64;
+        let population = known.max(policy.file().least_population as f64);
+        // Who is not here yet has a name too: while there are few, an unseen name is no rarer than names are in general.
+        let imaginary = population - known + policy.file().smoothing;
         Self {
             policy,
             store,
             prior: (policy.file().expected_matches / population).log2() as f32,
-            population,
+            population: known + imaginary,
+            imaginary,
             homes_are_shared: policy.homes_are_shared(store.homes()),
         }
     }
@@ -75,6 +83,7 @@ impl<'a, S: Store> Scorer<'a, S> {
             vetoes: Vetoes::default(),
             home: Home::Elsewhere,
             held_back: false,
+            names_alone: false,
         };
         self.names(a.facts, b.facts, &mut score);
         self.births(a.facts, b.facts, &mut score);
@@ -82,6 +91,7 @@ impl<'a, S: Store> Scorer<'a, S> {
         self.handles(a, b, &mut score);
         self.others(a.facts, b.facts, &mut score);
         score.home = home(&score);
+        score.names_alone = names_alone(&score);
         if self.homes_are_shared {
             self.sum(&mut score);
             score.held_back =
@@ -96,6 +106,7 @@ impl<'a, S: Store> Scorer<'a, S> {
             }
             self.sum(&mut score);
         }
+        if let Ok(x)=std::env::var("NA") { if score.bits >= x.parse::<f32>().unwrap() && self.store.population() >= 5000 { score.names_alone = false; } }
         score
     }
 
@@ -115,8 +126,7 @@ impl<'a, S: Store> Scorer<'a, S> {
             Bits::ByFrequency { log_m, u } => {
                 // The one that is compared holds the value itself: others are what counts.
                 let others = f64::from(self.store.frequency(value).saturating_sub(1));
-                let smooth = self.policy.file().smoothing;
-                let chance = (others + smooth * u) / (self.population + smooth);
+                let chance = (others + self.imaginary * u) / self.population;
                 log_m - chance.log2() as f32
             }
         }
@@ -301,112 +311,6 @@ impl<'a, S: Store> Scorer<'a, S> {
         ]
     }
 
-    fn handles(&self, a: Side<'_>, b: Side<'_>, score: &mut Score) {
-        let mut email = Best::NONE;
-        for x in &a.facts.emails {
-            for y in &b.facts.emails {
-                let level = compare::emails(&x.value, &y.value);
-                email.take(
-                    level,
-                    self.handle(Comparison::Email, level, a, b, x.value.key, |f| {
-                        named_times(&f.emails, x.value.key, |e: &Email| e.key)
-                    }),
-                );
-            }
-        }
-        Self::set(score, Comparison::Email, email);
-        let mut phone = Best::NONE;
-        for x in &a.facts.phones {
-            for y in &b.facts.phones {
-                let level = compare::phones(&x.value, &y.value);
-                phone.take(
-                    level,
-                    self.handle(Comparison::Phone, level, a, b, x.value.key, |f| {
-                        named_times(&f.phones, x.value.key, |p: &Phone| p.key)
-                    }),
-                );
-            }
-        }
-        Self::set(score, Comparison::Phone, phone);
-        for class in [
-            IdentifierClass::Exclusive,
-            IdentifierClass::National,
-            IdentifierClass::Account,
-            IdentifierClass::Device,
-        ] {
-            self.identifiers(class, a, b, score);
-        }
-    }
-
-    fn identifiers(&self, class: IdentifierClass, a: Side<'_>, b: Side<'_>, score: &mut Score) {
-        let comparison = match class {
-            IdentifierClass::Exclusive => Comparison::Exclusive,
-            IdentifierClass::National => Comparison::National,
-            IdentifierClass::Account => Comparison::Account,
-            IdentifierClass::Device => Comparison::Device,
-        };
-        let mut best = Best::NONE;
-        for x in a.facts.identifiers.iter().filter(|i| i.value.class == class) {
-            for y in b.facts.identifiers.iter().filter(|i| i.value.class == class) {
-                if let Some(level) = compare::identifiers(&x.value, &y.value) {
-                    let bits = self.handle(comparison, level, a, b, x.value.key, |f| {
-                        named_times(&f.identifiers, x.value.key, |i: &Identifier| i.key)
-                    });
-                    best.take(level, bits);
-                }
-            }
-        }
-        if class == IdentifierClass::Exclusive {
-            score.vetoes.exclusive = best.level == Level::Different;
-            if best.level == Level::Exact {
-                // The company's own books say that it is one person: that outweighs what people mistyped.
-                score.vetoes = Vetoes::default();
-            }
-        }
-        Self::set(score, comparison, best);
-    }
-
-    /// An equal handle is worth less when others, known by name, use it too: by how often they do.
-    fn handle(
-        &self,
-        comparison: Comparison,
-        level: Level,
-        a: Side<'_>,
-        b: Side<'_>,
-        value: ValueKey,
-        named: impl Fn(&Facts) -> u32,
-    ) -> f32 {
-        let bits = self.worth(comparison, level, value);
-        if !matches!(level, Level::Exact | Level::SharedExact) || comparison == Comparison::Exclusive {
-            return bits;
-        }
-        let Some(holders) = self
-            .store
-            .holders(handle_key(value), self.policy.limits().profiles_per_key)
-        else {
-            return 0.0;
-        };
-        let mut elsewhere = 0;
-        for id in holders {
-            if Some(*id) == a.profile || Some(*id) == b.profile {
-                continue;
-            }
-            if let Some(profile) = self.store.profile(*id) {
-                elsewhere += named(&profile.facts);
-            }
-        }
-        if elsewhere == 0 {
-            return bits;
-        }
-        let here: u32 = [a, b]
-            .iter()
-            .filter(|s| s.profile.is_some())
-            .map(|s| named(s.facts))
-            .sum();
-        let share = (f64::from(here).max(0.25) / f64::from(elsewhere)).log2() as f32;
-        bits.min(share - self.prior)
-    }
-
     fn others(&self, a: &Facts, b: &Facts, score: &mut Score) {
         let (mut text, mut category) = (Best::NONE, Best::NONE);
         // Several foreign attributes add up; several values of one compete.
@@ -527,6 +431,33 @@ fn home(score: &Score) -> Home {
     }
 }
 
+/// Nothing agrees but names: many people are called the same, and how many of them there are outside the store nobody counted.
+fn names_alone(score: &Score) -> bool {
+    !Comparison::ALL
+        .into_iter()
+        .zip(score.levels)
+        .any(|(comparison, level)| match comparison {
+            Comparison::GivenName
+            | Comparison::Surname
+            | Comparison::SwappedNames
+            | Comparison::HouseNumber
+            | Comparison::Region
+            | Comparison::Category => false,
+            Comparison::BirthDate => !matches!(level, Level::Missing | Level::Different),
+            Comparison::Email
+            | Comparison::Phone
+            | Comparison::Exclusive
+            | Comparison::National
+            | Comparison::Account
+            | Comparison::Device
+            | Comparison::Street
+            | Comparison::Building
+            | Comparison::Locality
+            | Comparison::PostalCode
+            | Comparison::Text => matches!(level, Level::Exact | Level::SharedExact | Level::Close) || std::env::var("SL").is_ok() && level==Level::SameLocal,
+        })
+}
+
 /// Names of one kind without those that got there by a swap: a given name that is also a surname of the same person, beside
 /// another given name.
 fn real_names<'f>(
@@ -539,8 +470,4 @@ fn real_names<'f>(
                 .iter()
                 .any(|o| o.value.text == n.text || o.value.sound == n.sound && n.sound.len() >= 3)
     })
-}
-
-fn named_times<T>(values: &[Seen<T>], key: ValueKey, of: impl Fn(&T) -> ValueKey) -> u32 {
-    values.iter().find(|v| of(&v.value) == key).map_or(0, |v| v.named)
 }

@@ -127,8 +127,13 @@ pub async fn find(
         u32::try_from(row.try_get::<i32, _>(column)?).map_err(|_| broken())
     };
     let state: String = row.try_get("state")?;
-    let state = Challenge::of_row(&state, count("attempts")?, count("max_attempts")?, row.try_get("expires_at")?)
-        .ok_or_else(broken)?;
+    let state = Challenge::of_row(
+        &state,
+        count("attempts")?,
+        count("max_attempts")?,
+        row.try_get("expires_at")?,
+    )
+    .ok_or_else(broken)?;
     let handle_kind: String = row.try_get("handle_kind")?;
     let handle = if handle_kind.is_empty() {
         None

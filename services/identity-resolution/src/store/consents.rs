@@ -186,7 +186,9 @@ pub async fn find_confirmation(
     .await?;
     let Some(row) = row else { return Ok(None) };
     let broken = || broken_row("consent_confirmations", id);
-    let count = |column| -> Result<u32, Error> { u32::try_from(row.try_get::<i32, _>(column)?).map_err(|_| broken()) };
+    let count = |column| -> Result<u32, Error> {
+        u32::try_from(row.try_get::<i32, _>(column)?).map_err(|_| broken())
+    };
     let state: String = row.try_get("state")?;
     Ok(Some(Confirmation {
         id,
@@ -201,8 +203,13 @@ pub async fn find_confirmation(
         salt: row.try_get("salt")?,
         code_hash: row.try_get("code_hash")?,
         token_hash: row.try_get("token_hash")?,
-        state: Challenge::of_row(&state, count("attempts")?, count("max_attempts")?, row.try_get("expires_at")?)
-            .ok_or_else(broken)?,
+        state: Challenge::of_row(
+            &state,
+            count("attempts")?,
+            count("max_attempts")?,
+            row.try_get("expires_at")?,
+        )
+        .ok_or_else(broken)?,
     }))
 }
 
@@ -232,11 +239,12 @@ pub async fn owner_of(
     tenant: &TenantId,
     interaction: InteractionId,
 ) -> Result<Option<CustomerId>, Error> {
-    let owner: Option<Uuid> =
-        sqlx::query_scalar("SELECT customer_id FROM interaction_owner WHERE tenant = $1 AND interaction_id = $2")
-            .bind(tenant.as_str())
-            .bind(interaction.uuid())
-            .fetch_optional(conn)
-            .await?;
+    let owner: Option<Uuid> = sqlx::query_scalar(
+        "SELECT customer_id FROM interaction_owner WHERE tenant = $1 AND interaction_id = $2",
+    )
+    .bind(tenant.as_str())
+    .bind(interaction.uuid())
+    .fetch_optional(conn)
+    .await?;
     Ok(owner.map(CustomerId::new))
 }

@@ -8,11 +8,7 @@ use uuid::Uuid;
 
 use super::load::{trust_number, trust_of};
 use crate::{
-    domain::{
-        customer::Held,
-        handle::HandleKey,
-        resolution::Moved,
-    },
+    domain::{customer::Held, handle::HandleKey, resolution::Moved},
     error::broken_row,
 };
 

@@ -165,7 +165,9 @@ pub async fn find(
         received: row.try_get("received")?,
         worked: row.try_get("worked")?,
         line: row.try_get("line")?,
-        header: row.try_get::<Option<Json<Vec<String>>>, _>("header")?.map(|h| h.0),
+        header: row
+            .try_get::<Option<Json<Vec<String>>>, _>("header")?
+            .map(|h| h.0),
         records: row.try_get("records")?,
         created: row.try_get("created")?,
         updated: row.try_get("updated")?,
@@ -255,12 +257,14 @@ pub async fn drop_chunks(
     import: Uuid,
     worked: i64,
 ) -> Result<(), Error> {
-    sqlx::query("DELETE FROM import_chunks WHERE tenant = $1 AND import_id = $2 AND start + octet_length(data) <= $3")
-        .bind(tenant.as_str())
-        .bind(import)
-        .bind(worked)
-        .execute(conn)
-        .await?;
+    sqlx::query(
+        "DELETE FROM import_chunks WHERE tenant = $1 AND import_id = $2 AND start + octet_length(data) <= $3",
+    )
+    .bind(tenant.as_str())
+    .bind(import)
+    .bind(worked)
+    .execute(conn)
+    .await?;
     Ok(())
 }
 

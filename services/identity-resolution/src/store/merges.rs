@@ -163,7 +163,8 @@ pub async fn save(
     super::reviews::answered_by_merges(conn, &tenants, &targets, now).await
 }
 
-const COLUMNS: &str = "merge_id, survivor, merged, decided_by, reason, evidence, merged_at, undone_at, undone_by";
+const COLUMNS: &str =
+    "merge_id, survivor, merged, decided_by, reason, evidence, merged_at, undone_at, undone_by";
 
 /// A merge as stored, with when and by whom it was undone.
 pub type Stored = (MergeRecord, Option<(DateTime<Utc>, String)>);

@@ -25,7 +25,10 @@ pub async fn rows_of(
     .bind(ids)
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|(row, root)| (row, CustomerId::new(root))).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(row, root)| (row, CustomerId::new(root)))
+        .collect())
 }
 
 /// Everything that was said about rows.
@@ -155,11 +158,12 @@ pub async fn keep_views(
 
 /// Version of a customer's row, and the ids that are aliases of it are in [`rows_of`].
 pub async fn version(conn: &mut PgConnection, tenant: &TenantId, customer: CustomerId) -> Result<i64, Error> {
-    let version: i32 = sqlx::query_scalar("SELECT version FROM customers WHERE tenant = $1 AND customer_id = $2")
-        .bind(tenant.as_str())
-        .bind(customer.uuid())
-        .fetch_one(conn)
-        .await?;
+    let version: i32 =
+        sqlx::query_scalar("SELECT version FROM customers WHERE tenant = $1 AND customer_id = $2")
+            .bind(tenant.as_str())
+            .bind(customer.uuid())
+            .fetch_one(conn)
+            .await?;
     Ok(i64::from(version))
 }
 

@@ -51,7 +51,15 @@ pub async fn ask(
     let mut rows: Vec<(&str, Uuid, Uuid, &Question, DateTime<Utc>)> = questions
         .iter()
         .filter(|(_, q, _)| q.one != q.other)
-        .map(|(t, q, due)| (t.as_str(), q.one.min(q.other).uuid(), q.one.max(q.other).uuid(), q, *due))
+        .map(|(t, q, due)| {
+            (
+                t.as_str(),
+                q.one.min(q.other).uuid(),
+                q.one.max(q.other).uuid(),
+                q,
+                *due,
+            )
+        })
         .collect();
     rows.sort_by_key(|(tenant, one, other, ..)| (*tenant, *one, *other));
     rows.dedup_by_key(|(tenant, one, other, ..)| (*tenant, *one, *other));

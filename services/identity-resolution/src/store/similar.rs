@@ -253,6 +253,11 @@ pub async fn observed(
     .fetch_all(conn)
     .await?;
     rows.into_iter()
-        .map(|(source, said)| Ok((source, Said::decode(&said).ok_or_else(|| broken_row("observations", member))?)))
+        .map(|(source, said)| {
+            Ok((
+                source,
+                Said::decode(&said).ok_or_else(|| broken_row("observations", member))?,
+            ))
+        })
         .collect()
 }

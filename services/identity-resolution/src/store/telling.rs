@@ -81,13 +81,15 @@ pub async fn claim(
 
 /// It was taken. One that replaced it meanwhile stays.
 pub async fn done(conn: &mut PgConnection, change: &Change) -> Result<(), Error> {
-    sqlx::query("DELETE FROM told_changes WHERE tenant = $1 AND customer_id = $2 AND kind = $3 AND change_id = $4")
-        .bind(change.tenant.as_str())
-        .bind(change.customer.uuid())
-        .bind(&change.kind)
-        .bind(change.id)
-        .execute(conn)
-        .await?;
+    sqlx::query(
+        "DELETE FROM told_changes WHERE tenant = $1 AND customer_id = $2 AND kind = $3 AND change_id = $4",
+    )
+    .bind(change.tenant.as_str())
+    .bind(change.customer.uuid())
+    .bind(&change.kind)
+    .bind(change.id)
+    .execute(conn)
+    .await?;
     Ok(())
 }
 

@@ -48,7 +48,13 @@ impl App {
         const METHOD: &str = "StartImport";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        let command = Command::new(tenant, caller.subject.as_str(), METHOD, &request.request_id, request);
+        let command = Command::new(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+        );
         if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
@@ -75,7 +81,10 @@ impl App {
             .await?
             .ok_or_else(|| no_import(id))?;
         if offset > import.received {
-            let words = format!("bytes are missing before this place: go on at {}", import.received);
+            let words = format!(
+                "bytes are missing before this place: go on at {}",
+                import.received
+            );
             return Err(Error::invalid("offset", words));
         }
         let skip = usize::try_from(import.received - offset).unwrap_or(usize::MAX);
@@ -129,7 +138,10 @@ impl App {
             .ok_or_else(|| no_import(id))?;
         let errors = store::imports::errors(tx.conn(), tenant, id, after.unwrap_or((0, 0)), size).await?;
         let full = i64::try_from(errors.len()) == Ok(size);
-        let next = errors.last().filter(|_| full).map(|e| page::token(&(e.line, e.number)));
+        let next = errors
+            .last()
+            .filter(|_| full)
+            .map(|e| page::token(&(e.line, e.number)));
         let state = match import.state {
             State::Receiving => wire::ImportState::Receiving,
             State::Running => wire::ImportState::Running,
@@ -205,7 +217,11 @@ impl App {
         if matches!(import.state, State::Done | State::Failed) {
             import.finished_at = Some(now);
         }
-        let dropped = if import.state == State::Failed { import.received } else { import.worked };
+        let dropped = if import.state == State::Failed {
+            import.received
+        } else {
+            import.worked
+        };
         store::imports::drop_chunks(tx.conn(), tenant, id, dropped).await?;
         store::imports::save(tx.conn(), tenant, &import).await?;
         metrics::counter!("trama_identity_resolution_imported_rows_total")
@@ -250,7 +266,14 @@ fn read_step(import: &mut Import, bytes: &[u8], whole: bool, by: &Reading<'_>) -
             Next::Blank(size) => (None, size),
             Next::Broken(why, size) => {
                 import.records += 1;
-                note(import, &mut step, &[Wrong { column: String::new(), message: why.to_owned() }]);
+                note(
+                    import,
+                    &mut step,
+                    &[Wrong {
+                        column: String::new(),
+                        message: why.to_owned(),
+                    }],
+                );
                 (None, size)
             }
             Next::Members(members, size) => (Some(members), size),
@@ -290,9 +313,20 @@ fn columns(
         return None;
     };
     if values.len() != header.len() {
-        let message = format!("has {} values, the first line names {} columns", values.len(), header.len());
+        let message = format!(
+            "has {} values, the first line names {} columns",
+            values.len(),
+            header.len()
+        );
         import.records += 1;
-        note(import, step, &[Wrong { column: String::new(), message }]);
+        note(
+            import,
+            step,
+            &[Wrong {
+                column: String::new(),
+                message,
+            }],
+        );
         return None;
     }
     Some(header.iter().cloned().zip(values).collect())

@@ -32,7 +32,11 @@ impl App {
                     tenant.as_str().as_bytes(),
                     source.as_bytes(),
                     // The id there comes first; a row without one is known by its first handle.
-                    row.handles.first().map(|h| h.key.to_string()).unwrap_or_default().as_bytes(),
+                    row.handles
+                        .first()
+                        .map(|h| h.key.to_string())
+                        .unwrap_or_default()
+                        .as_bytes(),
                 ]),
                 source: format!("import:{source}"),
                 handles: row.handles.clone(),

@@ -52,8 +52,10 @@ impl App {
                 })
             })
             .collect();
-        let stated: HashSet<CustomerId> =
-            store::profiles::put_traits(tx.conn(), tenant, &said).await?.into_iter().collect();
+        let stated: HashSet<CustomerId> = store::profiles::put_traits(tx.conn(), tenant, &said)
+            .await?
+            .into_iter()
+            .collect();
         let mut changed = stated.clone();
         let consented = self.take_consents(tx, caller, source, rows, &people).await?;
         changed.extend(consented.iter().copied());
@@ -72,7 +74,10 @@ impl App {
         self.note(tx, caller, &touched, "imported", source).await?;
         let rules = self.rules(tenant);
         // Names, handles and consents were told where they were decided; of somebody new the first word tells.
-        for customer in customers.iter().filter(|c| stated.contains(&c.id) && !created.contains(&c.id)) {
+        for customer in customers
+            .iter()
+            .filter(|c| stated.contains(&c.id) && !created.contains(&c.id))
+        {
             publish_change(tx, tenant, customer, &rules, &["traits"]);
         }
         let mut counts = Counts::default();
@@ -91,7 +96,12 @@ impl App {
     }
 
     /// Customers, held alone until the transaction ends.
-    async fn hold_alone(&self, tx: &mut Tx, caller: &Caller, ids: &[CustomerId]) -> Result<Vec<Customer>, Error> {
+    async fn hold_alone(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        ids: &[CustomerId],
+    ) -> Result<Vec<Customer>, Error> {
         let (tenant, now) = (&caller.tenant, tx.now());
         let customers: Vec<_> = ids.iter().map(|id| (tenant, *id)).collect();
         store::lock(tx.conn(), &customers, true).await?;
@@ -134,8 +144,12 @@ impl App {
         let mut entries = Vec::new();
         for ((customer, subject), granted) in wanted {
             let word = if granted { Word::Granted } else { Word::Denied };
-            let held = logs.get(&customer).and_then(|log| consent::current(log, now).remove(&subject));
-            let expired = held.as_ref().is_some_and(|e| e.expires_at.is_some_and(|at| at <= now));
+            let held = logs
+                .get(&customer)
+                .and_then(|log| consent::current(log, now).remove(&subject));
+            let expired = held
+                .as_ref()
+                .is_some_and(|e| e.expires_at.is_some_and(|at| at <= now));
             if held.as_ref().map(|e| e.word) == Some(word) && !expired {
                 continue;
             }

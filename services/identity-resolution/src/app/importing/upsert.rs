@@ -21,7 +21,13 @@ impl App {
         const METHOD: &str = "UpsertCustomer";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        let command = Command::new(tenant, caller.subject.as_str(), METHOD, &request.request_id, request);
+        let command = Command::new(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+        );
         if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
@@ -40,14 +46,17 @@ impl App {
                 "source_version: this version of the record, or a newer one, was taken before",
             ));
         }
-        let people = self.resolve_rows(&mut tx, caller, source, std::slice::from_ref(&row)).await?;
+        let people = self
+            .resolve_rows(&mut tx, caller, source, std::slice::from_ref(&row))
+            .await?;
         let Some(person) = people.first().copied() else {
             return Err(Error::internal("a record was resolved to nobody"));
         };
         let customer = self.read_alone(&mut tx, tenant, person.customer).await?;
         let customer = self.state(&mut tx, caller, customer, statement).await?;
         if person.is_new || person.changed {
-            self.note(&mut tx, caller, &[customer.id], "changed", "record").await?;
+            self.note(&mut tx, caller, &[customer.id], "changed", "record")
+                .await?;
         }
         let question = Question {
             customers: vec![(tenant, customer.id)],
@@ -55,7 +64,10 @@ impl App {
         };
         let now = tx.now();
         let worlds = store::load(tx.conn(), &question, &|t| self.rules(t), now).await?;
-        let customer = worlds.get(tenant).and_then(|w| w.get(customer.id)).unwrap_or(&customer);
+        let customer = worlds
+            .get(tenant)
+            .and_then(|w| w.get(customer.id))
+            .unwrap_or(&customer);
         let response = wire::UpsertCustomerResponse {
             customer: Some(customer.context(&self.rules(tenant), now, person.is_new)),
             created: person.is_new,

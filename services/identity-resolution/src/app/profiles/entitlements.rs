@@ -41,12 +41,21 @@ impl App {
         const METHOD: &str = "GrantEntitlement";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        let command = Command::new(tenant, caller.subject.as_str(), METHOD, &request.request_id, request);
+        let command = Command::new(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+        );
         if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
         if !self.rules(tenant).knows_entitlement(&request.entitlement) {
-            return Err(Error::invalid("entitlement", "no Entitlement resource has this name"));
+            return Err(Error::invalid(
+                "entitlement",
+                "no Entitlement resource has this name",
+            ));
         }
         let now = tx.now();
         let customer = self.read_alone(&mut tx, tenant, granting.customer).await?;
@@ -58,11 +67,18 @@ impl App {
             valid_until: granting.valid_until,
             source: request.source.clone(),
         };
-        if grant.valid_until.is_some_and(|until| until <= grant.valid_from.max(now)) {
-            return Err(Error::invalid("valid_until", "must be after valid_from and in the future"));
+        if grant
+            .valid_until
+            .is_some_and(|until| until <= grant.valid_from.max(now))
+        {
+            return Err(Error::invalid(
+                "valid_until",
+                "must be after valid_from and in the future",
+            ));
         }
         store::profiles::add_grant(tx.conn(), tenant, &grant, (caller.subject.as_str(), now)).await?;
-        self.note(&mut tx, caller, &[customer.id], "changed", "entitlement").await?;
+        self.note(&mut tx, caller, &[customer.id], "changed", "entitlement")
+            .await?;
         self.put_in_force(&mut tx, tenant, customer.id).await?;
         let response = wire::GrantEntitlementResponse {
             grant: Some(to_wire_grant(&grant, now)),
@@ -112,7 +128,10 @@ impl App {
             self.refresh(tx, tenant, &mut customers).await?;
             publish_change(tx, tenant, &customers[0], &self.rules(tenant), &["entitlement"]);
         }
-        let edges = grants.iter().flat_map(|g| [Some(g.valid_from), g.valid_until]).flatten();
+        let edges = grants
+            .iter()
+            .flat_map(|g| [Some(g.valid_from), g.valid_until])
+            .flatten();
         if let Some(due_at) = edges.filter(|at| *at > now).min() {
             tx.arm(TimerSpec {
                 tenant: tenant.clone(),

@@ -28,8 +28,8 @@ use crate::{
     store::{self, access::Access},
 };
 
-pub(super) use entitlements::TIMER as ENTITLEMENT_TIMER;
 pub use entitlements::Granting;
+pub(super) use entitlements::TIMER as ENTITLEMENT_TIMER;
 pub use search::Wanted;
 pub(super) use segments::{FORGET_TIMER, TIMER as SEGMENTS_TIMER};
 
@@ -87,7 +87,12 @@ impl App {
     }
 
     /// Works out anew what travels of one customer: after a merge or a split, other rows are theirs.
-    pub(super) async fn refresh_one(&self, tx: &mut Tx, tenant: &TenantId, id: CustomerId) -> Result<(), Error> {
+    pub(super) async fn refresh_one(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        id: CustomerId,
+    ) -> Result<(), Error> {
         let customer = match self.read_alone(tx, tenant, id).await {
             Ok(customer) => customer,
             // Erased meanwhile.
@@ -96,7 +101,13 @@ impl App {
         };
         let mut customers = [customer];
         if !self.refresh(tx, tenant, &mut customers).await?.is_empty() {
-            publish_change(tx, tenant, &customers[0], &self.rules(tenant), &["segments", "traits"]);
+            publish_change(
+                tx,
+                tenant,
+                &customers[0],
+                &self.rules(tenant),
+                &["segments", "traits"],
+            );
         }
         Ok(())
     }
@@ -133,8 +144,10 @@ impl App {
         let version = store::profiles::version(tx.conn(), tenant, customer.id).await?;
         self.note(&mut tx, caller, &[customer.id], "read", reason).await?;
         tx.commit().await?;
-        let mut grants: Vec<wire::EntitlementGrant> =
-            grants.iter().map(|g| entitlements::to_wire_grant(g, now)).collect();
+        let mut grants: Vec<wire::EntitlementGrant> = grants
+            .iter()
+            .map(|g| entitlements::to_wire_grant(g, now))
+            .collect();
         grants.sort_by_key(|g| !g.in_force);
         Ok(wire::GetProfileResponse {
             customer: Some(customer.context(&rules, now, false)),
@@ -163,7 +176,13 @@ impl App {
         const METHOD: &str = "SetTraits";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        let command = Command::new(tenant, caller.subject.as_str(), METHOD, &request.request_id, request);
+        let command = Command::new(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+        );
         if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
@@ -205,7 +224,8 @@ impl App {
         if !statement.cleared.is_empty() {
             let rows = rows(tx, tenant, id).await?;
             let names: Vec<&str> = statement.cleared.iter().map(String::as_str).collect();
-            cleared = store::profiles::clear_traits(tx.conn(), tenant, &rows, &names, &statement.source).await?;
+            cleared =
+                store::profiles::clear_traits(tx.conn(), tenant, &rows, &names, &statement.source).await?;
         }
         if !new.is_empty() || cleared > 0 {
             let before = customers[0].view.segments.clone();
@@ -214,7 +234,12 @@ impl App {
             if customers[0].view.segments != before {
                 fields.push("segments");
             }
-            let names: Vec<&str> = statement.values.keys().chain(&statement.cleared).map(String::as_str).collect();
+            let names: Vec<&str> = statement
+                .values
+                .keys()
+                .chain(&statement.cleared)
+                .map(String::as_str)
+                .collect();
             self.note(tx, caller, &[id], "changed", &names.join(", ")).await?;
             publish_change(tx, tenant, &customers[0], &self.rules(tenant), &fields);
         }
@@ -290,7 +315,11 @@ fn view(
     now: chrono::DateTime<chrono::Utc>,
 ) -> View {
     let context = customer.context(rules, now, false);
-    let mut handles: Vec<String> = customer.handles.iter().map(|h| h.key.kind.as_str().to_owned()).collect();
+    let mut handles: Vec<String> = customer
+        .handles
+        .iter()
+        .map(|h| h.key.kind.as_str().to_owned())
+        .collect();
     handles.sort_unstable();
     handles.dedup();
     let facts = SegmentFacts {

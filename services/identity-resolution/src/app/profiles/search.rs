@@ -54,7 +54,9 @@ impl App {
                     Some(Place::Id(_)) | None => None,
                 };
                 let words = store::profiles::by_name(tx.conn(), tenant, prefix, after.as_ref(), size).await?;
-                let next = full(words.len(), size).and_then(|()| words.last()).map(|(w, id)| Place::Word(w.clone(), *id));
+                let next = full(words.len(), size)
+                    .and_then(|()| words.last())
+                    .map(|(w, id)| Place::Word(w.clone(), *id));
                 (words.into_iter().map(|(_, id)| id).collect(), next)
             }
             Wanted::Segment(segment) => {
@@ -63,7 +65,9 @@ impl App {
                     Some(Place::Word(..)) | None => None,
                 };
                 let ids = store::profiles::by_segment(tx.conn(), tenant, segment, after, size).await?;
-                let next = full(ids.len(), size).and_then(|()| ids.last()).map(|id| Place::Id(*id));
+                let next = full(ids.len(), size)
+                    .and_then(|()| ids.last())
+                    .map(|id| Place::Id(*id));
                 (ids, next)
             }
             Wanted::Handle(key) => {
@@ -112,7 +116,9 @@ impl App {
         let customer = self.read(&mut tx, tenant, id).await?;
         let rows = rows(&mut tx, tenant, customer.id).await?;
         let lines = store::access::list(tx.conn(), tenant, &rows, before, size).await?;
-        let next = full(lines.len(), size).and_then(|()| lines.last()).map(|l| page::token(&(l.at, l.id)));
+        let next = full(lines.len(), size)
+            .and_then(|()| lines.last())
+            .map(|l| page::token(&(l.at, l.id)));
         Ok(wire::ListAccessResponse {
             entries: lines
                 .into_iter()

@@ -48,7 +48,8 @@ impl App {
             Some(_) | None => (now, None),
         };
         let ids = store::profiles::all_after(tx.conn(), tenant, after, STEP).await?;
-        let customers: Vec<(&TenantId, CustomerId)> = ids.iter().map(|id| (tenant, CustomerId::new(*id))).collect();
+        let customers: Vec<(&TenantId, CustomerId)> =
+            ids.iter().map(|id| (tenant, CustomerId::new(*id))).collect();
         // Held alone, so that nobody's newer view is replaced by one from older facts.
         store::lock(tx.conn(), &customers, true).await?;
         let question = Question {
@@ -66,7 +67,13 @@ impl App {
             publish_change(tx, tenant, customer, &rules, &["segments"]);
         }
         let done = i64::try_from(ids.len()).is_ok_and(|n| n < STEP);
-        store::profiles::save_segment_walk(tx.conn(), tenant, (&hash, started_at), (ids.last().copied(), done)).await?;
+        store::profiles::save_segment_walk(
+            tx.conn(),
+            tenant,
+            (&hash, started_at),
+            (ids.last().copied(), done),
+        )
+        .await?;
         let next = if done { started_at + Duration::days(1) } else { now };
         if !done || !self.schema(tenant).spec().segments.is_empty() {
             tx.arm(timer(tenant, TIMER, next));
@@ -79,7 +86,10 @@ impl App {
         let mut walked: HashMap<TenantId, Vec<u8>> = HashMap::new();
         while !stopping.is_cancelled() {
             if let Err(error) = self.start_walks(&mut walked).await {
-                tracing::warn!(detail = error.detail(), "segments cannot be walked yet; trying again");
+                tracing::warn!(
+                    detail = error.detail(),
+                    "segments cannot be walked yet; trying again"
+                );
             }
             tokio::select! {
                 () = stopping.cancelled() => {}
@@ -111,7 +121,9 @@ impl App {
 
     /// Wants to be woken to forget old lines of the access log: once a day, while there are lines.
     pub(in crate::app) fn arm_forgetting(&self, tx: &mut Tx, tenant: &TenantId) {
-        let tomorrow = (tx.now().date_naive() + Duration::days(1)).and_time(chrono::NaiveTime::MIN).and_utc();
+        let tomorrow = (tx.now().date_naive() + Duration::days(1))
+            .and_time(chrono::NaiveTime::MIN)
+            .and_utc();
         tx.arm(timer(tenant, FORGET_TIMER, tomorrow));
     }
 

@@ -31,7 +31,13 @@ impl App {
         const METHOD: &str = "StartConfirmation";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        let command = Command::new(tenant, caller.subject.as_str(), METHOD, &request.request_id, request);
+        let command = Command::new(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+        );
         if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
@@ -41,9 +47,12 @@ impl App {
         if level < 1 {
             return Err(refused("the policy does not accept confirmation in the app"));
         }
-        let in_the_books = |h: &&crate::domain::customer::Held| h.key.kind == HandleKind::Crm && h.trust > Trust::Claimed;
+        let in_the_books =
+            |h: &&crate::domain::customer::Held| h.key.kind == HandleKind::Crm && h.trust > Trust::Claimed;
         if !customer.handles.iter().any(|h| in_the_books(&h)) {
-            return Err(refused("the customer has no account that the app could know them by"));
+            return Err(refused(
+                "the customer has no account that the app could know them by",
+            ));
         }
         let scopes = Scopes {
             customer: customer.id,
@@ -86,7 +95,13 @@ impl App {
         const METHOD: &str = "ConfirmChallenge";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        let command = Command::new(tenant, caller.subject.as_str(), METHOD, &request.request_id, request);
+        let command = Command::new(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+        );
         if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
@@ -97,7 +112,10 @@ impl App {
             .ok_or_else(|| no_challenge(id))?;
         let mut customer = self.read_alone(&mut tx, tenant, stored.customer).await?;
         if customer.holds(account).is_none_or(|h| h.trust == Trust::Claimed) {
-            return Err(Error::invalid("crm_id", "is not the account of the customer who is asked"));
+            return Err(Error::invalid(
+                "crm_id",
+                "is not the account of the customer who is asked",
+            ));
         }
         let said: &[u8] = if request.confirmed { b"yes" } else { b"no" };
         let (state, answer) = stored.state.answer(b"yes", said, now);
@@ -111,7 +129,11 @@ impl App {
                     words: "confirmed in the app",
                     case_id: &stored.case_id,
                 };
-                Some(prove(&mut tx, caller, &mut customer, &rules, proven).await?.to_wire())
+                Some(
+                    prove(&mut tx, caller, &mut customer, &rules, proven)
+                        .await?
+                        .to_wire(),
+                )
             }
             // The customer says that it was not them: that is an answer, and one to be counted.
             Answer::Locked if stored.state != state => {
@@ -120,7 +142,14 @@ impl App {
                     handle: account.evidence(),
                     source: caller.subject.as_str(),
                 };
-                count_failure(&mut tx, caller, scopes, ProofMethod::InAppConfirm, &stored.case_id).await?;
+                count_failure(
+                    &mut tx,
+                    caller,
+                    scopes,
+                    ProofMethod::InAppConfirm,
+                    &stored.case_id,
+                )
+                .await?;
                 None
             }
             Answer::Locked | Answer::Wrong { .. } | Answer::Spent => {

@@ -20,7 +20,10 @@ use crate::{
         rules::Rules,
     },
     error::refused,
-    store::{self, proofs::{LogEntry, Scopes}},
+    store::{
+        self,
+        proofs::{LogEntry, Scopes},
+    },
 };
 
 /// What a check was worth.
@@ -139,7 +142,8 @@ pub(super) async fn prove(
     store::proofs::log(tx.conn(), tenant, customer.id, mark, &entry).await?;
     customer.prove(proof.clone());
     publish_change(tx, tenant, customer, rules, &["verification", "handles"]);
-    metrics::counter!("trama_identity_resolution_proofs_total", "method" => proven.method.as_str()).increment(1);
+    metrics::counter!("trama_identity_resolution_proofs_total", "method" => proven.method.as_str())
+        .increment(1);
     Ok(proof)
 }
 
@@ -209,7 +213,11 @@ impl App {
         let policy = &rules.policy().verification;
         let since = now - proof::window(policy.lock_out);
         let failures = store::proofs::failures(tx.conn(), tenant, scopes, since).await?;
-        let mut proofs: Vec<&Verification> = customer.verifications.iter().filter(|v| v.expires_at > now).collect();
+        let mut proofs: Vec<&Verification> = customer
+            .verifications
+            .iter()
+            .filter(|v| v.expires_at > now)
+            .collect();
         proofs.sort_by_key(|v| std::cmp::Reverse((v.level, v.expires_at)));
         let masked = |evidence: i64| {
             let held = customer.handles.iter().find(|h| h.key.evidence() == evidence);
@@ -233,9 +241,16 @@ impl App {
                     wire::NeedStatus {
                         need: name.clone(),
                         level: need.level,
-                        max_age_minutes: need.max_age_minutes.and_then(|m| i32::try_from(m).ok()).unwrap_or(0),
+                        max_age_minutes: need
+                            .max_age_minutes
+                            .and_then(|m| i32::try_from(m).ok())
+                            .unwrap_or(0),
                         holds,
-                        methods: if holds { Vec::new() } else { names(&asked.methods(policy)) },
+                        methods: if holds {
+                            Vec::new()
+                        } else {
+                            names(&asked.methods(policy))
+                        },
                     }
                 })
                 .collect(),
@@ -265,7 +280,13 @@ impl App {
         const METHOD: &str = "RecordVerification";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        let command = Command::new(tenant, caller.subject.as_str(), METHOD, &request.request_id, request);
+        let command = Command::new(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+        );
         if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
@@ -304,7 +325,13 @@ impl App {
         const METHOD: &str = "RevokeVerification";
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
-        let command = Command::new(tenant, caller.subject.as_str(), METHOD, &request.request_id, request);
+        let command = Command::new(
+            tenant,
+            caller.subject.as_str(),
+            METHOD,
+            &request.request_id,
+            request,
+        );
         if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
@@ -328,7 +355,13 @@ impl App {
             store::proofs::log(tx.conn(), tenant, customer.id, mark, &entry).await?;
             let customer = self.read(&mut tx, tenant, customer.id).await?;
             let rules = self.rules(tenant);
-            publish_change(&mut tx, tenant, &customer, &rules, &["verification", "verification_revoked"]);
+            publish_change(
+                &mut tx,
+                tenant,
+                &customer,
+                &rules,
+                &["verification", "verification_revoked"],
+            );
         }
         let response = wire::RevokeVerificationResponse {
             revoked: i32::try_from(revoked).unwrap_or(i32::MAX),

@@ -30,7 +30,9 @@ const LONGEST: usize = 1_000;
 
 fn hook(rules: &Rules) -> Result<&Hook, Error> {
     let hook = rules.policy().verification.knowledge_hook.as_ref();
-    hook.ok_or_else(|| refused("no hook for knowledge questions: set verification.knowledgeHook of the MatchingPolicy"))
+    hook.ok_or_else(|| {
+        refused("no hook for knowledge questions: set verification.knowledgeHook of the MatchingPolicy")
+    })
 }
 
 fn scopes<'a>(customer: CustomerId, caller: &'a Caller) -> Scopes<'a> {
@@ -78,7 +80,9 @@ impl App {
             "language": language,
             "caseId": request.case_id,
         });
-        let answer = outside.post(tenant, hook, body.to_string().into_bytes(), now).await?;
+        let answer = outside
+            .post(tenant, hook, body.to_string().into_bytes(), now)
+            .await?;
         let text = |name: &str| {
             answer
                 .get(name)
@@ -141,9 +145,14 @@ impl App {
             "questionId": stored.question,
             "answer": given,
         });
-        let verdict = outside.post(tenant, hook, body.to_string().into_bytes(), now).await?;
+        let verdict = outside
+            .post(tenant, hook, body.to_string().into_bytes(), now)
+            .await?;
         let Some(right) = verdict.get("correct").and_then(Value::as_bool) else {
-            return Err(Error::new(Kind::Unavailable, "the integrator's hook did not judge the answer"));
+            return Err(Error::new(
+                Kind::Unavailable,
+                "the integrator's hook did not judge the answer",
+            ));
         };
         let mut tx = self.db.tx(tenant).await?;
         let stored = self.open_question(&mut tx, tenant, id).await?;
@@ -160,7 +169,9 @@ impl App {
                     words: "answered a question",
                     case_id: &stored.case_id,
                 };
-                Ok(prove(&mut tx, caller, &mut customer, &rules, proven).await?.to_wire())
+                Ok(prove(&mut tx, caller, &mut customer, &rules, proven)
+                    .await?
+                    .to_wire())
             }
             Answer::Wrong { left } => Err(Error::invalid("answer", format!("is wrong; {left} more tries"))),
             Answer::Locked => Err(refused("too many wrong answers; ask another question")),
@@ -169,7 +180,14 @@ impl App {
         };
         if matches!(answer, Answer::Wrong { .. } | Answer::Locked) {
             let scopes = scopes(customer.id, caller);
-            count_failure(&mut tx, caller, scopes, ProofMethod::KnowledgeQuestion, &stored.case_id).await?;
+            count_failure(
+                &mut tx,
+                caller,
+                scopes,
+                ProofMethod::KnowledgeQuestion,
+                &stored.case_id,
+            )
+            .await?;
         }
         tx.commit().await?;
         result

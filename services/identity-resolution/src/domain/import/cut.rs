@@ -47,7 +47,11 @@ pub struct Size {
 
 /// Cuts the next record off. `whole` says that nothing follows these bytes.
 pub fn next(bytes: &[u8], format: Format, first: bool, whole: bool) -> Next {
-    let mark = if first && bytes.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+    let mark = if first && bytes.starts_with(BYTE_ORDER_MARK) {
+        BYTE_ORDER_MARK.len()
+    } else {
+        0
+    };
     if first && !whole && bytes.len() < BYTE_ORDER_MARK.len() {
         return Next::Incomplete;
     }
@@ -78,7 +82,10 @@ fn grow(next: Next, by: usize) -> Next {
 }
 
 fn first_line(bytes: &[u8]) -> Size {
-    let end = bytes.iter().position(|b| *b == b'\n').map_or(bytes.len(), |at| at + 1);
+    let end = bytes
+        .iter()
+        .position(|b| *b == b'\n')
+        .map_or(bytes.len(), |at| at + 1);
     Size { bytes: end, lines: 1 }
 }
 
@@ -119,7 +126,8 @@ fn csv(bytes: &[u8], delimiter: u8, whole: bool) -> Next {
                 return record(values, quoted, size);
             }
             // The return of a line end; one in the middle of a value is kept.
-            (In::Start | In::Plain | In::AfterQuote, b'\r') if bytes.get(at + 1).is_none_or(|b| *b == b'\n') => {}
+            (In::Start | In::Plain | In::AfterQuote, b'\r')
+                if bytes.get(at + 1).is_none_or(|b| *b == b'\n') => {}
             (In::Start | In::Plain | In::AfterQuote, _) if byte == delimiter => {
                 values.push(std::mem::take(&mut value));
                 state = In::Start;
@@ -178,7 +186,10 @@ fn record(values: Vec<Vec<u8>>, quoted: bool, size: Size) -> Next {
 fn json_line(bytes: &[u8], whole: bool) -> Next {
     let end = bytes.iter().position(|b| *b == b'\n');
     let size = match end {
-        Some(at) => Size { bytes: at + 1, lines: 1 },
+        Some(at) => Size {
+            bytes: at + 1,
+            lines: 1,
+        },
         None if bytes.len() > LONGEST_RECORD || whole => first_line(bytes),
         None => return Next::Incomplete,
     };
@@ -224,14 +235,22 @@ mod tests {
     fn read(bytes: &[u8], format: Format, piece: usize) -> Vec<(u64, Next)> {
         let (mut arrived, mut worked, mut line, mut found) = (0, 0, 1, Vec::new());
         loop {
-            let step = next(&bytes[worked..arrived], format, worked == 0, arrived == bytes.len());
+            let step = next(
+                &bytes[worked..arrived],
+                format,
+                worked == 0,
+                arrived == bytes.len(),
+            );
             let size = match &step {
                 Next::Incomplete => {
                     arrived = (arrived + piece).min(bytes.len());
                     continue;
                 }
                 Next::End => return found,
-                Next::Values(_, size) | Next::Members(_, size) | Next::Blank(size) | Next::Broken(_, size) => *size,
+                Next::Values(_, size)
+                | Next::Members(_, size)
+                | Next::Blank(size)
+                | Next::Broken(_, size) => *size,
             };
             assert!(size.bytes > 0, "no step");
             worked += size.bytes;
@@ -253,7 +272,11 @@ mod tests {
             .collect();
         assert_eq!(
             values,
-            [(1, vec!["a", "b"]), (2, vec!["x, \"y\"\n z", "2"]), (5, vec!["3", ""])]
+            [
+                (1, vec!["a", "b"]),
+                (2, vec!["x, \"y\"\n z", "2"]),
+                (5, vec!["3", ""])
+            ]
         );
     }
 
@@ -275,7 +298,10 @@ mod tests {
             text.push_str("good,line\n");
         }
         let found = read(text.as_bytes(), CSV, 10_000);
-        let good = found.iter().filter(|(_, n)| matches!(n, Next::Values(..))).count();
+        let good = found
+            .iter()
+            .filter(|(_, n)| matches!(n, Next::Values(..)))
+            .count();
         assert_eq!(good, 20_000);
     }
 
@@ -283,10 +309,16 @@ mod tests {
     fn json_lines_give_their_members_as_texts() {
         let text = "{\"a\":1,\"b\":null,\"c\":true,\"d\":[\"x\",\"y\"]}\n[1]\n{\"a\":{}}\n{\"a\":\"z\"}";
         let found = read(text.as_bytes(), Format::JsonLines, 7);
-        let Next::Members(first, _) = &found[0].1 else { panic!("{found:?}") };
+        let Next::Members(first, _) = &found[0].1 else {
+            panic!("{found:?}")
+        };
         assert_eq!(
             first,
-            &[("a".to_owned(), "1".to_owned()), ("c".into(), "true".into()), ("d".into(), "x|y".into())]
+            &[
+                ("a".to_owned(), "1".to_owned()),
+                ("c".into(), "true".into()),
+                ("d".into(), "x|y".into())
+            ]
         );
         assert!(matches!(found[1].1, Next::Broken(..)) && matches!(found[2].1, Next::Broken(..)));
         assert!(matches!(found[3].1, Next::Members(..)));

@@ -83,16 +83,16 @@ impl Target {
                     Target::Handle(kind.to_owned())
                 }
                 Some(("trait", name)) => {
-                    let known = schema.spec().fields.contains_key(name) || [BIRTH_YEAR, ACCESSIBILITY_NEEDS].contains(&name);
+                    let known = schema.spec().fields.contains_key(name)
+                        || [BIRTH_YEAR, ACCESSIBILITY_NEEDS].contains(&name);
                     if !known {
                         return Err(format!("`{text}`: no such field in the CustomerSchema"));
                     }
                     Target::Trait(name.to_owned())
                 }
-                Some(("consent", words)) => Target::Consent(
-                    Subject::parse(words)
-                        .ok_or_else(|| format!("`{text}`: write consent:email/marketing, with a brand behind it if need be"))?,
-                ),
+                Some(("consent", words)) => Target::Consent(Subject::parse(words).ok_or_else(|| {
+                    format!("`{text}`: write consent:email/marketing, with a brand behind it if need be")
+                })?),
                 Some(_) | None => {
                     return Err(format!(
                         "`{text}` is no target: external_id, display_name, language, persona_group, handle:<kind>, trait:<name>, consent:<channel>/<purpose>, ignore"
@@ -110,10 +110,12 @@ impl Mapping {
     /// What is wrong with which column.
     pub fn check(&self, schema: &Schema) -> Result<(), Wrong> {
         self.0.iter().try_for_each(|(column, target)| {
-            Target::parse(target, schema).map(|_| ()).map_err(|message| Wrong {
-                column: column.clone(),
-                message,
-            })
+            Target::parse(target, schema)
+                .map(|_| ())
+                .map_err(|message| Wrong {
+                    column: column.clone(),
+                    message,
+                })
         })
     }
 
@@ -167,9 +169,7 @@ impl Mapping {
 }
 
 fn put(row: &mut Row, target: Target, text: &str, by: &Reading<'_>) -> Result<(), String> {
-    let handle = |kind: &str, value: &str| {
-        by.rules.handle(kind, value.trim()).map_err(|e| e.to_string())
-    };
+    let handle = |kind: &str, value: &str| by.rules.handle(kind, value.trim()).map_err(|e| e.to_string());
     match target {
         Target::ExternalId => {
             let key = handle("crm", text)?;
@@ -212,7 +212,10 @@ fn put(row: &mut Row, target: Target, text: &str, by: &Reading<'_>) -> Result<()
             row.persona_group = text.to_owned();
         }
         Target::Trait(name) => {
-            let value = by.schema.canonical(&name, text, by.now).map_err(|e| e.to_string())?;
+            let value = by
+                .schema
+                .canonical(&name, text, by.now)
+                .map_err(|e| e.to_string())?;
             row.traits.insert(name, value);
         }
         Target::Consent(subject) => match text.to_lowercase().as_str() {
@@ -233,7 +236,8 @@ mod tests {
 
     fn read(members: &[(&str, &str)]) -> Result<Row, Vec<Wrong>> {
         let mapping = Mapping([("Mail".to_owned(), "handle:email".to_owned())].into());
-        let members: Vec<(String, String)> = members.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect();
+        let members: Vec<(String, String)> =
+            members.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect();
         let by = Reading {
             schema: &Schema::default(),
             rules: &Rules::default(),
@@ -259,19 +263,36 @@ mod tests {
         let handles: Vec<String> = row.handles.iter().map(|h| h.key.to_string()).collect();
         assert_eq!(
             handles,
-            ["crm:1001", "email:anna@example.com", "email:anna2@example.com", "phone:+393331234567"]
+            [
+                "crm:1001",
+                "email:anna@example.com",
+                "email:anna2@example.com",
+                "phone:+393331234567"
+            ]
         );
-        assert_eq!((row.handles[0].trust, row.handles[1].trust), (Trust::Verified, Trust::Observed));
+        assert_eq!(
+            (row.handles[0].trust, row.handles[1].trust),
+            (Trust::Verified, Trust::Observed)
+        );
         assert_eq!(row.traits["birth_year"], "1960");
         assert!(row.consents[0].1 && row.language.is_empty());
     }
 
     #[test]
     fn every_wrong_column_is_named_and_no_value_is_repeated() {
-        let wrong = read(&[("Mail", "secret-value"), ("handle:phone", "12"), ("Colour", "red")]).expect_err("wrong");
+        let wrong = read(&[
+            ("Mail", "secret-value"),
+            ("handle:phone", "12"),
+            ("Colour", "red"),
+        ])
+        .expect_err("wrong");
         let columns: Vec<&str> = wrong.iter().map(|w| w.column.as_str()).collect();
         assert_eq!(columns, ["Mail", "handle:phone", "Colour"]);
-        assert!(wrong.iter().all(|w| !w.message.contains("secret-value") && !w.message.contains("red,")));
+        assert!(
+            wrong
+                .iter()
+                .all(|w| !w.message.contains("secret-value") && !w.message.contains("red,"))
+        );
         assert!(read(&[("display_name", "Nobody")]).is_err());
     }
 

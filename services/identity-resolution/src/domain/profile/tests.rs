@@ -63,7 +63,11 @@ fn every_type_has_one_spelling_and_refuses_what_it_is_not() {
         ("shoe_size", "42", None),
         (BIRTH_YEAR, "1961", Some("1961")),
         (BIRTH_YEAR, "2027", None),
-        (ACCESSIBILITY_NEEDS, "large_text | screen_reader,large_text", Some("large_text,screen_reader")),
+        (
+            ACCESSIBILITY_NEEDS,
+            "large_text | screen_reader,large_text",
+            Some("large_text,screen_reader"),
+        ),
         (ACCESSIBILITY_NEEDS, "wings", None),
     ] {
         let read = schema.canonical(name, text, now());
@@ -121,7 +125,10 @@ fn the_most_believed_source_counts_then_the_latest_word() {
 #[test]
 fn generations_and_segments_follow_from_what_is_known() {
     let schema = schema();
-    let known = schema.choose(vec![said(BIRTH_YEAR, "1950", "crm", 0), said("orders", "12", "crm", 0)]);
+    let known = schema.choose(vec![
+        said(BIRTH_YEAR, "1950", "crm", 0),
+        said("orders", "12", "crm", 0),
+    ]);
     let view = schema.view(&known, "", SegmentFacts::default());
     assert_eq!(view.segments, ["many-orders", "old"]);
     assert_eq!(view.traits["orders"], "12");

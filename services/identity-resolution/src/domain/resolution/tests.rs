@@ -81,9 +81,7 @@ impl Story {
     }
 
     fn owner(&self, handle: &str) -> Option<CustomerId> {
-        self.world
-            .owner(&key(handle))
-            .map(|c| c.id)
+        self.world.owner(&key(handle)).map(|c| c.id)
     }
 }
 
@@ -289,7 +287,9 @@ fn what_would_exceed_a_limit_is_left_out_by_priority() {
         ..Story::new()
     };
     let anna = story.see(&[("email:a@x.example", Observed)]).customer;
-    let berto = story.see(&[("email:b@x.example", Observed), ("cookie:1", Observed)]).customer;
+    let berto = story
+        .see(&[("email:b@x.example", Observed), ("cookie:1", Observed)])
+        .customer;
     let seen = story.see(&[("cookie:1", Observed), ("email:a@x.example", Observed)]);
     assert_eq!((seen.customer, seen.merges.len()), (anna, 0));
     assert_eq!(story.owner("cookie:1"), Some(berto));
