@@ -8,7 +8,7 @@ use trama_platform::{
     timers::{Timer, TimerHandler},
 };
 
-use crate::app::{App, REEVALUATE};
+use crate::app::{App, REEVALUATE, ROUND};
 
 /// Works in timers that are due.
 pub struct Timers(Arc<App>);
@@ -26,7 +26,11 @@ impl TimerHandler for Timers {
         let (again, others): (Vec<Timer>, Vec<Timer>) =
             due.iter().cloned().partition(|t| t.kind == REEVALUATE);
         for timer in &others {
-            self.0.wake(tx, timer).await?;
+            if timer.kind == ROUND {
+                self.0.round(tx, timer).await?;
+            } else {
+                self.0.wake(tx, timer).await?;
+            }
         }
         self.0.reevaluate(tx, &again).await
     }

@@ -55,6 +55,8 @@ CREATE TABLE work_items (
     second_units          integer,
     second_expires_at     timestamptz,
     second_joined_at      timestamptz,
+    -- What is done instead of waiting as the customer came: callback, message, another channel; and what overflowed.
+    manner                jsonb       NOT NULL DEFAULT '{}',
     PRIMARY KEY (tenant, work_item_id),
     UNIQUE (tenant, case_id, number),
     CHECK ((state IN ('offered', 'assigned', 'wrapping')) = (agent_id IS NOT NULL AND offer_id IS NOT NULL AND held_units IS NOT NULL AND ended_at IS NULL)),
@@ -78,8 +80,6 @@ CREATE INDEX work_items_waiting ON work_items (tenant, queue, rank_at, waiting_s
 CREATE INDEX work_items_in_hand ON work_items (tenant, agent_id) WHERE state IN ('offered', 'assigned', 'wrapping');
 CREATE INDEX work_items_second ON work_items (tenant, second_agent) WHERE second_agent IS NOT NULL;
 CREATE INDEX work_items_pinned ON work_items (tenant, pinned_agent) WHERE pinned_agent IS NOT NULL AND state = 'pending';
-CREATE INDEX work_items_answered_at ON work_items (tenant, answered_at) WHERE answered_at IS NOT NULL;
-CREATE INDEX work_items_ended_at ON work_items (tenant, ended_at) WHERE state = 'completed';
 SELECT isolate_tenants('work_items');
 
 CREATE TABLE agents (
@@ -147,6 +147,7 @@ CREATE TABLE changes (
     change_id    bigint GENERATED ALWAYS AS IDENTITY,
     work_item_id uuid,
     agent_id     text,
+    noted_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (tenant, change_id)
 );
 SELECT isolate_tenants('changes');
@@ -157,7 +158,9 @@ CREATE TABLE leases (
     tenant     text        NOT NULL PRIMARY KEY,
     holder     text        NOT NULL DEFAULT '',
     epoch      bigint      NOT NULL DEFAULT 0,
-    expires_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    expires_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Fingerprint of the resources by which everything that waits is routed.
+    routed_by  uuid
 );
 SELECT isolate_tenants('leases');
 
@@ -176,3 +179,47 @@ CREATE TABLE queue_states (
     PRIMARY KEY (tenant, queue)
 );
 SELECT isolate_tenants('queue_states');
+
+-- What each transition adds to the figures: only ever inserted, in the transition's transaction, so that nobody waits
+-- for a counter. The leader folds it into `figures` by deleting; what is read is the sum of both.
+CREATE TABLE figure_facts (
+    tenant             text        NOT NULL,
+    fact_id            bigint      GENERATED ALWAYS AS IDENTITY,
+    starts_at          timestamptz NOT NULL,
+    queue              text        NOT NULL,
+    channel_kind       integer     NOT NULL,
+    entitlement        text        NOT NULL,
+    arrived            bigint      NOT NULL,
+    answered           bigint      NOT NULL,
+    answered_in_target bigint      NOT NULL,
+    wait_ms            bigint      NOT NULL,
+    normalised_micros  bigint      NOT NULL,
+    abandoned          bigint      NOT NULL,
+    transferred        bigint      NOT NULL,
+    completed          bigint      NOT NULL,
+    handle_ms          bigint      NOT NULL,
+    reoffered          bigint      NOT NULL,
+    PRIMARY KEY (tenant, fact_id)
+);
+SELECT isolate_tenants('figure_facts');
+
+-- Figures by quarter of an hour, queue, kind of channel and entitlement. Times are whole numbers, so sums are exact.
+CREATE TABLE figures (
+    tenant             text        NOT NULL,
+    starts_at          timestamptz NOT NULL,
+    queue              text        NOT NULL,
+    channel_kind       integer     NOT NULL,
+    entitlement        text        NOT NULL,
+    arrived            bigint      NOT NULL,
+    answered           bigint      NOT NULL,
+    answered_in_target bigint      NOT NULL,
+    wait_ms            bigint      NOT NULL,
+    normalised_micros  bigint      NOT NULL,
+    abandoned          bigint      NOT NULL,
+    transferred        bigint      NOT NULL,
+    completed          bigint      NOT NULL,
+    handle_ms          bigint      NOT NULL,
+    reoffered          bigint      NOT NULL,
+    PRIMARY KEY (tenant, starts_at, queue, channel_kind, entitlement)
+);
+SELECT isolate_tenants('figures');

@@ -5,6 +5,7 @@ mod parse;
 mod routing_service;
 mod staffing_service;
 mod supervisor_service;
+mod wallboard;
 pub(crate) mod wire;
 
 pub use desk_service::DeskApi;

@@ -2,13 +2,18 @@
 
 mod agents;
 mod change;
+mod callback;
 mod commands;
+mod fit;
+pub mod figures;
 mod handover;
+mod overflow;
 mod requests;
 mod signals;
 pub mod staffing;
 mod supervise;
 mod timers;
+mod wallboard;
 
 use std::{
     collections::HashSet,
@@ -20,12 +25,14 @@ use trama_platform::{Context, Db, Error, Kind, Tx, resources::ResourceStore};
 use trama_proto::ids::{AgentId, TenantId};
 
 pub use agents::PresenceWish;
-pub use change::Change;
+pub use change::{Change, Overflowing};
 pub use commands::{Commands, Order};
 pub use handover::{Passing, Where};
 pub use requests::Incoming;
 pub use signals::Signals;
+pub(crate) use overflow::{Looked, asks};
 pub use supervise::Requeue;
+pub use wallboard::{Shown, Wallboards};
 
 use crate::{config::Config, desk::Hub, dispatcher::Leaders, domain::Rules, store};
 

@@ -14,7 +14,8 @@ pub struct Config {
     pub grace_seconds: u32,
     /// Seconds after which the work of somebody who is offline goes to others.
     pub left_behind_seconds: u32,
-    /// Seconds for which a replica leads a tenant without renewing; at least 3.
+    /// Seconds for which a replica leads a tenant without renewing; at least 3. After a crash another one leads within
+    /// this time and three seconds: one to look, two so that each replica takes its share only.
     pub lease_seconds: u32,
 }
 
@@ -24,7 +25,7 @@ impl Default for Config {
             heartbeat_seconds: 15,
             grace_seconds: 30,
             left_behind_seconds: 900,
-            lease_seconds: 10,
+            lease_seconds: 6,
         }
     }
 }

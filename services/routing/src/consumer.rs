@@ -93,6 +93,7 @@ fn requested(
         waiting_since,
         preferred,
         customer_left: event.customer_left,
+        calls_back: false,
         route,
         snapshot: event.snapshot.map(|s| s.encode_to_vec()).unwrap_or_default(),
     })

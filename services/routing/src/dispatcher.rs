@@ -8,7 +8,9 @@
 mod keeper;
 mod lead;
 mod listen;
+mod looks;
 mod seat;
+mod tend;
 mod tick;
 mod write;
 

@@ -8,8 +8,8 @@ mod rules;
 
 pub use agent::{Agent, Presence};
 pub use item::{
-    Answered, Asked, ConsultEnd, Destination, Done, Exclusion, Hand, Handover, HandoverNote, Hold, Rejected,
-    Request, Rest, Returned, Second, State, Wanted, WithdrawReason, Withdrawal, WorkItem, is_newer, request,
+    Answered, Asked, ConsultEnd, Destination, Done, Exclusion, Hand, Handover, HandoverNote, Hold, Manner, Rejected,
+    Request, Rest, Returned, Second, State, Wanted, Way, WithdrawReason, Withdrawal, WorkItem, is_newer, request,
     tombstone,
 };
 pub use policy::*;

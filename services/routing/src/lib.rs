@@ -4,7 +4,8 @@
 //! - serves: `RoutingService` for integrators, `DeskService` for agents, `SupervisorService` for supervisors,
 //!   `StaffingService` for planners;
 //! - listens to: `work_requested`, `work_withdrawn`;
-//! - publishes: `offer_made`, `offer_accepted`, `offer_ended`, `work_completed`, `work_transferred`.
+//! - publishes: `offer_made`, `offer_accepted`, `offer_ended`, `work_completed`, `work_transferred`,
+//!   `work_overflowed`.
 //!
 //! An item waits on the customer's clock (`waiting_since`), whatever channels they switch between. One replica leads each
 //! tenant: its [`dispatcher`] keeps the [`matcher`] equal to the database and turns its proposals into offers.
@@ -33,7 +34,7 @@ use trama_proto::routing::v1::{
 
 use crate::{
     api::{DeskApi, RoutingApi, StaffingApi, SupervisorApi},
-    app::{Commands, Routing, Signals, staffing::Staffing},
+    app::{Commands, Routing, Signals, Wallboards, staffing::Staffing},
     consumer::Consumer,
     desk::{Hub, Reader},
     dispatcher::Leaders,
@@ -92,6 +93,7 @@ impl Service for RoutingOfTrama {
             context: context.clone(),
         }));
         parts.grpc.add_service(SupervisorServiceServer::new(SupervisorApi {
+            wallboards: Wallboards::new(routing.clone(), lifecycle.clone()),
             routing: routing.clone(),
         }));
         parts.grpc.add_service(StaffingServiceServer::new(StaffingApi {

@@ -18,15 +18,18 @@ pub use agents::{
     write_presence,
 };
 pub use changes::{
-    Changed, LeaseRow, acquire, beat, ensure_lease, find_lease, holds_lease, is_behind, release, renew,
-    take_changes, tell_leader, violations,
+    Changed, LeaseRow, acquire, beat, ensure_lease, find_lease, find_routed_by, holds_lease, is_behind, release, renew,
+    set_routed_by, take_changes, tell_leader, violations,
 };
 pub use desk::{HandRow, ended_since, fates, in_hand, in_hand_versions};
-pub use figures::{KpiRow, kpis};
+pub use figures::{
+    Fact, History, IntervalKey, IntervalSums, NowRow, QueueSums, Sums, add_facts, count_available, fold_facts,
+    history, open_now, sums,
+};
 pub(crate) use items::{handover_of, handover_word};
 pub use items::{
     last_of_cases, lock_items, lock_of_agents, lock_waiting_in, lock_with_offers, read_in_hand_of,
-    read_items, read_open, read_snapshot, write_items,
+    read_items, read_open, read_snapshot, read_snapshots, unanswered_after, write_items,
 };
 pub use offers::{MovedOffer, NewOffer, OfferRow, insert_offers, move_offers, offers_of, read_offers};
 pub use queues::{QueueState, find_queue_states, set_queue_state};

@@ -2,6 +2,7 @@
 
 mod access;
 mod crash;
+mod leader;
 mod platform;
 mod story;
 mod traces;

@@ -66,6 +66,19 @@ impl Platform {
         }
     }
 
+    /// The same platform with doors of its own, for another process.
+    pub fn replica(&self) -> Self {
+        Self {
+            database_url: self.database_url.clone(),
+            prefix: self.prefix.clone(),
+            folder: self.folder.clone(),
+            http: free(),
+            grpc: free(),
+            admin: free(),
+            admin_url: self.admin_url.clone(),
+        }
+    }
+
     /// Starts a process; `failpoint` tells it where to die.
     pub async fn start(&self, failpoint: Option<&str>) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_trama"));

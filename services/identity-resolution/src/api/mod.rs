@@ -66,7 +66,7 @@ impl IdentityService for Api {
         let caller = caller(&request)?;
         let customer: CustomerId = id("customer_id", &request.get_ref().customer_id)?;
         Ok(Response::new(
-            self.0.get_customer(&caller.tenant, customer).await?,
+            self.0.get_customer(&caller, customer).await?,
         ))
     }
 
@@ -76,7 +76,7 @@ impl IdentityService for Api {
     ) -> Result<Response<wire::FindCustomersResponse>, Status> {
         let caller = caller(&request)?;
         let key = self.handle(&caller, request.get_ref().handle.as_ref())?;
-        let customers = self.0.find_customers(&caller.tenant, &key).await?;
+        let customers = self.0.find_customers(&caller, &key).await?;
         Ok(Response::new(wire::FindCustomersResponse { customers }))
     }
 

@@ -20,7 +20,7 @@ use crate::{
         challenge::{Answer, Challenge, Code, hash_token},
         consent::{self, Entry, Subject, Word},
         contact,
-        customer::Customer,
+        customer::{Customer, Origin},
     },
     error::refused,
     store::{self, consents::Confirmation},
@@ -90,6 +90,7 @@ impl App {
             at: now,
             expires_at: wanted.expires_at,
             origin: customer.id,
+            of_the_whole: true,
         };
         let response = if request.double_opt_in {
             let hours = self.schema(tenant).spec().confirmation_hours;
@@ -206,6 +207,7 @@ impl App {
                     at: now,
                     expires_at: waiting.consent_expires_at,
                     origin: customer.id,
+                    of_the_whole: true,
                 };
                 let shown = consent_to_wire(&entry, now);
                 self.record_consents(&mut tx, caller, customer, &[entry]).await?;
@@ -334,6 +336,7 @@ impl App {
                     at: now,
                     expires_at: None,
                     origin: customer.id,
+                    of_the_whole: true,
                 }));
             }
         }
@@ -387,7 +390,7 @@ impl App {
         let now = tx.now();
         let log = store::consents::log(tx.conn(), tenant, &[id.uuid()]).await?;
         let current = consent::current(&log, now);
-        let holds: BTreeMap<String, i32> = current
+        let holds: BTreeMap<String, (i32, Origin)> = current
             .iter()
             .filter_map(|(subject, entry)| {
                 let status = match entry.state(now) {
@@ -400,9 +403,15 @@ impl App {
                 } else {
                     format!("/{}", subject.brand)
                 };
+                let origin = Origin {
+                    source: entry.by.clone(),
+                    at: entry.at,
+                    verified: false,
+                    by_hand: true,
+                };
                 Some((
                     format!("{}/{}{brand}", subject.kind, subject.purpose),
-                    status as i32,
+                    (status as i32, origin),
                 ))
             })
             .collect();

@@ -52,29 +52,34 @@ impl App {
     /// One customer with the merges that can be undone.
     pub async fn get_customer(
         &self,
-        tenant: &TenantId,
+        caller: &Caller,
         id: CustomerId,
     ) -> Result<wire::GetCustomerResponse, Error> {
+        let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
         let customer = self.read(&mut tx, tenant, id).await?;
         let ids: Vec<CustomerId> = customer.members.iter().map(|m| m.id).collect();
         let merges = store::merges::in_force(tx.conn(), tenant, &ids).await?;
         let rules = self.rules(tenant);
-        Ok(wire::GetCustomerResponse {
+        let response = wire::GetCustomerResponse {
             customer: Some(customer.context(&rules, tx.now(), false)),
             merges: merges.iter().map(wire_merge).collect(),
             create_time: Some(to_wire(customer.created_at)),
             protected: customer.is_protected(),
             conflicts: conflicts(&customer, &rules),
-        })
+        };
+        self.note(&mut tx, caller, &[customer.id], "read", "").await?;
+        tx.commit().await?;
+        Ok(response)
     }
 
     /// Customers that hold a handle.
     pub async fn find_customers(
         &self,
-        tenant: &TenantId,
+        caller: &Caller,
         key: &HandleKey,
     ) -> Result<Vec<CustomerContext>, Error> {
+        let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
         let now = tx.now();
         let question = Question {
@@ -82,11 +87,13 @@ impl App {
             ..Question::default()
         };
         let worlds = store::load(tx.conn(), &question, &|t| self.rules(t), now).await?;
-        let owner = worlds.get(tenant).and_then(|w| w.owner(key));
-        Ok(owner
-            .map(|c| c.context(&self.rules(tenant), now, false))
-            .into_iter()
-            .collect())
+        let Some(owner) = worlds.get(tenant).and_then(|w| w.owner(key)) else {
+            return Ok(Vec::new());
+        };
+        self.note(&mut tx, caller, &[owner.id], "found", key.kind.as_str())
+            .await?;
+        tx.commit().await?;
+        Ok(vec![owner.context(&self.rules(tenant), now, false)])
     }
 
     /// Changes a profile.
@@ -145,6 +152,8 @@ impl App {
         }
         self.save_own(&mut tx, tenant, &customer).await?;
         if !changed.is_empty() {
+            self.note(&mut tx, caller, &[customer.id], "changed", &changed.join(", "))
+                .await?;
             publish_change(&mut tx, tenant, &customer, &rules, &changed);
         }
         let response = wire::UpdateCustomerResponse {

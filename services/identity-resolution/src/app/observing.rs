@@ -113,14 +113,15 @@ impl App {
         let mut full: HashSet<(TenantId, CustomerId)> = HashSet::new();
         // Each further round means that another transaction was faster.
         for _ in 0..8 {
-            let mut worlds = self.worlds(tx, items, now).await?;
+            let (mut worlds, homes) = self.worlds(tx, items, now).await?;
             for (tenant, one, other) in &apart {
                 worlds.entry(tenant.clone()).or_default().keep_apart(*one, *other);
             }
             for (tenant, customer) in &full {
                 worlds.entry(tenant.clone()).or_default().close(*customer);
             }
-            let plan = plan(items, &mut worlds, now, &mut || tx.new_id());
+            let mut plan = plan(items, &mut worlds, now, &mut || tx.new_id());
+            plan.values.extend(homes);
             let mut learnt = Learnt::default();
             if let Some(decided) = self.save(tx, plan, &mut learnt, &apart, now).await? {
                 return Ok(decided);
@@ -138,12 +139,17 @@ impl App {
     /// When the database is away.
     pub async fn foresee(&self, tx: &mut Tx, items: &mut [Item<'_>]) -> Result<Vec<Decided>, Error> {
         let now = tx.now();
-        let mut worlds = self.worlds(tx, items, now).await?;
+        let (mut worlds, _) = self.worlds(tx, items, now).await?;
         Ok(plan(items, &mut worlds, now, &mut || tx.new_id()).decided)
     }
 
-    /// Everybody whom a batch may be about; notes in each observation what similarity says.
-    async fn worlds(&self, tx: &mut Tx, items: &mut [Item<'_>], now: DateTime<Utc>) -> Result<Worlds, Error> {
+    /// Everybody whom a batch may be about, and what it shows of homes; notes in each observation what similarity says.
+    async fn worlds<'a>(
+        &self,
+        tx: &mut Tx,
+        items: &mut [Item<'a>],
+        now: DateTime<Utc>,
+    ) -> Result<(Worlds, Vec<(&'a TenantId, i64, i32)>), Error> {
         let mut question = Question::default();
         let mut known = HashSet::new();
         for item in items.iter() {
@@ -160,7 +166,7 @@ impl App {
         let rules = |tenant: &TenantId| self.rules(tenant);
         let mut worlds = store::load(tx.conn(), &question, &rules, now).await?;
         drop(question);
-        let mut records: Vec<Records<'_>> = Vec::new();
+        let mut records: Vec<Records<'a, '_>> = Vec::new();
         for item in items.iter_mut() {
             let tenant = item.tenant;
             match records.iter_mut().find(|r| r.tenant == tenant) {
@@ -172,7 +178,7 @@ impl App {
                 }),
             }
         }
-        similarity::judge(tx.conn(), records, &worlds).await?;
+        let homes = similarity::judge(tx.conn(), records, &worlds).await?;
         let mut meant = Question::default();
         for item in items.iter() {
             if let Verdict::Same { customer, .. } = &item.observation.verdict {
@@ -183,7 +189,7 @@ impl App {
             let into = worlds.entry(tenant).or_default();
             world.into_customers().for_each(|customer| into.add(customer));
         }
-        Ok(worlds)
+        Ok((worlds, homes))
     }
 
     /// Writes a plan. `None`: another transaction was faster, nothing is written, decide again.

@@ -2,29 +2,56 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trama_platform::{Error, Tx, timers::Timer};
-use trama_proto::ids::{CustomerId, MergeId, TenantId};
+use chrono::{DateTime, Days, Duration, NaiveTime, TimeDelta, Utc};
+use trama_platform::{
+    Error, Tx,
+    timers::{Timer, TimerSpec},
+};
+use trama_proto::{
+    identity_resolution::v1::{ReviewKind, ReviewStatus},
+    ids::{CustomerId, TenantId},
+};
+use uuid::Uuid;
 
 use super::{
     App,
-    observing::{arm, merged_event},
-    similarity::{self, facts_of, values_of_both},
+    observing::arm,
+    similarity::{self, Neighbourhood, facts_of},
 };
 use crate::{
     domain::{
         customer::Customer,
-        merge::{MATCHING, MergeRecord, Reason, remains},
-        resolution::{Doubt, Question as Doubtful, World},
+        merge::MATCHING,
+        resolution::{Doubt, Question as Doubtful},
         rules::Rules,
     },
     matching::{Facts, Policy},
-    store::{self, Question, similar::News},
+    store::{self, Question, reviews::Wanted},
 };
 
+/// Putting everybody of a tenant together anew, slice by slice: the timer's kind.
+pub const ROUND: &str = "round";
 /// Customers that are looked at in one transaction.
 const AT_ONCE: i64 = 128;
+/// Customers of one slice of a round.
+const SLICE: i64 = 64;
+/// Between the slices of a round: who serves customers meanwhile goes first.
+const PAUSE: TimeDelta = TimeDelta::seconds(1);
+/// When a round begins, UTC.
+const NIGHT: NaiveTime = NaiveTime::from_hms_opt(2, 0, 0).expect("there is such a time");
 /// Doubtful neighbours of one customer about whom a person is asked.
 const MOST_QUESTIONS: usize = 3;
+/// Open questions about the same customers that are looked at again in one transaction.
+const MOST_ANSWERS: i64 = 64;
+
+/// Customers that are looked at again, with who is near.
+struct Look<'a> {
+    tenant: &'a TenantId,
+    rules: &'a Rules,
+    policy: &'a Policy,
+    again: Vec<CustomerId>,
+    near: Neighbourhood,
+}
 
 impl App {
     /// Looks again at what waits.
@@ -41,16 +68,70 @@ impl App {
 
     async fn reevaluate_tenant(&self, tx: &mut Tx, tenant: &TenantId) -> Result<(), Error> {
         let (rules, now) = (self.rules(tenant), tx.now());
+        let Some(policy) = rules.similarity() else {
+            return Ok(());
+        };
+        let shared_before = similarity::homes_are_shared(tx.conn(), tenant, policy).await?;
         store::similar::add_up(tx.conn(), tenant).await?;
+        let shared = similarity::homes_are_shared(tx.conn(), tenant, policy).await?;
+        if shared_before && !shared {
+            // Whoever was held back as perhaps another of the same home is looked at now, not tonight.
+            arm_round(tx, tenant, "homes", now, CustomerId::new(Uuid::nil()));
+        }
         let queued = store::similar::take_queued(tx.conn(), tenant, AT_ONCE).await?;
         if i64::try_from(queued.len()).is_ok_and(|n| n == AT_ONCE) {
             arm(tx, tenant, now);
         }
+        if queued.is_empty() {
+            return Ok(());
+        }
+        // Only after a day on which something was said is there anything to find at night.
+        let night = next_night(now);
+        arm_round(
+            tx,
+            tenant,
+            &night.date_naive().to_string(),
+            night,
+            CustomerId::new(Uuid::nil()),
+        );
+        self.look(tx, tenant, (&rules, policy), &queued, false).await
+    }
+
+    /// Works one slice of a round in, and arms the next.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn round(&self, tx: &mut Tx, timer: &Timer) -> Result<(), Error> {
+        let (tenant, now) = (&timer.tenant, tx.now());
+        let rules = self.rules(tenant);
         let Some(policy) = rules.similarity() else {
             return Ok(());
         };
+        let after: Uuid = serde_json::from_value(timer.payload.clone())
+            .map_err(|_| Error::internal("a round's timer does not say where it stands"))?;
+        let slice = store::similar::slice(tx.conn(), tenant, CustomerId::new(after), SLICE).await?;
+        if let Some(last) = slice
+            .last()
+            .filter(|_| i64::try_from(slice.len()).is_ok_and(|n| n == SLICE))
+        {
+            let name = timer.key.split(' ').next().unwrap_or_default();
+            arm_round(tx, tenant, name, now + PAUSE, *last);
+        }
+        self.look(tx, tenant, (&rules, policy), &slice, true).await
+    }
+
+    /// Looks at some customers again, `anew` or at what is new of them only.
+    async fn look(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        (rules, policy): (&Rules, &Policy),
+        customers: &[CustomerId],
+        anew: bool,
+    ) -> Result<(), Error> {
+        let now = tx.now();
         let question = Question {
-            customers: queued.iter().map(|id| (tenant, *id)).collect(),
+            customers: customers.iter().map(|id| (tenant, *id)).collect(),
             ..Question::default()
         };
         let mut worlds = store::load(tx.conn(), &question, &|t| self.rules(t), now).await?;
@@ -58,136 +139,123 @@ impl App {
             return Ok(());
         };
         let own: Vec<Customer> = world.into_customers().collect();
-        let facts: Vec<Facts> = own.iter().map(|c| facts_of(c, policy)).collect();
-        let wanted = [(tenant, policy, facts.iter().collect())];
-        let besides: Vec<_> = own.iter().map(|c| (tenant, c)).collect();
-        let mut near = similarity::neighbourhoods(tx.conn(), &wanted, &besides).await?;
-        let Some(mut near) = near.remove(tenant) else {
+        let again: Vec<CustomerId> = own.iter().map(|c| c.id).collect();
+        let Some(near) = surroundings(tx, tenant, policy, &own).await? else {
             return Ok(());
         };
-        let everybody = near.ids();
+        let mut look = Look {
+            tenant,
+            rules,
+            policy,
+            again,
+            near,
+        };
+        let everybody = look.near.ids();
         for (one, other) in store::merges::apart(tx.conn(), tenant, &everybody).await? {
-            near.ban(one, other);
+            look.near.ban(one, other);
         }
-        let again: Vec<CustomerId> = own.iter().map(|c| c.id).collect();
-        let same = near.settle(policy, &again);
-        let questions = doubts(&near, policy, &again);
-        let before = if same.is_empty() {
-            std::collections::HashMap::new()
-        } else {
-            similarity::neighbourhoods(tx.conn(), &wanted, &besides).await?
-        };
-        let mut pairs = Vec::new();
-        for (one, other) in same {
-            let score = before.get(tenant).and_then(|b| b.score(policy, one, other));
-            pairs.push((one, other, score.map(|s| similarity::likeness(policy, &s))));
+        let groups = look.near.settle(policy, &look.again, anew);
+        let due = now + Duration::hours(i64::from(rules.policy().similarity.review_hours));
+        let mut asked: Vec<(&TenantId, Doubtful, DateTime<Utc>)> =
+            doubts(&look).into_iter().map(|q| (tenant, q, due)).collect();
+        if let Some(groups) = groups {
+            let open = self.regroup(tx, tenant, rules, &groups).await?;
+            asked.extend(open.into_iter().map(|q| (tenant, q, due)));
         }
-        let due = now + chrono::Duration::hours(i64::from(rules.policy().similarity.review_hours));
-        let mut asked: Vec<(&TenantId, Doubtful, chrono::DateTime<chrono::Utc>)> =
-            questions.into_iter().map(|q| (tenant, q, due)).collect();
-        for (one, other, likeness) in pairs {
-            if let Some(question) = self
-                .join_again(tx, tenant, (one, other), likeness, &rules)
-                .await?
-            {
-                asked.push((tenant, question, due));
-            }
-        }
-        store::reviews::ask(tx.conn(), &asked, now).await
+        store::reviews::ask(tx.conn(), &asked, now).await?;
+        self.answer(tx, &look, now).await
     }
 
-    /// Merges two who turned out to be one, unless something forbids it: then a person is asked.
-    async fn join_again(
-        &self,
-        tx: &mut Tx,
-        tenant: &TenantId,
-        (one, other): (CustomerId, CustomerId),
-        likeness: Option<crate::domain::merge::Likeness>,
-        rules: &Rules,
-    ) -> Result<Option<Doubtful>, Error> {
-        let now = tx.now();
-        let (a, b) = self.read_both_alone(tx, tenant, (one, other)).await?;
-        if a.id == b.id {
-            return Ok(None);
-        }
-        let mut world = World::default();
-        for (x, y) in store::merges::apart(tx.conn(), tenant, &[a.id, b.id]).await? {
-            world.keep_apart(x, y);
-        }
-        let limits = rules.policy().merges;
-        let made = store::merges::by_matching(tx.conn(), tenant, &[a.id, b.id], now).await?;
-        for (id, (day, ever)) in made {
-            if day >= i64::from(limits.per_day) || ever >= i64::from(limits.ever) {
-                metrics::counter!("trama_identity_resolution_merge_limit_total").increment(1);
-                world.close(id);
-            }
-        }
-        let forbidden = if rules.policy().similarity.joins {
-            world.obstacle(&a, &b)
-        } else {
-            Some("the policy wants a person to decide")
+    /// Answers open questions about whom later evidence tells apart.
+    async fn answer(&self, tx: &mut Tx, look: &Look<'_>, now: DateTime<Utc>) -> Result<(), Error> {
+        let wanted = Wanted {
+            status: ReviewStatus::Open,
+            about: Some(&look.again),
+            after: None,
+            most: MOST_ANSWERS,
         };
-        if let Some(words) = forbidden {
-            return Ok(Some(Doubtful {
-                one: a.id,
-                other: b.id,
-                doubt: Doubt::Likely,
-                words: format!("surely the same, but {words}"),
-                likeness,
-            }));
-        }
-        let record = self.join_both(tx, tenant, (a, b), likeness, rules).await?;
-        metrics::counter!("trama_identity_resolution_merges_total", "by" => "similarity").increment(1);
-        tracing::debug!(merge = %record.id, "two customers turned out to be one");
-        Ok(None)
-    }
-
-    async fn join_both(
-        &self,
-        tx: &mut Tx,
-        tenant: &TenantId,
-        (a, b): (Customer, Customer),
-        likeness: Option<crate::domain::merge::Likeness>,
-        rules: &Rules,
-    ) -> Result<MergeRecord, Error> {
-        let now = tx.now();
-        if let Some(policy) = rules.similarity() {
-            let values = values_of_both(policy, &a.said(), &b.said());
-            let news = News {
-                values: values.into_iter().map(|v| (tenant, v, -1)).collect(),
-                ..News::default()
+        for mut review in store::reviews::list(tx.conn(), look.tenant, &wanted).await? {
+            // Of a bridge the handles spoke, not what both are called.
+            if review.kind == ReviewKind::Bridge || review.one == review.other {
+                continue;
+            }
+            let one = self.read(tx, look.tenant, review.one).await?;
+            let other = self.read(tx, look.tenant, review.other).await?;
+            let Some((likeness, _)) = self.alike(tx, look.tenant, &one, &other, look.rules).await? else {
+                continue;
             };
-            store::similar::save(tx.conn(), &news, now).await?;
+            if likeness.bits >= f64::from(look.policy.thresholds().review) {
+                continue;
+            }
+            review.status = ReviewStatus::Different;
+            let words = "later evidence tells them apart";
+            review.decided = Some((MATCHING.to_owned(), words.to_owned(), now));
+            store::reviews::save(tx.conn(), look.tenant, &review).await?;
+            metrics::counter!("trama_identity_resolution_reviews_decided_total", "decision" => "evidence")
+                .increment(1);
         }
-        let (mut survivor, lost) = if remains(&a, &b).id == a.id {
-            (a, b)
-        } else {
-            (b, a)
-        };
-        let reason = Reason {
-            decided_by: MATCHING,
-            words: "what both say of the person is surely of one",
-            likeness,
-        };
-        let id = MergeId::new(tx.new_id());
-        let record = crate::domain::merge::merge(id, &mut survivor, lost, reason, rules, now);
-        store::merges::save(tx.conn(), &[(tenant, record.clone())], now).await?;
-        let event = merged_event(&record, survivor.context(rules, now, false));
-        tx.publish(tenant, &survivor.id.to_string(), &event);
-        Ok(record)
+        Ok(())
     }
 }
 
+/// Who is near some customers, and near to those who are like them.
+async fn surroundings(
+    tx: &mut Tx,
+    tenant: &TenantId,
+    policy: &Policy,
+    own: &[Customer],
+) -> Result<Option<Neighbourhood>, Error> {
+    let again: Vec<CustomerId> = own.iter().map(|c| c.id).collect();
+    let besides: Vec<_> = own.iter().map(|c| (tenant, c)).collect();
+    let mut facts: Vec<Facts> = own.iter().map(|c| facts_of(c, policy)).collect();
+    let wanted = [(tenant, policy, facts.iter().collect())];
+    let mut near = similarity::neighbourhoods(tx.conn(), &wanted, &besides).await?;
+    let Some(first) = near.remove(tenant) else {
+        return Ok(None);
+    };
+    let alike = first.alike(policy, &again);
+    if alike.is_empty() {
+        return Ok(Some(first));
+    }
+    facts.extend(alike);
+    let wanted = [(tenant, policy, facts.iter().collect())];
+    let mut near = similarity::neighbourhoods(tx.conn(), &wanted, &besides).await?;
+    Ok(near.remove(tenant))
+}
+
+fn next_night(now: DateTime<Utc>) -> DateTime<Utc> {
+    let tonight = now.date_naive().and_time(NIGHT).and_utc();
+    if tonight > now {
+        tonight
+    } else {
+        tonight + Days::new(1)
+    }
+}
+
+/// A round has its own key for each slice: whoever arms the next one does not wait for the slice that is at work.
+fn arm_round(tx: &mut Tx, tenant: &TenantId, name: &str, due_at: DateTime<Utc>, after: CustomerId) {
+    tx.arm(TimerSpec {
+        tenant: tenant.clone(),
+        kind: ROUND,
+        key: format!("{name} {after}"),
+        due_at,
+        payload: serde_json::json!(after.uuid()),
+    });
+}
+
 /// Pairs about whom a person shall say whether they are one.
-fn doubts(near: &similarity::Neighbourhood, policy: &Policy, again: &[CustomerId]) -> Vec<Doubtful> {
+fn doubts(look: &Look<'_>) -> Vec<Doubtful> {
+    let (near, policy) = (&look.near, look.policy);
     let thresholds = policy.thresholds();
     let mut found: BTreeMap<(CustomerId, CustomerId), Doubtful> = BTreeMap::new();
-    for one in again {
+    for one in &look.again {
         let mut alike: Vec<_> = near
             .of(policy, *one)
             .into_iter()
             .filter_map(|other| Some((other, near.score(policy, *one, other)?)))
-            .filter(|(_, score)| score.bits >= thresholds.review && !score.is_same(policy))
+            .filter(|(other, score)| {
+                score.bits >= thresholds.review && !score.is_same(policy) && !near.is_banned(*one, *other)
+            })
             .collect();
         alike.sort_by(|(_, a), (_, b)| b.bits.total_cmp(&a.bits));
         for (other, score) in alike.into_iter().take(MOST_QUESTIONS) {

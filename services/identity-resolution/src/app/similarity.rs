@@ -20,9 +20,12 @@ use crate::{
     },
     matching::{
         self, Facts, MemoryStore, Outcome, Policy, Profile, ProfileId, RecordId, Resolver, Score, Scorer,
-        blocking, resolve::ReviewReason, score::Side,
+        blocking, resolve::ReviewReason, score::Side, store::Homes,
     },
-    store::{self, similar::POPULATION},
+    store::{
+        self,
+        similar::{HOMES_APART, HOMES_SAME, POPULATION},
+    },
 };
 
 /// What an engine works on: the customers who could be meant, and how frequent their values are.
@@ -117,25 +120,83 @@ impl Neighbourhood {
         }
     }
 
-    /// Looks at customers again; tells who turned out to be the same as whom.
-    pub fn settle(&mut self, policy: &Policy, again: &[CustomerId]) -> Vec<(CustomerId, CustomerId)> {
+    /// Looks at customers again: what is new may make one of several, or several of one. `anew`: puts everybody together
+    /// again from the records, because frequencies have moved since. Gives the ids that belong together now, if anything is
+    /// otherwise than before.
+    pub fn settle(&mut self, policy: &Policy, again: &[CustomerId], anew: bool) -> Option<Groups> {
+        let several = self.members_of_several();
         let mut resolver = Resolver::new(policy);
-        for id in again {
-            resolver.look_again(profile_id(*id));
+        let mut done = HashSet::new();
+        for id in again.iter().map(|id| profile_id(*id)) {
+            if !anew {
+                resolver.look_again(id);
+            } else if !done.contains(&id) {
+                done.extend(resolver.test_again(&mut self.store, id));
+            }
         }
         resolver.drain(&mut self.store, again.len() * 4);
-        let changes = self.store.take_changes();
-        changes
+        (!self.store.take_changes().is_empty()).then(|| self.groups(several))
+    }
+
+    fn groups(&self, several: Vec<CustomerId>) -> Groups {
+        let mut groups = Groups {
+            groups: BTreeMap::new(),
+            several,
+        };
+        for (group, profile) in self.store.profiles().into_iter().enumerate() {
+            for observation in &profile.observations {
+                let id = CustomerId::new(Uuid::from_u128(observation.record.0));
+                groups.groups.insert(id, group);
+            }
+        }
+        groups
+    }
+
+    /// Who is so like one of these that their own neighbours must be known as well: what could be theirs is not another's.
+    pub fn alike(&self, policy: &Policy, these: &[CustomerId]) -> Vec<Facts> {
+        use crate::matching::Store as _;
+        let known: HashSet<CustomerId> = these.iter().copied().collect();
+        let mut found = BTreeSet::new();
+        for one in these {
+            found.extend(self.of(policy, *one).into_iter().filter(|other| {
+                !known.contains(other)
+                    && self
+                        .score(policy, *one, *other)
+                        .is_some_and(|score| score.bits >= policy.thresholds().review)
+            }));
+        }
+        let profiles = found
             .into_iter()
-            .filter_map(|change| match change {
-                matching::store::Change::Merged { winner, loser } => {
-                    Some((customer_id(winner), customer_id(loser)))
-                }
-                matching::store::Change::Opened { .. }
-                | matching::store::Change::Attached { .. }
-                | matching::store::Change::Detached { .. } => None,
+            .filter_map(|id| self.store.profile(profile_id(id)));
+        profiles.map(|profile| profile.facts.clone()).collect()
+    }
+
+    /// The ids of all who are made of several.
+    fn members_of_several(&self) -> Vec<CustomerId> {
+        let several = self
+            .store
+            .profiles()
+            .into_iter()
+            .filter(|p| p.observations.len() > 1);
+        several
+            .flat_map(|p| {
+                p.observations
+                    .iter()
+                    .map(|o| CustomerId::new(Uuid::from_u128(o.record.0)))
             })
             .collect()
+    }
+
+    /// Whether a person keeps two apart.
+    pub fn is_banned(&self, one: CustomerId, other: CustomerId) -> bool {
+        use crate::matching::Store as _;
+        self.store.banned(profile_id(one), profile_id(other))
+    }
+
+    /// Whether people of one home are several here, as far as is known.
+    fn homes(&self) -> Homes {
+        use crate::matching::Store as _;
+        self.store.homes()
     }
 
     /// A person keeps two apart.
@@ -161,6 +222,34 @@ impl Neighbourhood {
     /// Everybody who is near.
     pub fn ids(&self) -> Vec<CustomerId> {
         self.store.profiles().iter().map(|p| customer_id(p.id)).collect()
+    }
+}
+
+/// Ids that belong together: each with the number of its group. Ids of which nothing is said are in none.
+#[derive(Debug)]
+pub struct Groups {
+    groups: BTreeMap<CustomerId, usize>,
+    several: Vec<CustomerId>,
+}
+
+impl Groups {
+    /// The group of an id.
+    pub fn of(&self, id: CustomerId) -> Option<usize> {
+        self.groups.get(&id).copied()
+    }
+
+    /// The ids that were one customer with others before.
+    pub fn were_of_several(&self) -> &[CustomerId] {
+        &self.several
+    }
+
+    /// The groups of more than one id.
+    pub fn several(&self) -> impl Iterator<Item = Vec<CustomerId>> {
+        let mut groups: BTreeMap<usize, Vec<CustomerId>> = BTreeMap::new();
+        for (id, group) in &self.groups {
+            groups.entry(*group).or_default().push(*id);
+        }
+        groups.into_values().filter(|ids| ids.len() > 1)
     }
 }
 
@@ -205,21 +294,21 @@ pub fn likeness(policy: &Policy, score: &Score) -> Likeness {
 }
 
 /// A tenant's rules and its records, by their place in the batch.
-pub struct Records<'a> {
+pub struct Records<'t, 'a> {
     /// Whose data.
-    pub tenant: &'a TenantId,
+    pub tenant: &'t TenantId,
     /// What holds.
     pub rules: Arc<Rules>,
     /// The records to judge, in order.
     pub observations: Vec<&'a mut Observation>,
 }
 
-/// Notes for each record whom it cannot mean, and judges those whom no handle names.
-pub async fn judge(
+/// Notes for each record whom it cannot mean, and judges those whom no handle names. Gives what was found at homes, to count.
+pub async fn judge<'t>(
     conn: &mut PgConnection,
-    mut records: Vec<Records<'_>>,
+    mut records: Vec<Records<'t, '_>>,
     worlds: &store::Worlds,
-) -> Result<(), Error> {
+) -> Result<Vec<(&'t TenantId, i64, i32)>, Error> {
     let nobody = World::default();
     let mut unknown: Vec<(usize, Vec<(usize, Facts)>)> = Vec::new();
     for (place, of_tenant) in records.iter_mut().enumerate() {
@@ -254,18 +343,53 @@ pub async fn judge(
         .collect();
     let mut near = neighbourhoods(conn, &wanted, &[]).await?;
     drop(wanted);
+    let mut found = Vec::new();
     for (place, facts) in unknown {
         let of_tenant = &mut records[place];
         let rules = Arc::clone(&of_tenant.rules);
         let (Some(policy), Some(near)) = (rules.similarity(), near.get_mut(of_tenant.tenant)) else {
             continue;
         };
+        let before = near.homes();
         for (number, facts) in facts {
             let seen = &mut of_tenant.observations[number];
             seen.verdict = near.judge(policy, seen.new_id, &facts);
         }
+        let after = near.homes();
+        for (value, count) in [
+            (HOMES_SAME, after.same - before.same),
+            (HOMES_APART, after.apart - before.apart),
+        ] {
+            if count > 0 {
+                found.push((of_tenant.tenant, value, i32::try_from(count).unwrap_or(i32::MAX)));
+            }
+        }
     }
-    Ok(())
+    Ok(found)
+}
+
+/// Whether people of one home are several in a tenant, as far as is known.
+pub async fn homes_are_shared(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    policy: &Policy,
+) -> Result<bool, Error> {
+    let values = [(tenant, HOMES_SAME), (tenant, HOMES_APART)];
+    let mut homes = Homes::default();
+    for (_, value, count) in store::similar::frequencies(conn, &values).await? {
+        count_home(&mut homes, value, count);
+    }
+    Ok(policy.homes_are_shared(homes))
+}
+
+/// Takes a count that is about homes; tells whether it was.
+fn count_home(homes: &mut Homes, value: i64, count: u32) -> bool {
+    match value {
+        HOMES_SAME => homes.same = u64::from(count),
+        HOMES_APART => homes.apart = u64::from(count),
+        _ => return false,
+    }
+    true
 }
 
 /// Whoever has a handle of the record but is called something else, or was born on another day, is not meant.
@@ -310,7 +434,9 @@ pub async fn neighbourhoods<'a>(
     let mut values: BTreeMap<&TenantId, Vec<i64>> = BTreeMap::new();
     for (tenant, policy, facts) in wanted {
         let mut near = Neighbourhood::new();
-        let counted = values.entry(tenant).or_insert_with(|| vec![POPULATION]);
+        let counted = values
+            .entry(tenant)
+            .or_insert_with(|| vec![POPULATION, HOMES_SAME, HOMES_APART]);
         let mut count = |facts: &Facts| {
             counted.extend(facts.counted_values().into_iter().map(|v| v.0.cast_signed()));
         };
@@ -342,7 +468,10 @@ pub async fn neighbourhoods<'a>(
         .collect();
     for (tenant, value, customers) in store::similar::frequencies(conn, &values).await? {
         if let Some(near) = all.get_mut(&tenant) {
-            if value == POPULATION {
+            let mut homes = near.homes();
+            if count_home(&mut homes, value, customers) {
+                near.store.set_homes(homes);
+            } else if value == POPULATION {
                 near.store.set_population(u64::from(customers));
             } else {
                 near.store

@@ -135,8 +135,11 @@ impl App {
             at: now,
         };
         let interactions = store::merges::undo(tx.conn(), tenant, &undo).await?;
-        let both = (whole.id, record.merged);
-        store::merges::keep_apart(tx.conn(), tenant, both, by, now).await?;
+        // What matching takes back, matching may join again when more is known.
+        if by != merge::MATCHING {
+            let both = (whole.id, record.merged);
+            store::merges::keep_apart(tx.conn(), tenant, both, by, now).await?;
+        }
         if let Some(policy) = rules.similarity() {
             let values = values_of_both(policy, &parted.survivor.said(), &parted.restored.said());
             let news = News {

@@ -133,6 +133,8 @@ pub struct Entry {
     pub expires_at: Option<DateTime<Utc>>,
     /// Whose record it was before customers were merged.
     pub origin: CustomerId,
+    /// Said when all who are one customer now were one already: it is about all of them.
+    pub of_the_whole: bool,
 }
 
 impl Entry {
@@ -147,7 +149,8 @@ impl Entry {
     }
 }
 
-/// What holds of all that was said: for each origin the last word, and of several origins the most restrictive.
+/// What holds of all that was said: for each origin the last word, and of several origins the most restrictive, unless the
+/// customer said something else after they became one.
 /// A request that is pending or was never confirmed takes nothing away from what held before it.
 pub fn current(log: &[Entry], now: DateTime<Utc>) -> BTreeMap<Subject, Entry> {
     /// The last decision and the last request of one origin.
@@ -177,13 +180,19 @@ pub fn current(log: &[Entry], now: DateTime<Utc>) -> BTreeMap<Subject, Entry> {
             (None, None) => continue,
         };
         match current.get(subject) {
-            Some(held) if strictness(entry, now) <= strictness(held, now) => {}
+            Some(held) if weight(entry, now) <= weight(held, now) => {}
             _ => {
                 current.insert(subject.clone(), entry.clone());
             }
         }
     }
     current
+}
+
+/// A decision about all that are one now comes first, as long as it holds.
+fn weight(entry: &Entry, now: DateTime<Utc>) -> (bool, u8) {
+    let decided = matches!(entry.state(now), ConsentState::Granted | ConsentState::Denied);
+    (entry.of_the_whole && decided, strictness(entry, now))
 }
 
 /// Denied by one of two people who are one is denied; what nobody decided gives way to what somebody agreed to.
@@ -251,6 +260,7 @@ mod tests {
             at,
             expires_at: lasts.map(|m| at + Duration::minutes(m)),
             origin: CustomerId::new(derive(&[&[origin]])),
+            of_the_whole: false,
         }
     }
 
@@ -297,6 +307,17 @@ mod tests {
             said(Word::Pending, 5, Some(60), 1),
         ];
         assert_eq!(state(&log, 6), ConsentState::Granted);
+    }
+
+    #[test]
+    fn who_agrees_after_the_merge_agrees_for_both_until_that_ends() {
+        let since = Entry {
+            of_the_whole: true,
+            ..said(Word::Granted, 5, Some(10), 1)
+        };
+        let log = [said(Word::Denied, 0, None, 0), since];
+        assert_eq!(state(&log, 6), ConsentState::Granted);
+        assert_eq!(state(&log, 15), ConsentState::Denied);
     }
 
     #[test]

@@ -10,7 +10,6 @@ pub mod compare;
 pub mod eval;
 mod evidence;
 pub mod facts;
-mod groups;
 pub mod hash;
 pub mod memory;
 pub mod normalise;

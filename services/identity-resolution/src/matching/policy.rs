@@ -167,7 +167,7 @@ const fn moved() -> f32 {
     -3.0
 }
 const fn least_population() -> u64 {
-    5_000
+    10_000
 }
 const fn smoothing() -> f64 {
     500.0

@@ -1,13 +1,16 @@
 //! Whose record is this? Attach, merge, keep apart, or ask a person; and look again when new evidence changes what was decided.
 
+mod reform;
+mod shared;
+
 use std::collections::VecDeque;
 
 use rustc_hash::FxHashSet;
 
 use super::{
     blocking,
-    facts::Facts,
-    groups::groups,
+    compare::{Comparison, Level},
+    facts::{Facts, Keyed, Seen, Trust},
     hash::BlockKey,
     policy::Policy,
     score::{Home, Score, Scorer, Side},
@@ -74,9 +77,6 @@ pub struct Resolver<'a> {
     /// Opened although somebody fits but for being, perhaps, another of the same home: looked at again if homes turn out not to be shared.
     held_back: Vec<ProfileId>,
 }
-
-/// Testing a profile costs the square of its records.
-const MOST_RECORDS_TESTED: usize = 100;
 
 /// A record with so many loose ends is not settled in one go: what is left goes to the queue again.
 const MOST_MERGES_AT_ONCE: usize = 16;
@@ -184,59 +184,6 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Tests a profile as it stands by what is known now: records that no longer fit the rest leave it, and everybody concerned
-    /// is looked at again. For the nightly round, when frequencies and population have moved since the decisions were made.
-    pub fn test_again<S: Store>(&mut self, store: &mut S, profile: ProfileId) {
-        let Some(known) = store.profile(profile) else {
-            return;
-        };
-        if known.observations.len() > MOST_RECORDS_TESTED {
-            return;
-        }
-        let weak: Vec<RecordId> = known
-            .observations
-            .iter()
-            .filter(|o| is_weak(&o.facts))
-            .map(|o| o.record)
-            .collect();
-        for record in weak {
-            if store.profile(profile).is_some_and(|p| p.observations.len() > 1)
-                && !self.still_holds(store, profile, record)
-                && let Some(observation) = store.detach(profile, record)
-            {
-                let alone = store.open(observation);
-                self.look_again(alone);
-            }
-        }
-        let Some(known) = store.profile(profile) else {
-            return;
-        };
-        for group in groups(&known.observations) {
-            let Some(known) = store.profile(profile) else {
-                return;
-            };
-            if known.observations.len() <= group.len() || self.group_holds(store, known, &group) {
-                continue;
-            }
-            let mut apart = None;
-            for record in group {
-                let Some(observation) = store.detach(profile, record) else {
-                    continue;
-                };
-                match apart {
-                    None => apart = Some(store.open(observation)),
-                    Some(id) => {
-                        store.attach(id, observation);
-                    }
-                }
-            }
-            if let Some(id) = apart {
-                self.look_again(id);
-            }
-        }
-        self.look_again(profile);
-    }
-
     fn candidates<S: Store>(
         &self,
         store: &S,
@@ -244,7 +191,10 @@ impl<'a> Resolver<'a> {
         keys: &[BlockKey],
         own: Option<ProfileId>,
     ) -> Found {
-        self.find(store, facts, keys, own, self.policy.thresholds().review)
+        let thresholds = self.policy.thresholds();
+        // A rival may weigh less than what a person would look at.
+        let least = thresholds.review.min(thresholds.same - thresholds.margin);
+        self.find(store, facts, keys, own, least)
     }
 
     fn find<S: Store>(
@@ -266,17 +216,22 @@ impl<'a> Resolver<'a> {
         ids.dedup();
         let scorer = Scorer::new(self.policy, store);
         let side = Side { facts, profile: own };
+        let owners = owners(store, facts, own, &ids);
         let (mut home, mut held_back) = (Home::Elsewhere, false);
         let mut candidates: Vec<Candidate> = ids
             .into_iter()
             .filter_map(|id| {
-                let score = scorer.score(
+                let mut score = scorer.score(
                     side,
                     Side {
                         facts: &store.profile(id)?.facts,
                         profile: Some(id),
                     },
                 );
+                // The company's own books outweigh whose telephone it is.
+                score.vetoes.verified = !owners.is_empty()
+                    && !owners.contains(&id)
+                    && score.levels.get(Comparison::Exclusive.index()) != Some(&Level::Exact);
                 home = home.max(score.home);
                 held_back |=
                     score.held_back && score.bits + score.household_excess >= self.policy.thresholds().review;
@@ -308,14 +263,18 @@ impl<'a> Resolver<'a> {
             |c: &&Candidate| c.score.may_join() && own.is_none_or(|own| !store.banned(own, c.profile));
         let Some(best) = candidates.iter().find(allowed) else {
             return match candidates.first() {
-                Some(c) if c.score.vetoes.any() && c.score.bits >= thresholds.same => {
-                    Choice::Ask(ReviewReason::Contradicted)
+                Some(c) if c.score.bits < thresholds.same => Choice::Nobody,
+                Some(c) if c.score.vetoes.any() => Choice::Ask(ReviewReason::Contradicted),
+                // Nothing agrees but names: only very rare ones are worth somebody's time.
+                Some(c) if c.score.bits >= thresholds.same + thresholds.margin => {
+                    Choice::Ask(ReviewReason::Uncertain)
                 }
-                // Nothing agrees but names.
-                Some(c) if !c.score.vetoes.any() => Choice::Ask(ReviewReason::Uncertain),
                 Some(_) | None => Choice::Nobody,
             };
         };
+        if best.score.bits < thresholds.review {
+            return Choice::Nobody;
+        }
         if best.score.bits < thresholds.same {
             return Choice::Ask(ReviewReason::Uncertain);
         }
@@ -361,9 +320,26 @@ impl<'a> Resolver<'a> {
         Choice::One(*best)
     }
 
+    /// Why a person should look at a profile as it stands, if at all.
+    pub fn doubt<S: Store>(&self, store: &S, profile: ProfileId) -> Option<ReviewReason> {
+        let known = store.profile(profile)?;
+        let candidates = self
+            .candidates(store, &known.facts, &known.keys, Some(profile))
+            .candidates;
+        match self.choose(store, &known.facts, Some(profile), &candidates) {
+            Choice::Ask(reason) => Some(reason),
+            Choice::One(_) | Choice::Nobody => None,
+        }
+    }
+
     fn worth_a_look(&self, candidates: Vec<Candidate>) -> Vec<Candidate> {
         const MOST_SHOWN: usize = 5;
-        candidates.into_iter().take(MOST_SHOWN).collect()
+        let review = self.policy.thresholds().review;
+        candidates
+            .into_iter()
+            .filter(|c| c.score.bits >= review)
+            .take(MOST_SHOWN)
+            .collect()
     }
 
     /// Merges a profile with whoever it now is the same as, until nobody is left; then looks at what it shares with others.
@@ -425,98 +401,6 @@ impl<'a> Resolver<'a> {
             .map(|c| c.profile)
             .find(|other| wants_me(*other))
     }
-
-    /// A handle that another named profile holds as well is shared from now on: records that stood on it alone stand no more.
-    fn look_again_at_shared<S: Store>(&mut self, store: &mut S, profile: ProfileId) {
-        let most = self.policy.limits().profiles_per_key;
-        let Some(known) = store.profile(profile) else {
-            return;
-        };
-        if known.facts.is_anonymous() {
-            return;
-        }
-        let mut doubtful: Vec<(ProfileId, RecordId)> = Vec::new();
-        for value in blocking::handle_values(&known.facts) {
-            let holders = store.holders(blocking::handle_key(value), most).unwrap_or(&[]);
-            if holders.len() < 2 {
-                continue;
-            }
-            for holder in holders {
-                let Some(holding) = store.profile(*holder) else {
-                    continue;
-                };
-                if holding.observations.len() < 2 {
-                    continue;
-                }
-                doubtful.extend(
-                    holding
-                        .observations
-                        .iter()
-                        .filter(|o| blocking::handle_values(&o.facts).contains(&value) && is_weak(&o.facts))
-                        .map(|o| (*holder, o.record)),
-                );
-            }
-        }
-        doubtful.sort_unstable();
-        doubtful.dedup();
-        for (holder, record) in doubtful {
-            if self.still_holds(store, holder, record) {
-                continue;
-            }
-            if let Some(observation) = store.detach(holder, record) {
-                store.open(observation);
-            }
-        }
-    }
-
-    fn group_holds<S: Store>(&self, store: &S, known: &Profile, group: &[RecordId]) -> bool {
-        let (mut these, mut rest) = (Facts::default(), Facts::default());
-        for observation in &known.observations {
-            if group.contains(&observation.record) {
-                these.absorb(&observation.facts);
-            } else {
-                rest.absorb(&observation.facts);
-            }
-        }
-        let score = Scorer::new(self.policy, store).score(
-            Side {
-                facts: &these,
-                profile: None,
-            },
-            Side {
-                facts: &rest,
-                profile: Some(known.id),
-            },
-        );
-        score.is_same(self.policy)
-    }
-
-    fn still_holds<S: Store>(&self, store: &S, profile: ProfileId, record: RecordId) -> bool {
-        let Some(known) = store.profile(profile) else {
-            return true;
-        };
-        let mut rest = Facts::default();
-        let mut own = None;
-        for observation in &known.observations {
-            if observation.record == record {
-                own = Some(&observation.facts);
-            } else {
-                rest.absorb(&observation.facts);
-            }
-        }
-        let Some(own) = own else { return true };
-        let score = Scorer::new(self.policy, store).score(
-            Side {
-                facts: own,
-                profile: None,
-            },
-            Side {
-                facts: &rest,
-                profile: Some(profile),
-            },
-        );
-        score.is_same(self.policy)
-    }
 }
 
 /// Who fits, and what that says of homes.
@@ -532,9 +416,37 @@ enum Choice {
     Ask(ReviewReason),
 }
 
-/// Without a written-out given name and a date of birth a record stands on its handles alone.
-fn is_weak(facts: &Facts) -> bool {
-    facts.births.is_empty() && facts.given_names.iter().all(|g| g.value.is_initial())
+/// Who proved that one of these addresses of contact is theirs. Not when the profile that asks proved it too.
+fn owners<S: Store>(
+    store: &S,
+    facts: &Facts,
+    own: Option<ProfileId>,
+    ids: &[ProfileId],
+) -> Vec<ProfileId> {
+    let verified = |seen: &Seen<_>, by: &Profile| proved(&by.facts.emails, seen);
+    let phone = |seen: &Seen<_>, by: &Profile| proved(&by.facts.phones, seen);
+    let own = own.and_then(|id| store.profile(id));
+    ids.iter()
+        .filter_map(|id| store.profile(*id))
+        .filter(|other| {
+            let theirs = |mine: bool, proven: bool| proven && !mine;
+            facts
+                .emails
+                .iter()
+                .any(|e| theirs(own.is_some_and(|p| verified(e, p)), verified(e, other)))
+                || facts
+                    .phones
+                    .iter()
+                    .any(|n| theirs(own.is_some_and(|p| phone(n, p)), phone(n, other)))
+        })
+        .map(|p| p.id)
+        .collect()
+}
+
+fn proved<T: Keyed>(values: &[Seen<T>], wanted: &Seen<T>) -> bool {
+    values
+        .iter()
+        .any(|v| v.trust == Trust::Verified && v.value.key() == wanted.value.key())
 }
 
 fn elder(a: &Profile, b: &Profile) -> bool {

@@ -106,7 +106,6 @@ impl<'a, S: Store> Scorer<'a, S> {
             }
             self.sum(&mut score);
         }
-        if let Ok(x)=std::env::var("NA") { if score.bits >= x.parse::<f32>().unwrap() && self.store.population() >= 5000 { score.names_alone = false; } }
         score
     }
 
@@ -153,8 +152,10 @@ impl<'a, S: Store> Scorer<'a, S> {
         );
         let mut given = Best::NONE;
         let mut written_out = false;
-        for x in given_a.clone() {
-            for y in given_b.clone() {
+        // An initial fits many: where both write their names out, it explains nothing away.
+        let all_said = given_a.clone().any(|n| !n.is_initial()) && given_b.clone().any(|n| !n.is_initial());
+        for x in given_a.filter(|n| !all_said || !n.is_initial()) {
+            for y in given_b.clone().filter(|n| !all_said || !n.is_initial()) {
                 let level = compare::given_names(x, y);
                 let value = if level == Level::Exact || x.root_key == y.root_key {
                     x.root_key
@@ -454,20 +455,25 @@ fn names_alone(score: &Score) -> bool {
             | Comparison::Building
             | Comparison::Locality
             | Comparison::PostalCode
-            | Comparison::Text => matches!(level, Level::Exact | Level::SharedExact | Level::Close) || std::env::var("SL").is_ok() && level==Level::SameLocal,
+            | Comparison::Text => matches!(level, Level::Exact | Level::SharedExact | Level::Close),
         })
 }
 
-/// Names of one kind without those that got there by a swap: a given name that is also a surname of the same person, beside
-/// another given name.
+/// Names of one kind without those that got there by a swap: what the same person is more often, or was first, called in the
+/// other place. Who is `Kim Nguyen` once and `Nguyen Kim` once is still called something.
 fn real_names<'f>(
     these: &'f [Seen<Name>],
     those: &'f [Seen<Name>],
 ) -> impl Iterator<Item = &'f Name> + Clone {
-    these.iter().map(|n| &*n.value).filter(move |n| {
-        these.len() == 1
-            || !those
-                .iter()
-                .any(|o| o.value.text == n.text || o.value.sound == n.sound && n.sound.len() >= 3)
-    })
+    these
+        .iter()
+        .enumerate()
+        .filter(move |(place, n)| {
+            these.len() == 1
+                || !those.iter().enumerate().any(|(other_place, o)| {
+                    (o.value.text == n.value.text || o.value.sound == n.value.sound && n.value.sound.len() >= 3)
+                        && (o.times, std::cmp::Reverse(other_place)) >= (n.times, std::cmp::Reverse(*place))
+                })
+        })
+        .map(|(_, n)| &*n.value)
 }

@@ -1,5 +1,7 @@
 //! What holds of the engine, whatever it is fed.
 
+mod cold_start;
+
 use proptest::prelude::*;
 
 use super::{

@@ -12,6 +12,7 @@ use crate::{
     domain::{
         challenge::Challenge,
         consent::{Entry, Subject, Word},
+        customer::Origin,
     },
     error::broken_row,
 };
@@ -56,8 +57,14 @@ pub async fn log(
 ) -> Result<Vec<Entry>, Error> {
     let rows = sqlx::query(
         "SELECT c.consent_id, c.customer_id, c.channel_kind, c.purpose, c.brand, c.status, c.evidence, c.recorded_by, c.recorded_at,
-             c.expires_at
+             c.expires_at, COALESCE(c.recorded_at >= w.since, true) AS of_the_whole
          FROM unnest($2::uuid[]) AS a (customer_id)
+         CROSS JOIN LATERAL (
+             -- An alias spoke for itself only; who remains speaks for all since the last of them joined.
+             SELECT CASE WHEN merged_into IS NULL
+                 THEN (SELECT max(m.merged_at) FROM customers m WHERE m.tenant = $1 AND m.merged_into = o.customer_id)
+                 ELSE 'infinity' END AS since
+             FROM customers o WHERE o.tenant = $1 AND o.customer_id = a.customer_id) w
          CROSS JOIN LATERAL (SELECT consent_id, customer_id, channel_kind, purpose, brand, status, evidence, recorded_by, recorded_at,
                  expires_at
              FROM consents WHERE tenant = $1 AND customer_id = a.customer_id) c
@@ -82,24 +89,37 @@ pub async fn log(
                 at: row.try_get("recorded_at")?,
                 expires_at: row.try_get("expires_at")?,
                 origin: CustomerId::new(row.try_get("customer_id")?),
+                of_the_whole: row.try_get("of_the_whole")?,
             })
         })
         .collect()
 }
 
-/// Keeps beside a customer's row what holds by its own log, where sending looks.
+/// Keeps beside a customer's row what holds by its own log, where sending looks, and who said it when: what was said after
+/// a merge counts for all that were merged.
 pub async fn keep(
     conn: &mut PgConnection,
     tenant: &TenantId,
     customer: CustomerId,
-    holds: &BTreeMap<String, i32>,
+    holds: &BTreeMap<String, (i32, Origin)>,
 ) -> Result<(), Error> {
+    let statuses: BTreeMap<&str, i32> = holds
+        .iter()
+        .map(|(key, (status, _))| (key.as_str(), *status))
+        .collect();
+    let origins: BTreeMap<String, &Origin> = holds
+        .iter()
+        .map(|(key, (_, origin))| (format!("consents/{key}"), origin))
+        .collect();
     sqlx::query(
-        "UPDATE customers SET consents = $3, version = version + 1 WHERE tenant = $1 AND customer_id = $2",
+        "UPDATE customers SET consents = $3, version = version + 1,
+             provenance = CASE WHEN $4::jsonb IS NULL THEN provenance ELSE COALESCE(provenance, '{}') || $4 END
+         WHERE tenant = $1 AND customer_id = $2",
     )
     .bind(tenant.as_str())
     .bind(customer.uuid())
-    .bind((!holds.is_empty()).then(|| Json(holds.clone())))
+    .bind((!statuses.is_empty()).then_some(Json(statuses)))
+    .bind((!origins.is_empty()).then_some(Json(origins)))
     .execute(conn)
     .await?;
     Ok(())

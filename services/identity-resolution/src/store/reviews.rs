@@ -42,7 +42,8 @@ pub struct Review {
     pub decided: Option<(String, String, DateTime<Utc>)>,
 }
 
-/// Asks, or counts that the question came up again. One that was answered stays answered.
+/// Asks, or counts that the question came up again. One that a person answered stays answered; what later evidence had
+/// answered is open again.
 pub async fn ask(
     conn: &mut PgConnection,
     questions: &[(&TenantId, Question, DateTime<Utc>)],
@@ -83,7 +84,12 @@ pub async fn ask(
          FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::smallint[], $6::float8[], $7::jsonb[], $8::text[],
              $9::timestamptz[]) AS q (tenant, review_id, one, other, kind, bits, evidence, reason, due_at)
          ON CONFLICT (tenant, one, other) DO UPDATE SET sightings = r.sightings + 1,
-             bits = COALESCE(excluded.bits, r.bits), evidence = COALESCE(excluded.evidence, r.evidence)",
+             bits = COALESCE(excluded.bits, r.bits), evidence = COALESCE(excluded.evidence, r.evidence),
+             status = CASE WHEN r.decided_by = $12 THEN excluded.status ELSE r.status END,
+             due_at = CASE WHEN r.decided_by = $12 THEN excluded.due_at ELSE r.due_at END,
+             decision_reason = CASE WHEN r.decided_by = $12 THEN NULL ELSE r.decision_reason END,
+             decided_at = CASE WHEN r.decided_by = $12 THEN NULL ELSE r.decided_at END,
+             decided_by = NULLIF(r.decided_by, $12), version = r.version + 1",
     )
     .bind(rows.iter().map(|(t, ..)| *t).collect::<Vec<_>>())
     .bind(ids.collect::<Vec<_>>())
@@ -104,6 +110,7 @@ pub async fn ask(
     .bind(rows.iter().map(|(.., due)| *due).collect::<Vec<_>>())
     .bind(ReviewStatus::Open as i16)
     .bind(now)
+    .bind(MATCHING)
     .execute(conn)
     .await?;
     Ok(())

@@ -15,6 +15,10 @@ use crate::{
 
 /// The value that counts customers instead of a value's holders.
 pub const POPULATION: i64 = 0;
+/// The value that counts records that found their own person at home.
+pub const HOMES_SAME: i64 = 1;
+/// The value that counts records that found somebody else at home.
+pub const HOMES_APART: i64 = 2;
 
 /// A customer who could be meant, with what is said under each of their ids.
 pub type Candidate = (CustomerId, Vec<(CustomerId, Said)>);
@@ -195,6 +199,25 @@ pub async fn take_queued(
     let mut ids: Vec<CustomerId> = ids.into_iter().map(CustomerId::new).collect();
     ids.sort_unstable();
     Ok(ids)
+}
+
+/// Customers of whom something is known, by id, after one of them.
+pub async fn slice(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    after: CustomerId,
+    most: i64,
+) -> Result<Vec<CustomerId>, Error> {
+    let ids: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT customer_id FROM customers WHERE tenant = $1 AND customer_id > $2 AND merged_into IS NULL
+         ORDER BY customer_id LIMIT $3",
+    )
+    .bind(tenant.as_str())
+    .bind(after.uuid())
+    .bind(most)
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(CustomerId::new).collect())
 }
 
 /// Adds up what changed in the frequencies of values.

@@ -6,8 +6,8 @@ use tonic::Code;
 use trama_proto::{
     common::v1::ChannelKind,
     identity_resolution::v1::{
-        BatchResolveContactsRequest, ConfirmConsentRequest, ConsentState, ContactQuestion, ListConsentsRequest, Purpose,
-        RequestConsentRequest, WithdrawConsentRequest,
+        BatchResolveContactsRequest, ConfirmConsentRequest, ConsentState, ContactQuestion,
+        ListConsentsRequest, Purpose, RequestConsentRequest, WithdrawConsentRequest,
     },
     notification::v1::MessageRequested,
     time::to_wire,
@@ -30,8 +30,12 @@ fn marketing(customer: &str) -> RequestConsentRequest {
 }
 
 async fn state(app: &TestApp, customer: &str, brand: &str) -> ConsentState {
-    let request = ListConsentsRequest { customer_id: customer.into() };
-    let answer = profiles(app).list_consents(app.request(TENANT, "bruno", request)).await;
+    let request = ListConsentsRequest {
+        customer_id: customer.into(),
+    };
+    let answer = profiles(app)
+        .list_consents(app.request(TENANT, "bruno", request))
+        .await;
     let all = answer.expect("consents").into_inner().consents;
     let found = all.iter().find(|c| {
         c.channel_kind() == ChannelKind::Email && c.purpose() == Purpose::Marketing && c.brand == brand
@@ -48,13 +52,17 @@ async fn may_write(app: &TestApp, customer: &str) -> bool {
             ..Default::default()
         }],
     };
-    let answer = client(app).batch_resolve_contacts(app.request(TENANT, "notification", request)).await;
+    let answer = client(app)
+        .batch_resolve_contacts(app.request(TENANT, "notification", request))
+        .await;
     let points = &answer.expect("answers").into_inner().answers[0].points;
     points.iter().any(|p| p.channel_kind() == ChannelKind::Email)
 }
 
 async fn ask(app: &TestApp, request: RequestConsentRequest) -> Result<String, tonic::Status> {
-    let answer = profiles(app).request_consent(app.request(TENANT, "bruno", request)).await?;
+    let answer = profiles(app)
+        .request_consent(app.request(TENANT, "bruno", request))
+        .await?;
     Ok(answer.into_inner().confirmation_id)
 }
 
@@ -62,22 +70,38 @@ async fn ask(app: &TestApp, request: RequestConsentRequest) -> Result<String, to
 async fn a_double_opt_in_counts_once_it_is_confirmed() {
     let (app, _) = start().await;
     let anna = anna(&app).await;
-    let request = RequestConsentRequest { double_opt_in: true, request_id: "c1".into(), ..marketing(&anna) };
+    let request = RequestConsentRequest {
+        double_opt_in: true,
+        request_id: "c1".into(),
+        ..marketing(&anna)
+    };
     let id = ask(&app, request.clone()).await.expect("asked");
     assert_eq!(ask(&app, request).await.expect("replayed"), id);
     assert_eq!(state(&app, &anna, "").await, ConsentState::Pending);
     assert!(!may_write(&app, &anna).await);
     app.settle().await;
-    let message = app.wait_for("the message", |m: &MessageRequested| m.message_id == id).await;
+    let message = app
+        .wait_for("the message", |m: &MessageRequested| m.message_id == id)
+        .await;
     let confirm = |code: &str, token: &str| {
-        let request = ConfirmConsentRequest { confirmation_id: id.clone(), code: code.into(), token: token.into() };
+        let request = ConfirmConsentRequest {
+            confirmation_id: id.clone(),
+            code: code.into(),
+            token: token.into(),
+        };
         let (mut client, request) = (profiles(&app), app.request(TENANT, "site", request));
         async move { client.confirm_consent(request).await }
     };
     let token = &message.template_values["token"];
-    assert_eq!(confirm("", "0000").await.expect_err("wrong").code(), Code::InvalidArgument);
+    assert_eq!(
+        confirm("", "0000").await.expect_err("wrong").code(),
+        Code::InvalidArgument
+    );
     confirm("", token).await.expect("confirmed");
-    assert_eq!(confirm("", token).await.expect_err("spent").code(), Code::FailedPrecondition);
+    assert_eq!(
+        confirm("", token).await.expect_err("spent").code(),
+        Code::FailedPrecondition
+    );
     assert_eq!(state(&app, &anna, "").await, ConsentState::Granted);
     assert!(may_write(&app, &anna).await);
     app.stop().await;
@@ -87,14 +111,25 @@ async fn a_double_opt_in_counts_once_it_is_confirmed() {
 async fn what_nobody_confirms_in_time_never_counts() {
     let (app, _) = start().await;
     let anna = anna(&app).await;
-    let request = RequestConsentRequest { double_opt_in: true, ..marketing(&anna) };
+    let request = RequestConsentRequest {
+        double_opt_in: true,
+        ..marketing(&anna)
+    };
     let id = ask(&app, request).await.expect("asked");
     app.settle().await;
-    let message = app.wait_for("the message", |m: &MessageRequested| m.message_id == id).await;
+    let message = app
+        .wait_for("the message", |m: &MessageRequested| m.message_id == id)
+        .await;
     app.advance(Duration::from_secs(49 * 3600)).await;
     let code = message.template_values["code"].clone();
-    let request = ConfirmConsentRequest { confirmation_id: id, code, token: String::new() };
-    let late = profiles(&app).confirm_consent(app.request(TENANT, "site", request)).await;
+    let request = ConfirmConsentRequest {
+        confirmation_id: id,
+        code,
+        token: String::new(),
+    };
+    let late = profiles(&app)
+        .confirm_consent(app.request(TENANT, "site", request))
+        .await;
     assert_eq!(late.expect_err("late").code(), Code::FailedPrecondition);
     assert!(!may_write(&app, &anna).await);
     app.stop().await;
@@ -105,7 +140,15 @@ async fn consent_ends_by_time_without_anybody_asking() {
     let (app, _) = start().await;
     let anna = anna(&app).await;
     let until = app.clock.now() + chrono::Duration::days(2);
-    ask(&app, RequestConsentRequest { expire_time: Some(to_wire(until)), ..marketing(&anna) }).await.expect("granted");
+    ask(
+        &app,
+        RequestConsentRequest {
+            expire_time: Some(to_wire(until)),
+            ..marketing(&anna)
+        },
+    )
+    .await
+    .expect("granted");
     assert!(may_write(&app, &anna).await);
     app.advance(Duration::from_secs(2 * 24 * 3600)).await;
     assert!(!may_write(&app, &anna).await);
@@ -117,16 +160,33 @@ async fn consent_ends_by_time_without_anybody_asking() {
 async fn withdrawing_for_all_brands_withdraws_what_single_brands_were_given() {
     let (app, _) = start().await;
     let anna = anna(&app).await;
-    ask(&app, RequestConsentRequest { brand: "bottega".into(), ..marketing(&anna) }).await.expect("granted");
-    let unknown = RequestConsentRequest { brand: "rival".into(), ..marketing(&anna) };
-    assert_eq!(ask(&app, unknown).await.expect_err("unknown").code(), Code::InvalidArgument);
+    ask(
+        &app,
+        RequestConsentRequest {
+            brand: "bottega".into(),
+            ..marketing(&anna)
+        },
+    )
+    .await
+    .expect("granted");
+    let unknown = RequestConsentRequest {
+        brand: "rival".into(),
+        ..marketing(&anna)
+    };
+    assert_eq!(
+        ask(&app, unknown).await.expect_err("unknown").code(),
+        Code::InvalidArgument
+    );
     let request = WithdrawConsentRequest {
         customer_id: anna.clone(),
         channel_kinds: vec![ChannelKind::Email as i32],
         evidence: "call".into(),
         ..Default::default()
     };
-    profiles(&app).withdraw_consent(app.request(TENANT, "bruno", request)).await.expect("withdrawn");
+    profiles(&app)
+        .withdraw_consent(app.request(TENANT, "bruno", request))
+        .await
+        .expect("withdrawn");
     for brand in ["", "bottega"] {
         assert_eq!(state(&app, &anna, brand).await, ConsentState::Denied, "{brand}");
     }

@@ -2,8 +2,8 @@
 
 use tonic::Code;
 use trama_proto::identity_resolution::v1::{
-    ColumnMapping, ExportCustomersRequest, FinishImportRequest, GetImportRequest, GetImportResponse, ImportState,
-    PutChunkRequest, RecordFormat, StartImportRequest,
+    ColumnMapping, ExportCustomersRequest, FinishImportRequest, GetImportRequest, GetImportResponse,
+    ImportState, PutChunkRequest, RecordFormat, StartImportRequest,
 };
 use trama_testkit::TestApp;
 
@@ -29,12 +29,17 @@ fn mapping() -> Vec<ColumnMapping> {
         ("orders", "trait:orders"),
         ("ok", "consent:email/marketing"),
     ]
-    .map(|(column, target)| ColumnMapping { column: column.into(), target: target.into() })
+    .map(|(column, target)| ColumnMapping {
+        column: column.into(),
+        target: target.into(),
+    })
     .into()
 }
 
 async fn open(app: &TestApp, request: StartImportRequest) -> Result<String, tonic::Status> {
-    let answer = imports(app).start_import(app.request(TENANT, "admin", request)).await?;
+    let answer = imports(app)
+        .start_import(app.request(TENANT, "admin", request))
+        .await?;
     Ok(answer.into_inner().import_id)
 }
 
@@ -50,8 +55,14 @@ async fn csv(app: &TestApp, dry_run: bool) -> String {
 }
 
 async fn put(app: &TestApp, import: &str, offset: i64, data: &[u8]) -> Result<i64, tonic::Status> {
-    let request = PutChunkRequest { import_id: import.into(), offset, data: data.to_vec() };
-    let answer = imports(app).put_chunk(app.request(TENANT, "admin", request)).await?;
+    let request = PutChunkRequest {
+        import_id: import.into(),
+        offset,
+        data: data.to_vec(),
+    };
+    let answer = imports(app)
+        .put_chunk(app.request(TENANT, "admin", request))
+        .await?;
     Ok(answer.into_inner().next_offset)
 }
 
@@ -61,15 +72,28 @@ async fn send(app: &TestApp, import: &str, data: &[u8], piece: usize) -> GetImpo
         offset = put(app, import, offset, chunk).await.expect("taken");
     }
     let size = i64::try_from(data.len()).expect("small");
-    let finish = FinishImportRequest { import_id: import.into(), size };
-    imports(app).finish_import(app.request(TENANT, "admin", finish)).await.expect("finished");
+    let finish = FinishImportRequest {
+        import_id: import.into(),
+        size,
+    };
+    imports(app)
+        .finish_import(app.request(TENANT, "admin", finish))
+        .await
+        .expect("finished");
     app.settle().await;
     get(app, import).await
 }
 
 async fn get(app: &TestApp, import: &str) -> GetImportResponse {
-    let request = GetImportRequest { import_id: import.into(), ..Default::default() };
-    imports(app).get_import(app.request(TENANT, "admin", request)).await.expect("the import").into_inner()
+    let request = GetImportRequest {
+        import_id: import.into(),
+        ..Default::default()
+    };
+    imports(app)
+        .get_import(app.request(TENANT, "admin", request))
+        .await
+        .expect("the import")
+        .into_inner()
 }
 
 async fn export(app: &TestApp, format: RecordFormat, token: &str) -> (String, String) {
@@ -103,7 +127,11 @@ async fn good_lines_are_taken_and_bad_ones_named() {
     assert_eq!(errors, [(4, "Mail"), (5, "orders"), (5, "ok"), (7, "")]);
     assert!(done.errors.iter().all(|e| !e.message.contains("not-a-mail")));
     assert_eq!(count(&app, "customers").await, 3);
-    assert_eq!(count(&app, "segment_members").await, 3, "two with many orders, one who agreed");
+    assert_eq!(
+        count(&app, "segment_members").await,
+        3,
+        "two with many orders, one who agreed"
+    );
     assert_eq!(count(&app, "import_chunks").await, 0);
 
     // The same file again says nothing new.
@@ -131,15 +159,35 @@ async fn a_broken_upload_is_carried_on_and_repeats_are_skipped() {
     let bytes = CSV.as_bytes();
     assert_eq!(put(&app, &import, 0, &bytes[..60]).await.expect("taken"), 60);
     assert_eq!(put(&app, &import, 0, &bytes[..50]).await.expect("known"), 60);
-    assert_eq!(put(&app, &import, 90, &bytes[90..]).await.expect_err("a hole").code(), Code::InvalidArgument);
-    let short = FinishImportRequest { import_id: import.clone(), size: 61 };
-    let refused = imports(&app).finish_import(app.request(TENANT, "admin", short)).await;
-    assert_eq!(refused.expect_err("bytes are missing").code(), Code::InvalidArgument);
+    assert_eq!(
+        put(&app, &import, 90, &bytes[90..])
+            .await
+            .expect_err("a hole")
+            .code(),
+        Code::InvalidArgument
+    );
+    let short = FinishImportRequest {
+        import_id: import.clone(),
+        size: 61,
+    };
+    let refused = imports(&app)
+        .finish_import(app.request(TENANT, "admin", short))
+        .await;
+    assert_eq!(
+        refused.expect_err("bytes are missing").code(),
+        Code::InvalidArgument
+    );
     app.settle().await;
     assert_eq!(get(&app, &import).await.next_offset, 60);
-    assert_eq!(put(&app, &import, 40, &bytes[40..]).await.expect("taken"), i64::try_from(bytes.len()).expect("small"));
+    assert_eq!(
+        put(&app, &import, 40, &bytes[40..]).await.expect("taken"),
+        i64::try_from(bytes.len()).expect("small")
+    );
     let done = send(&app, &import, bytes, 1000).await;
-    assert_eq!((done.state(), done.created, done.failed), (ImportState::Done, 3, 3));
+    assert_eq!(
+        (done.state(), done.created, done.failed),
+        (ImportState::Done, 3, 3)
+    );
     app.stop().await;
 }
 
@@ -153,11 +201,20 @@ async fn an_import_that_nobody_can_read_fails_as_a_whole() {
     let wrong = StartImportRequest {
         format: RecordFormat::Csv as i32,
         source: "crm".into(),
-        mapping: vec![ColumnMapping { column: "a".into(), target: "trait:colour".into() }],
+        mapping: vec![ColumnMapping {
+            column: "a".into(),
+            target: "trait:colour".into(),
+        }],
         ..Default::default()
     };
-    assert_eq!(open(&app, wrong).await.expect_err("refused").code(), Code::InvalidArgument);
-    let other = GetImportRequest { import_id: import, ..Default::default() };
+    assert_eq!(
+        open(&app, wrong).await.expect_err("refused").code(),
+        Code::InvalidArgument
+    );
+    let other = GetImportRequest {
+        import_id: import,
+        ..Default::default()
+    };
     let other = imports(&app).get_import(app.request("rival", "eve", other)).await;
     assert_eq!(other.expect_err("nothing").code(), Code::NotFound);
     app.stop().await;
@@ -171,12 +228,24 @@ async fn what_is_exported_can_be_imported_and_says_nothing_new() {
     for (format, pieces) in [(RecordFormat::Csv, 100), (RecordFormat::JsonLines, 33)] {
         let (text, last) = export(&app, format, "").await;
         assert!(text.contains("Bea Verdi") && text.contains("gina@example.com"));
-        let request = StartImportRequest { format: format as i32, source: "crm".into(), ..Default::default() };
+        let request = StartImportRequest {
+            format: format as i32,
+            source: "crm".into(),
+            ..Default::default()
+        };
         let import = open(&app, request).await.expect("open");
         let done = send(&app, &import, text.as_bytes(), pieces).await;
-        assert_eq!((done.records, done.failed, done.created, done.updated), (3, 0, 0, 0), "{:?}", done.errors);
+        assert_eq!(
+            (done.records, done.failed, done.created, done.updated),
+            (3, 0, 0, 0),
+            "{:?}",
+            done.errors
+        );
         let (rest, _) = export(&app, format, &last).await;
-        assert!(!rest.contains("Bea Verdi"), "the token carries on after the last piece");
+        assert!(
+            !rest.contains("Bea Verdi"),
+            "the token carries on after the last piece"
+        );
     }
     app.stop().await;
 }

@@ -1,14 +1,15 @@
 //! Against real PostgreSQL and NATS.
 
-mod people;
-mod model;
-mod similar;
-mod pains;
-mod stream;
-mod verification;
-mod world;
 mod consent;
 mod import;
+mod later;
+mod model;
+mod pains;
+mod people;
 mod profile;
 mod profile_world;
+mod similar;
+mod stream;
+mod verification;
 mod verification_methods;
+mod world;

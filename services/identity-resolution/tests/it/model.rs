@@ -104,7 +104,10 @@ impl Model {
                         group.push(*root);
                     }
                 }
-                let survivor = *group.iter().min_by_key(|r| (self.age(**r), **r)).expect("not empty");
+                let survivor = *group
+                    .iter()
+                    .min_by_key(|r| (self.age(**r), **r))
+                    .expect("not empty");
                 for root in group.into_iter().filter(|r| *r != survivor) {
                     self.edges.insert(merged(), (survivor, root));
                 }
@@ -202,7 +205,8 @@ async fn play(app: &TestApp, tenant: &str, steps: &[Step]) {
                 deliveries.push(handles);
             }
             Step::Merge(a, b) => {
-                let (Some(a_owner), Some(b_owner)) = (owner(app, tenant, *a).await, owner(app, tenant, *b).await)
+                let (Some(a_owner), Some(b_owner)) =
+                    (owner(app, tenant, *a).await, owner(app, tenant, *b).await)
                 else {
                     continue;
                 };
@@ -264,7 +268,11 @@ async fn play(app: &TestApp, tenant: &str, steps: &[Step]) {
                 model.apart.insert((whole.min(gone), whole.max(gone)));
             }
         }
-        assert_eq!(partition(app, tenant).await, model.partition(), "{step:?} of {steps:?}");
+        assert_eq!(
+            partition(app, tenant).await,
+            model.partition(),
+            "{step:?} of {steps:?}"
+        );
     }
     // Undone to the last, everybody has what came to them by their own evidence.
     loop {
@@ -283,7 +291,9 @@ async fn get(app: &TestApp, tenant: &str, id: &str) -> CustomerContext {
     let request = GetCustomerRequest {
         customer_id: id.into(),
     };
-    let found = client(app).get_customer(app.request(tenant, "bruno", request)).await;
+    let found = client(app)
+        .get_customer(app.request(tenant, "bruno", request))
+        .await;
     found.expect("found").into_inner().customer.expect("a customer")
 }
 
@@ -326,7 +336,10 @@ async fn sixteen_writers_on_a_few_handles_never_deadlock_and_leave_no_orphan() {
             for number in 0..20_usize {
                 let mut handles = vec![
                     with_trust(&format!("cookie:hot{}", (writer + number) % 5), Trust::Observed),
-                    with_trust(&format!("email:p{}@shop.test", (writer * 7 + number) % 40), Trust::Observed),
+                    with_trust(
+                        &format!("email:p{}@shop.test", (writer * 7 + number) % 40),
+                        Trust::Observed,
+                    ),
                 ];
                 if number.is_multiple_of(3) {
                     handles.reverse();
@@ -392,7 +405,10 @@ async fn sixteen_writers_on_a_few_handles_never_deadlock_and_leave_no_orphan() {
     .fetch_one(tx.conn())
     .await
     .expect("a count");
-    assert_eq!(aliases, 0, "an alias has exactly one merge in force, and nobody else has one");
+    assert_eq!(
+        aliases, 0,
+        "an alias has exactly one merge in force, and nobody else has one"
+    );
     drop(tx);
     app.stop().await;
 }

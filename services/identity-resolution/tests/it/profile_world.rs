@@ -72,21 +72,25 @@ pub async fn integrator() -> (String, Calls) {
         move |uri: axum::http::Uri, headers: axum::http::HeaderMap, body: String| {
             let seen = Arc::clone(&seen);
             async move {
-                let body: serde_json::Value = serde_json::from_str(&body).unwrap();
-                let signature = headers["trama-signature"].to_str().unwrap().to_owned();
+                let body: serde_json::Value = serde_json::from_str(&body).expect("json");
+                let signature = headers["trama-signature"].to_str().expect("text").to_owned();
                 let answer = match body["type"].as_str() {
                     Some("ask") => r#"{"questionId":"q1","question":"Di che colore era la prima macchina?"}"#,
                     Some("answer") if body["answer"] == "rosso" => r#"{"correct":true}"#,
                     Some("answer") => r#"{"correct":false}"#,
                     _ => "",
                 };
-                seen.lock().unwrap().push((uri.path().to_owned(), signature, body));
+                seen.lock()
+                    .expect("nobody panicked")
+                    .push((uri.path().to_owned(), signature, body));
                 answer
             }
         },
     );
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
     #[expect(clippy::disallowed_methods, reason = "a stand-in that ends with the test")]
     tokio::spawn(async move { axum::serve(listener, app).await });
     (url, calls)

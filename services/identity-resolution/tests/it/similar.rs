@@ -4,16 +4,17 @@ use tonic::Code;
 use trama_proto::{
     common::v1::{Handle, Interaction},
     identity_resolution::v1::{
-        DecideReviewRequest, ExplainMatchRequest, ExplainMergeRequest, GetReviewRequest, ListReviewsRequest,
-        PersonFacts, PreviewSplitRequest, Record, Resolution, ResolveRecordRequest, ResolveRecordResponse,
-        ReviewDecision, ReviewStatus, SplitCustomersRequest, review_service_client::ReviewServiceClient,
+        CustomerSplit, DecideReviewRequest, DecideReviewResponse, ExplainMatchRequest, ExplainMergeRequest,
+        GetReviewRequest, ListReviewsRequest, PersonFacts, PreviewSplitRequest, Record, Resolution,
+        ResolveRecordRequest, ResolveRecordResponse, Review, ReviewDecision, ReviewStatus,
+        SplitCustomersRequest, review_service_client::ReviewServiceClient,
     },
 };
 use trama_testkit::TestApp;
 
 use crate::world::{TENANT, client, count, handle, identify, interaction, merges, start, who};
 
-fn anna(city: &str) -> PersonFacts {
+pub fn anna(city: &str) -> PersonFacts {
     PersonFacts {
         given_name: "Annalisa".into(),
         surname: "Quattrocchi".into(),
@@ -26,7 +27,7 @@ fn anna(city: &str) -> PersonFacts {
     }
 }
 
-fn record(source: &str, id: &str, handles: &[&str], facts: PersonFacts) -> ResolveRecordRequest {
+pub fn record(source: &str, id: &str, handles: &[&str], facts: PersonFacts) -> ResolveRecordRequest {
     ResolveRecordRequest {
         record: Some(Record {
             source: source.into(),
@@ -39,7 +40,7 @@ fn record(source: &str, id: &str, handles: &[&str], facts: PersonFacts) -> Resol
     }
 }
 
-async fn resolve(app: &TestApp, request: ResolveRecordRequest) -> ResolveRecordResponse {
+pub async fn resolve(app: &TestApp, request: ResolveRecordRequest) -> ResolveRecordResponse {
     client(app)
         .resolve_record(app.request(TENANT, "crm", request))
         .await
@@ -47,23 +48,40 @@ async fn resolve(app: &TestApp, request: ResolveRecordRequest) -> ResolveRecordR
         .into_inner()
 }
 
-fn id(response: &ResolveRecordResponse) -> String {
-    response.customer.as_ref().expect("a customer").customer_id.clone()
+pub fn id(response: &ResolveRecordResponse) -> String {
+    response
+        .customer
+        .as_ref()
+        .expect("a customer")
+        .customer_id
+        .clone()
 }
 
-fn reviews(app: &TestApp) -> ReviewServiceClient<tonic::transport::Channel> {
+pub fn reviews(app: &TestApp) -> ReviewServiceClient<tonic::transport::Channel> {
     ReviewServiceClient::new(app.grpc())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_says_the_same_of_themselves_is_the_same_and_the_merge_explains_itself() {
     let app = start().await;
-    let first = resolve(&app, record("crm", "1", &["email:annalisa@shop.test"], anna("Milano"))).await;
+    let first = resolve(
+        &app,
+        record("crm", "1", &["email:annalisa@shop.test"], anna("Milano")),
+    )
+    .await;
     assert_eq!(first.resolution(), Resolution::Different);
-    let second = resolve(&app, record("shop", "a", &["phone:+393331234567"], anna("Milano"))).await;
+    let second = resolve(
+        &app,
+        record("shop", "a", &["phone:+393331234567"], anna("Milano")),
+    )
+    .await;
     assert_eq!(second.resolution(), Resolution::Same);
     assert_eq!(id(&second), id(&first));
-    let again = resolve(&app, record("shop", "a", &["phone:+393331234567"], anna("Milano"))).await;
+    let again = resolve(
+        &app,
+        record("shop", "a", &["phone:+393331234567"], anna("Milano")),
+    )
+    .await;
     assert_eq!(id(&again), id(&first));
     app.settle().await;
     let merged = merges(&app).await;
@@ -83,7 +101,12 @@ async fn who_says_the_same_of_themselves_is_the_same_and_the_merge_explains_itse
         .into_inner();
     let likeness = explained.likeness.expect("similarity decided");
     assert!(likeness.bits > 2.0 && likeness.probability > 0.8, "{likeness:?}");
-    assert!(likeness.evidence.iter().any(|e| e.part == "date of birth" && e.bits > 5.0));
+    assert!(
+        likeness
+            .evidence
+            .iter()
+            .any(|e| e.part == "date of birth" && e.bits > 5.0)
+    );
 
     // A person knows better: both are as they were, and stay so.
     let preview = client(&app)
@@ -113,7 +136,11 @@ async fn who_says_the_same_of_themselves_is_the_same_and_the_merge_explains_itse
     assert_eq!(preview.survivor, split.survivor);
     let restored = split.restored.expect("a customer");
     assert_eq!(restored.handles, [handle("phone:+393331234567")]);
-    let third = resolve(&app, record("shop", "a", &["phone:+393331234567"], anna("Milano"))).await;
+    let third = resolve(
+        &app,
+        record("shop", "a", &["phone:+393331234567"], anna("Milano")),
+    )
+    .await;
     assert_eq!(id(&third), restored.customer_id);
     let alike = client(&app)
         .explain_match(app.request(
@@ -131,7 +158,11 @@ async fn who_says_the_same_of_themselves_is_the_same_and_the_merge_explains_itse
     assert_eq!(alike.resolution(), Resolution::Review);
     app.advance(std::time::Duration::from_secs(10)).await;
     app.settle().await;
-    assert_eq!(merges(&app).await.len(), 1, "looking again joins nobody whom a person parted");
+    assert_eq!(
+        merges(&app).await.len(),
+        1,
+        "looking again joins nobody whom a person parted"
+    );
     app.stop().await;
 }
 
@@ -140,85 +171,179 @@ async fn it_does_not_matter_which_of_two_comes_first_nor_that_they_come_at_once(
     let app = start().await;
     // Both arrive before either is known: nobody to compare with. Looking again joins them.
     let (one, other) = tokio::join!(
-        resolve(&app, record("crm", "1", &["email:annalisa@shop.test"], anna("Milano"))),
-        resolve(&app, record("shop", "a", &["phone:+393331234567"], anna("Milano"))),
+        resolve(
+            &app,
+            record("crm", "1", &["email:annalisa@shop.test"], anna("Milano"))
+        ),
+        resolve(
+            &app,
+            record("shop", "a", &["phone:+393331234567"], anna("Milano"))
+        ),
     );
     app.advance(std::time::Duration::from_secs(10)).await;
     app.settle().await;
     assert_eq!(merges(&app).await.len(), 1);
-    let found = resolve(&app, record("crm", "1", &["email:annalisa@shop.test"], anna("Milano"))).await;
+    let found = resolve(
+        &app,
+        record("crm", "1", &["email:annalisa@shop.test"], anna("Milano")),
+    )
+    .await;
     assert!([id(&one), id(&other)].contains(&id(&found)));
     app.stop().await;
+}
+
+/// Two of one home, born on one day: a mistyped name or a twin.
+async fn twins(app: &TestApp) -> (String, String, Review) {
+    let anna = resolve(
+        app,
+        record("crm", "1", &["email:annalisa@shop.test"], anna("Milano")),
+    )
+    .await;
+    let twin = PersonFacts {
+        given_name: "Ludovica".into(),
+        ..self::anna("Milano")
+    };
+    let twin = resolve(app, record("crm", "2", &["phone:+393339999999"], twin)).await;
+    assert_ne!(id(&twin), id(&anna), "two given names are two people");
+    app.advance(std::time::Duration::from_secs(10)).await;
+    app.settle().await;
+    assert_eq!(merges(app).await.len(), 0);
+    let open = open_reviews(app).await;
+    assert_eq!(open.len(), 1, "a person is asked, once");
+    (id(&anna), id(&twin), open[0].clone())
+}
+
+pub async fn open_reviews(app: &TestApp) -> Vec<Review> {
+    let request = ListReviewsRequest::default();
+    let answer = reviews(app)
+        .list_reviews(app.request(TENANT, "bruno", request))
+        .await;
+    answer.expect("listed").into_inner().reviews
+}
+
+async fn decide(
+    app: &TestApp,
+    review: &Review,
+    decision: ReviewDecision,
+) -> Result<DecideReviewResponse, tonic::Status> {
+    let request = DecideReviewRequest {
+        review_id: review.review_id.clone(),
+        decision: decision as i32,
+        reason: "they spoke one after the other".into(),
+        request_id: format!("{decision:?}"),
+    };
+    let answer = reviews(app)
+        .decide_review(app.request(TENANT, "bruno", request))
+        .await?;
+    Ok(answer.into_inner())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_twin_is_asked_about_and_the_answer_holds() {
     let app = start().await;
-    let anna = resolve(&app, record("crm", "1", &["email:annalisa@shop.test"], anna("Milano"))).await;
-    let twin = PersonFacts {
-        given_name: "Ludovica".into(),
-        ..self::anna("Milano")
+    let (anna, twin, review) = twins(&app).await;
+    let get = GetReviewRequest {
+        review_id: review.review_id.clone(),
     };
-    let twin = resolve(&app, record("crm", "2", &["phone:+393339999999"], twin)).await;
-    assert_ne!(id(&twin), id(&anna), "two given names are two people");
-    app.advance(std::time::Duration::from_secs(10)).await;
+    let shown = reviews(&app)
+        .get_review(app.request(TENANT, "bruno", get.clone()))
+        .await
+        .expect("shown")
+        .into_inner();
+    let likeness = shown.likeness_now.expect("both are there");
+    assert!(
+        likeness.vetoes.contains(&"two given names".to_owned()),
+        "{likeness:?}"
+    );
+    let rival = reviews(&app).get_review(app.request("rival", "eve", get)).await;
+    assert_eq!(rival.expect_err("hidden").code(), Code::NotFound);
+    let later = decide(&app, &review, ReviewDecision::Later)
+        .await
+        .expect("put off");
+    assert_eq!(later.review.expect("the review").status(), ReviewStatus::Open);
+    let decided = decide(&app, &review, ReviewDecision::Different)
+        .await
+        .expect("decided");
+    assert_eq!(decided.review.expect("the review").decided_by, "bruno");
+    let again = decide(&app, &review, ReviewDecision::Same)
+        .await
+        .expect_err("answered");
+    assert_eq!(again.code(), Code::FailedPrecondition);
+    // Neither the same records again nor a night changes what a person decided.
+    assert_eq!(
+        id(&resolve(&app, record("crm", "1", &[], self::anna("Milano"))).await),
+        anna
+    );
+    app.advance(std::time::Duration::from_secs(26 * 3600)).await;
     app.settle().await;
     assert_eq!(merges(&app).await.len(), 0);
-    let open = reviews(&app)
-        .list_reviews(app.request(TENANT, "bruno", ListReviewsRequest::default()))
-        .await
-        .expect("listed")
-        .into_inner()
-        .reviews;
-    if let Some(review) = open.first() {
-        let shown = reviews(&app)
-            .get_review(app.request(
-                TENANT,
-                "bruno",
-                GetReviewRequest {
-                    review_id: review.review_id.clone(),
-                },
-            ))
-            .await
-            .expect("shown")
-            .into_inner();
-        assert!(shown.likeness_now.expect("both are there").vetoes.contains(&"two given names".to_owned()));
-        let decide = |decision: ReviewDecision, request_id: &str| DecideReviewRequest {
-            review_id: review.review_id.clone(),
-            decision: decision as i32,
-            reason: "they spoke one after the other".into(),
-            request_id: request_id.into(),
-        };
-        let later = reviews(&app)
-            .decide_review(app.request(TENANT, "bruno", decide(ReviewDecision::Later, "l")))
-            .await
-            .expect("put off")
-            .into_inner();
-        assert_eq!(later.review.expect("the review").status(), ReviewStatus::Open);
-        let decided = reviews(&app)
-            .decide_review(app.request(TENANT, "bruno", decide(ReviewDecision::Different, "d")))
-            .await
-            .expect("decided")
-            .into_inner();
-        assert_eq!(decided.review.expect("the review").decided_by, "bruno");
-        let again = reviews(&app)
-            .decide_review(app.request(TENANT, "bruno", decide(ReviewDecision::Same, "s")))
-            .await
-            .expect_err("answered");
-        assert_eq!(again.code(), Code::FailedPrecondition);
-        let rival = reviews(&app)
-            .get_review(app.request(
-                "rival",
-                "eve",
-                GetReviewRequest {
-                    review_id: review.review_id.clone(),
-                },
-            ))
-            .await
-            .expect_err("hidden");
-        assert_eq!(rival.code(), Code::NotFound);
-    }
+    assert!(open_reviews(&app).await.is_empty());
+    assert_ne!(anna, twin);
     app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_said_to_be_the_same_is_joined_and_stays_joined() {
+    let app = start().await;
+    let (anna, twin, review) = twins(&app).await;
+    let decided = decide(&app, &review, ReviewDecision::Same)
+        .await
+        .expect("decided");
+    assert_eq!(decided.review.expect("the review").status(), ReviewStatus::Same);
+    app.settle().await;
+    let merged = merges(&app).await;
+    assert_eq!(merged.len(), 1);
+    assert_eq!(merged[0].merge_id, decided.merge_id);
+    assert!([&anna, &twin].contains(&&merged[0].merged_customer_id));
+    // The two names still contradict; what a person joined matching does not take back.
+    app.advance(std::time::Duration::from_secs(26 * 3600)).await;
+    app.settle().await;
+    assert_eq!(app.events::<CustomerSplit>().await.len(), 0);
+    let (one, other) = (
+        crate::pains::get(&app, &twin).await,
+        crate::pains::get(&app, &anna).await,
+    );
+    assert_eq!(one.customer_id, other.customer_id);
+    assert!(open_reviews(&app).await.is_empty());
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn same_names_with_different_mails_stay_two_people_on_a_fresh_database() {
+    for names in [
+        ["Rita Rossini"; 3],
+        ["Rita Rossini0", "Rita Rossini1", "Rita Rossini2"],
+    ] {
+        let app = start().await;
+        let mut people = std::collections::BTreeSet::new();
+        for (number, name) in names.into_iter().enumerate() {
+            let mail = Interaction {
+                display_name: name.into(),
+                ..interaction(
+                    &format!("mail {number}"),
+                    &format!("email:rita{number}@example.com"),
+                )
+            };
+            people.insert(who(&app, &mail).await);
+            let call = Interaction {
+                display_name: name.into(),
+                ..interaction(
+                    &format!("call {number}"),
+                    [
+                        "phone:+393331234567",
+                        "phone:+393478812045",
+                        "phone:+390612398471",
+                    ][number],
+                )
+            };
+            people.insert(who(&app, &call).await);
+        }
+        app.advance(std::time::Duration::from_secs(26 * 3600)).await;
+        app.settle().await;
+        assert_eq!(merges(&app).await.len(), 0, "{names:?}");
+        assert_eq!(people.len(), 6, "{names:?}");
+        app.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,14 +387,20 @@ async fn a_record_is_checked_and_a_dry_run_remembers_nothing() {
     for (request, field) in [
         (record("", "1", &[], anna("Milano")), "record.source"),
         (record("crm", "", &[], anna("Milano")), "record.external_id"),
-        (record("crm", "1", &["email:nobody"], anna("Milano")), "record.handles[0]"),
+        (
+            record("crm", "1", &["email:nobody"], anna("Milano")),
+            "record.handles[0]",
+        ),
     ] {
         let refused = client(&app)
             .resolve_record(app.request(TENANT, "crm", request))
             .await
             .expect_err("refused");
         assert_eq!(refused.code(), Code::InvalidArgument);
-        assert!(format!("{refused:?}").contains(field) || refused.message().contains(field), "{refused:?}");
+        assert!(
+            format!("{refused:?}").contains(field) || refused.message().contains(field),
+            "{refused:?}"
+        );
     }
     let dry = ResolveRecordRequest {
         dry_run: true,

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tonic::Code;
 use trama_proto::identity_resolution::v1::{
-    AnswerQuestionRequest, AskQuestionRequest, CheckVerificationRequest, ConfirmChallengeRequest, CustomerChanged,
-    GetVerificationRequest, GetVerificationResponse, RecordVerificationRequest, RequireVerificationRequest,
-    RequireVerificationResponse, RevokeVerificationRequest, StartConfirmationRequest,
+    AnswerQuestionRequest, AskQuestionRequest, CheckVerificationRequest, ConfirmChallengeRequest,
+    CustomerChanged, GetVerificationRequest, GetVerificationResponse, RecordVerificationRequest,
+    RequireVerificationRequest, RequireVerificationResponse, RevokeVerificationRequest,
+    StartConfirmationRequest,
 };
 use trama_testkit::TestApp;
 
@@ -15,13 +16,19 @@ use crate::{
     world::{TENANT, client},
 };
 
-async fn require(app: &TestApp, customer: &str, need: &str) -> Result<RequireVerificationResponse, tonic::Status> {
+async fn require(
+    app: &TestApp,
+    customer: &str,
+    need: &str,
+) -> Result<RequireVerificationResponse, tonic::Status> {
     let request = RequireVerificationRequest {
         customer_id: customer.into(),
         need: need.into(),
         ..Default::default()
     };
-    let answer = client(app).require_verification(app.request(TENANT, "bruno", request)).await;
+    let answer = client(app)
+        .require_verification(app.request(TENANT, "bruno", request))
+        .await;
     answer.map(tonic::Response::into_inner)
 }
 
@@ -33,13 +40,19 @@ async fn record(app: &TestApp, customer: &str, method: &str, level: i32) -> Resu
         evidence: "birth date and last order".into(),
         ..Default::default()
     };
-    let answer = verifications(app).record_verification(app.request(TENANT, "bruno", request)).await?;
+    let answer = verifications(app)
+        .record_verification(app.request(TENANT, "bruno", request))
+        .await?;
     Ok(answer.into_inner().verification.expect("a proof").level)
 }
 
 async fn get(app: &TestApp, customer: &str) -> GetVerificationResponse {
-    let request = GetVerificationRequest { customer_id: customer.into() };
-    let answer = verifications(app).get_verification(app.request(TENANT, "bruno", request)).await;
+    let request = GetVerificationRequest {
+        customer_id: customer.into(),
+    };
+    let answer = verifications(app)
+        .get_verification(app.request(TENANT, "bruno", request))
+        .await;
     answer.expect("the proofs").into_inner()
 }
 
@@ -50,7 +63,10 @@ async fn a_need_asks_for_level_and_age_and_names_what_is_missing() {
     let document = require(&app, &anna, "close_account").await.expect("told");
     assert!(!document.holds && document.challenge_id.is_empty());
     assert_eq!(document.methods, ["document"]);
-    assert_eq!(require(&app, &anna, "fly").await.expect_err("unknown").code(), Code::InvalidArgument);
+    assert_eq!(
+        require(&app, &anna, "fly").await.expect_err("unknown").code(),
+        Code::InvalidArgument
+    );
 
     assert_eq!(record(&app, &anna, "document", 3).await.expect("recorded"), 3);
     for need in ["close_account", "pay_bill", "see_order"] {
@@ -62,7 +78,12 @@ async fn a_need_asks_for_level_and_age_and_names_what_is_missing() {
     let again = require(&app, &anna, "pay_bill").await.expect("told");
     assert!(!again.holds && !again.challenge_id.is_empty());
     let all = get(&app, &anna).await;
-    let open: Vec<&str> = all.needs.iter().filter(|n| !n.holds).map(|n| n.need.as_str()).collect();
+    let open: Vec<&str> = all
+        .needs
+        .iter()
+        .filter(|n| !n.holds)
+        .map(|n| n.need.as_str())
+        .collect();
     assert_eq!((all.level, open), (3, vec!["pay_bill"]));
     app.stop().await;
 }
@@ -71,8 +92,20 @@ async fn a_need_asks_for_level_and_age_and_names_what_is_missing() {
 async fn the_policy_bounds_what_a_check_is_worth_and_idle_proofs_end() {
     let (app, _) = start().await;
     let anna = anna(&app).await;
-    assert_eq!(record(&app, &anna, "agent_check", 2).await.expect_err("too much").code(), Code::InvalidArgument);
-    assert_eq!(record(&app, &anna, "knowledge_question", 1).await.expect_err("no").code(), Code::InvalidArgument);
+    assert_eq!(
+        record(&app, &anna, "agent_check", 2)
+            .await
+            .expect_err("too much")
+            .code(),
+        Code::InvalidArgument
+    );
+    assert_eq!(
+        record(&app, &anna, "knowledge_question", 1)
+            .await
+            .expect_err("no")
+            .code(),
+        Code::InvalidArgument
+    );
     assert_eq!(record(&app, &anna, "agent_check", 1).await.expect("recorded"), 1);
     // Relied upon every 20 minutes it holds on, left alone for 30 it ends.
     for _ in 0..3 {
@@ -88,7 +121,10 @@ async fn the_policy_bounds_what_a_check_is_worth_and_idle_proofs_end() {
 async fn a_tap_in_the_app_proves_the_account_that_was_asked() {
     let (app, _) = start().await;
     let anna = anna(&app).await;
-    let open = StartConfirmationRequest { customer_id: anna.clone(), ..Default::default() };
+    let open = StartConfirmationRequest {
+        customer_id: anna.clone(),
+        ..Default::default()
+    };
     let challenge = verifications(&app)
         .start_confirmation(app.request(TENANT, "bruno", open))
         .await
@@ -103,12 +139,33 @@ async fn a_tap_in_the_app_proves_the_account_that_was_asked() {
     };
     let confirm = |request| {
         let (mut client, request) = (verifications(&app), app.request(TENANT, "the-app", request));
-        async move { client.confirm_challenge(request).await.map(tonic::Response::into_inner) }
+        async move {
+            client
+                .confirm_challenge(request)
+                .await
+                .map(tonic::Response::into_inner)
+        }
     };
-    assert_eq!(confirm(tap("1002", true)).await.expect_err("another account").code(), Code::InvalidArgument);
-    let proof = confirm(tap("1001", true)).await.expect("proven").verification.expect("a proof");
-    assert_eq!((proof.level, proof.method.as_str(), proof.verified_by.as_str()), (2, "in_app_confirm", "the-app"));
-    assert_eq!(confirm(tap("1001", true)).await.expect_err("spent").code(), Code::FailedPrecondition);
+    assert_eq!(
+        confirm(tap("1002", true))
+            .await
+            .expect_err("another account")
+            .code(),
+        Code::InvalidArgument
+    );
+    let proof = confirm(tap("1001", true))
+        .await
+        .expect("proven")
+        .verification
+        .expect("a proof");
+    assert_eq!(
+        (proof.level, proof.method.as_str(), proof.verified_by.as_str()),
+        (2, "in_app_confirm", "the-app")
+    );
+    assert_eq!(
+        confirm(tap("1001", true)).await.expect_err("spent").code(),
+        Code::FailedPrecondition
+    );
     app.stop().await;
 }
 
@@ -116,7 +173,10 @@ async fn a_tap_in_the_app_proves_the_account_that_was_asked() {
 async fn a_question_is_asked_and_judged_by_the_hook_and_never_proves_more_than_level_1() {
     let (app, calls) = start().await;
     let anna = anna(&app).await;
-    let ask = AskQuestionRequest { customer_id: anna.clone(), ..Default::default() };
+    let ask = AskQuestionRequest {
+        customer_id: anna.clone(),
+        ..Default::default()
+    };
     let asked = verifications(&app)
         .ask_question(app.request(TENANT, "bruno", ask))
         .await
@@ -124,16 +184,34 @@ async fn a_question_is_asked_and_judged_by_the_hook_and_never_proves_more_than_l
         .into_inner();
     assert!(asked.question.contains("macchina"));
     let answer = |text: &str| {
-        let request = AnswerQuestionRequest { challenge_id: asked.challenge_id.clone(), answer: text.into() };
+        let request = AnswerQuestionRequest {
+            challenge_id: asked.challenge_id.clone(),
+            answer: text.into(),
+        };
         let (mut client, request) = (verifications(&app), app.request(TENANT, "bruno", request));
-        async move { client.answer_question(request).await.map(tonic::Response::into_inner) }
+        async move {
+            client
+                .answer_question(request)
+                .await
+                .map(tonic::Response::into_inner)
+        }
     };
-    assert_eq!(answer("blu").await.expect_err("wrong").code(), Code::InvalidArgument);
-    let proof = answer("rosso").await.expect("right").verification.expect("a proof");
+    assert_eq!(
+        answer("blu").await.expect_err("wrong").code(),
+        Code::InvalidArgument
+    );
+    let proof = answer("rosso")
+        .await
+        .expect("right")
+        .verification
+        .expect("a proof");
     assert_eq!(proof.level, 1);
     let calls = calls.lock().unwrap().clone();
     let (path, signature, body) = &calls[0];
-    assert_eq!((path.as_str(), body["externalIds"][0].as_str()), ("/questions", Some("1001")));
+    assert_eq!(
+        (path.as_str(), body["externalIds"][0].as_str()),
+        ("/questions", Some("1001"))
+    );
     assert!(signature.starts_with("t=") && signature.contains(",v1="));
     app.stop().await;
 }
@@ -147,8 +225,13 @@ async fn wrong_answers_lock_the_customer_over_all_challenges_until_the_window_is
         match require(&app, &anna, "see_order").await {
             Err(status) => break status,
             Ok(asked) => {
-                let check = CheckVerificationRequest { challenge_id: asked.challenge_id, code: "000000".into() };
-                let answer = client(&app).check_verification(app.request(TENANT, "bruno", check)).await;
+                let check = CheckVerificationRequest {
+                    challenge_id: asked.challenge_id,
+                    code: "000000".into(),
+                };
+                let answer = client(&app)
+                    .check_verification(app.request(TENANT, "bruno", check))
+                    .await;
                 assert!(answer.is_err());
                 wrong += 1;
             }
@@ -184,7 +267,9 @@ async fn a_revoked_proof_is_gone_at_once_and_a_repeat_changes_nothing() {
     assert_eq!(get(&app, &anna).await.level, 0);
     app.settle().await;
     let told = app.events::<CustomerChanged>().await;
-    let revoked = told.iter().filter(|e| e.event.changed_fields.iter().any(|f| f == "verification_revoked"));
+    let revoked = told
+        .iter()
+        .filter(|e| e.event.changed_fields.iter().any(|f| f == "verification_revoked"));
     assert_eq!(revoked.count(), 1);
     app.stop().await;
 }
@@ -193,8 +278,12 @@ async fn a_revoked_proof_is_gone_at_once_and_a_repeat_changes_nothing() {
 async fn another_tenant_sees_and_changes_nothing() {
     let (app, _) = start().await;
     let anna = anna(&app).await;
-    let request = GetVerificationRequest { customer_id: anna.clone() };
-    let other = verifications(&app).get_verification(app.request("rival", "eve", request)).await;
+    let request = GetVerificationRequest {
+        customer_id: anna.clone(),
+    };
+    let other = verifications(&app)
+        .get_verification(app.request("rival", "eve", request))
+        .await;
     assert_eq!(other.expect_err("nobody").code(), Code::NotFound);
     app.stop().await;
 }

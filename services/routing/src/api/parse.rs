@@ -1,7 +1,9 @@
 //! What several services check alike.
 
+use chrono::{DateTime, Utc};
+use prost_types::Timestamp;
 use trama_platform::Error;
-use trama_proto::{common::v1::ChannelKind, ids::InvalidId};
+use trama_proto::{common::v1::ChannelKind, ids::InvalidId, time::from_wire};
 
 /// Longest reason that is kept.
 const REASON_CHARS: usize = 500;
@@ -46,6 +48,16 @@ pub(super) fn named(field: &str, value: &str, most: usize) -> Result<(), Error> 
         return Err(Error::invalid(field, "must not be empty"));
     }
     text(field, value, most)
+}
+
+/// A moment that may be absent.
+pub(super) fn moment(field: &str, at: Option<&Timestamp>) -> Result<Option<DateTime<Utc>>, Error> {
+    match at {
+        None => Ok(None),
+        Some(_) => from_wire(at)
+            .map(Some)
+            .ok_or_else(|| Error::invalid(field, "is out of range")),
+    }
 }
 
 /// Kinds of channel, each once; unknown ones are refused.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use tonic::{Request, Response, Status};
 use trama_platform::{Error, page, principal};
 use trama_proto::{
@@ -10,11 +10,11 @@ use trama_proto::{
     ids::{AgentId, CaseId, InvalidId, WorkItemId},
     routing::v1::{
         self, ExplainWorkRequest, ExplainWorkResponse, GetKpisRequest, GetKpisResponse, GetWorkItemRequest,
-        GetWorkItemResponse, Kpi, ListAgentsRequest, ListAgentsResponse, ListWorkItemsRequest,
+        GetWorkItemResponse, ListAgentsRequest, ListAgentsResponse, ListWorkItemsRequest,
         ListWorkItemsResponse, UpsertAgentRequest, UpsertAgentResponse,
         routing_service_server::RoutingService,
     },
-    time::from_wire,
+    time::to_wire,
 };
 
 use super::{
@@ -22,9 +22,9 @@ use super::{
     wire,
 };
 use crate::{
-    app::{Ordered, Routing},
+    app::{Ordered, Routing, figures::interval_kpi},
     domain::{Agent, Presence},
-    store::{KpiRow, OrderKey, kind},
+    store::{IntervalKey, OrderKey},
 };
 
 /// Largest capacity: sums of it stay within 32 bits.
@@ -131,16 +131,66 @@ impl RoutingService for RoutingApi {
 
     async fn list_intervals(
         &self,
-        _request: Request<v1::ListIntervalsRequest>,
+        request: Request<v1::ListIntervalsRequest>,
     ) -> Result<Response<v1::ListIntervalsResponse>, Status> {
-        Err(Status::unimplemented("the history by interval is not served yet"))
+        let tenant = principal(&request)?.tenant.clone();
+        let request = request.get_ref();
+        let size = page::size(request.page_size)?;
+        let after: Option<IntervalKey> = page::start(&request.page_token)?;
+        text("queue", &request.queue, 63)?;
+        let minutes = match request.interval_minutes {
+            0 => 30,
+            minutes @ (15 | 30 | 60 | 1_440) => minutes,
+            _ => return Err(Error::invalid("interval_minutes", "must be 15, 30, 60 or 1440").into()),
+        };
+        let what = self.routing.stretch(
+            minutes,
+            parse::moment("since", request.since.as_ref())?,
+            parse::moment("until", request.until.as_ref())?,
+            &request.queue,
+        );
+        let mut rows = self
+            .routing
+            .history(&tenant, what, after.as_ref(), size + 1)
+            .await?;
+        let more = cut(&mut rows, size);
+        let next_page_token = match rows.last() {
+            Some(last) if more => page::token(&last.key()),
+            Some(_) | None => String::new(),
+        };
+        let resources = self.routing.resources.snapshot();
+        let intervals = rows.iter().map(|row| v1::Interval {
+            start: Some(to_wire(row.start)),
+            kpi: Some(interval_kpi(row, resources.tenant(&tenant))),
+        });
+        Ok(Response::new(v1::ListIntervalsResponse {
+            intervals: intervals.collect(),
+            next_page_token,
+        }))
     }
 
     async fn request_callback(
         &self,
-        _request: Request<v1::RequestCallbackRequest>,
+        request: Request<v1::RequestCallbackRequest>,
     ) -> Result<Response<v1::RequestCallbackResponse>, Status> {
-        Err(Status::unimplemented("callbacks are not served yet"))
+        let caller = principal(&request)?;
+        let request = request.get_ref();
+        let case: CaseId = parse::id("case_id", &request.case_id)?;
+        let at = parse::moment("at", request.at.as_ref())?;
+        let ordered = Ordered {
+            tenant: &caller.tenant,
+            subject: caller.subject.as_str(),
+            method: "RequestCallback",
+            request_id: &request.request_id,
+            request,
+        };
+        let answer = self
+            .routing
+            .request_callback(&ordered, case, at, |item| v1::RequestCallbackResponse {
+                work_item: Some(item),
+            })
+            .await?;
+        Ok(Response::new(answer))
     }
 
     async fn explain_work(
@@ -181,14 +231,9 @@ impl RoutingService for RoutingApi {
 
     async fn get_kpis(&self, request: Request<GetKpisRequest>) -> Result<Response<GetKpisResponse>, Status> {
         let tenant = principal(&request)?.tenant.clone();
-        let since = match &request.get_ref().since {
-            None => None,
-            Some(at) => Some(from_wire(Some(at)).ok_or_else(|| Error::invalid("since", "is out of range"))?),
-        };
-        let (rows, now) = self.routing.kpis(&tenant, since).await?;
-        Ok(Response::new(GetKpisResponse {
-            kpis: rows.iter().map(|row| kpi(row, now)).collect(),
-        }))
+        let since = parse::moment("since", request.get_ref().since.as_ref())?;
+        let kpis = self.routing.kpis(&tenant, since).await?;
+        Ok(Response::new(GetKpisResponse { kpis }))
     }
 }
 
@@ -298,28 +343,4 @@ fn parse_agent(wanted: &v1::Agent) -> Result<Agent, Error> {
         idle_since: DateTime::UNIX_EPOCH,
         missed_at: None,
     })
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of work items fit a double")]
-fn kpi(row: &KpiRow, now: DateTime<Utc>) -> Kpi {
-    let asked = row.answered + row.overdue;
-    Kpi {
-        channel_kind: row.channel_kind.map_or(ChannelKind::Unspecified, kind).into(),
-        answered: row.answered,
-        answered_in_target: row.answered_in_target,
-        waiting: row.waiting,
-        oldest_waiting_seconds: row
-            .oldest_waiting_since
-            .map_or(0, |at| (now - at).num_seconds().max(0)),
-        asa_seconds: row.asa_seconds.unwrap_or_default(),
-        // Nothing was asked of us yet: nothing was missed.
-        service_level: if asked == 0 {
-            1.0
-        } else {
-            row.answered_in_target as f64 / asked as f64
-        },
-        aht_seconds: row.aht_seconds.unwrap_or_default(),
-        reoffered: row.reoffered,
-        ..Kpi::default()
-    }
 }

@@ -14,8 +14,8 @@ use trama_proto::{
 
 use crate::{
     app::staffing::{
-        AgentAdherence, ForecastAsk, Forecasts, Imported, ShiftAsk, ShiftKind, Shifts, Side, Staff, StaffAsk, Staffing,
-        WhatIfAsk,
+        AgentAdherence, ForecastAsk, Forecasts, Imported, ShiftAsk, ShiftKind, Shifts, Side, Staff, StaffAsk,
+        Staffing, WhatIfAsk,
     },
     staffing::{
         adherence::{Difference, Exception},
@@ -50,7 +50,11 @@ impl StaffingService for StaffingApi {
             v1::ImportVolumesResponse { rows, errors }
         };
         let key = (request.request_id.as_str(), request);
-        Ok(Response::new(self.staffing.import_volumes(caller, csv, zone, key, answer).await?))
+        Ok(Response::new(
+            self.staffing
+                .import_volumes(caller, csv, zone, key, answer)
+                .await?,
+        ))
     }
 
     async fn export_volumes(
@@ -59,8 +63,16 @@ impl StaffingService for StaffingApi {
     ) -> Result<Response<v1::ExportVolumesResponse>, Status> {
         let tenant = principal(&request)?.tenant.clone();
         let request = request.get_ref();
-        let since = required_moment("since", request.since.is_some(), from_wire(request.since.as_ref()))?;
-        let until = moment("until", request.until.is_some(), from_wire(request.until.as_ref()))?;
+        let since = required_moment(
+            "since",
+            request.since.is_some(),
+            from_wire(request.since.as_ref()),
+        )?;
+        let until = moment(
+            "until",
+            request.until.is_some(),
+            from_wire(request.until.as_ref()),
+        )?;
         let zone = zone("time_zone", &request.time_zone)?;
         let csv = self.staffing.export_volumes(&tenant, since, until, zone).await?;
         Ok(Response::new(v1::ExportVolumesResponse { csv }))
@@ -92,14 +104,23 @@ impl StaffingService for StaffingApi {
         }))
     }
 
-    async fn what_if(&self, request: Request<v1::WhatIfRequest>) -> Result<Response<v1::WhatIfResponse>, Status> {
+    async fn what_if(
+        &self,
+        request: Request<v1::WhatIfRequest>,
+    ) -> Result<Response<v1::WhatIfResponse>, Status> {
         let tenant = principal(&request)?.tenant.clone();
         let request = request.get_ref();
         if !(-100_000..=100_000).contains(&request.agents_delta) {
             return Err(Error::invalid("agents_delta", "must be from -100000 to 100000").into());
         }
         let ask = WhatIfAsk {
-            forecast: forecast_ask("forecast.", request.forecast.as_ref().unwrap_or(&v1::ForecastRequest::default()))?,
+            forecast: forecast_ask(
+                "forecast.",
+                request
+                    .forecast
+                    .as_ref()
+                    .unwrap_or(&v1::ForecastRequest::default()),
+            )?,
             agents_delta: request.agents_delta,
             volume_factor: number("volume_factor", request.volume_factor, 1.0, 0.01, 100.0)?,
             target_factor: number("target_factor", request.target_factor, 1.0, 0.01, 100.0)?,
@@ -134,7 +155,11 @@ impl StaffingService for StaffingApi {
             v1::ImportSchedulesResponse { rows, errors }
         };
         let key = (request.request_id.as_str(), request);
-        Ok(Response::new(self.staffing.import_schedules(caller, csv, zone, key, answer).await?))
+        Ok(Response::new(
+            self.staffing
+                .import_schedules(caller, csv, zone, key, answer)
+                .await?,
+        ))
     }
 
     async fn export_schedules(
@@ -143,10 +168,21 @@ impl StaffingService for StaffingApi {
     ) -> Result<Response<v1::ExportSchedulesResponse>, Status> {
         let tenant = principal(&request)?.tenant.clone();
         let request = request.get_ref();
-        let since = required_moment("since", request.since.is_some(), from_wire(request.since.as_ref()))?;
-        let until = required_moment("until", request.until.is_some(), from_wire(request.until.as_ref()))?;
+        let since = required_moment(
+            "since",
+            request.since.is_some(),
+            from_wire(request.since.as_ref()),
+        )?;
+        let until = required_moment(
+            "until",
+            request.until.is_some(),
+            from_wire(request.until.as_ref()),
+        )?;
         let zone = zone("time_zone", &request.time_zone)?;
-        let csv = self.staffing.export_schedules(&tenant, since, until, zone).await?;
+        let csv = self
+            .staffing
+            .export_schedules(&tenant, since, until, zone)
+            .await?;
         Ok(Response::new(v1::ExportSchedulesResponse { csv }))
     }
 
@@ -156,11 +192,22 @@ impl StaffingService for StaffingApi {
     ) -> Result<Response<v1::GetAdherenceResponse>, Status> {
         let tenant = principal(&request)?.tenant.clone();
         let request = request.get_ref();
-        let since = required_moment("since", request.since.is_some(), from_wire(request.since.as_ref()))?;
-        let until = moment("until", request.until.is_some(), from_wire(request.until.as_ref()))?;
+        let since = required_moment(
+            "since",
+            request.since.is_some(),
+            from_wire(request.since.as_ref()),
+        )?;
+        let until = moment(
+            "until",
+            request.until.is_some(),
+            from_wire(request.until.as_ref()),
+        )?;
         let agent = match request.agent_id.as_str() {
             "" => None,
-            id => Some(id.parse::<AgentId>().map_err(|e: InvalidId| Error::invalid("agent_id", e.to_string()))?),
+            id => Some(
+                id.parse::<AgentId>()
+                    .map_err(|e: InvalidId| Error::invalid("agent_id", e.to_string()))?,
+            ),
         };
         let agents = self.staffing.adherence(&tenant, agent, since, until).await?;
         Ok(Response::new(v1::GetAdherenceResponse {
@@ -171,7 +218,10 @@ impl StaffingService for StaffingApi {
 
 fn csv(text: &str) -> Result<String, Error> {
     if text.len() > MOST_CSV_BYTES {
-        return Err(Error::invalid("csv", "at most 3 MiB; send it in parts, each with the header"));
+        return Err(Error::invalid(
+            "csv",
+            "at most 3 MiB; send it in parts, each with the header",
+        ));
     }
     Ok(text.to_owned())
 }
@@ -193,7 +243,10 @@ fn zone(field: &str, name: &str) -> Result<Tz, Error> {
     }
     name.parse().map_err(|_| {
         let shown: String = name.chars().take(40).collect();
-        Error::invalid(field, format!("`{shown}` is no time zone of the IANA database; write a name such as Europe/Rome"))
+        Error::invalid(
+            field,
+            format!("`{shown}` is no time zone of the IANA database; write a name such as Europe/Rome"),
+        )
     })
 }
 
@@ -237,7 +290,11 @@ fn forecast_ask(at: &str, request: &v1::ForecastRequest) -> Result<ForecastAsk, 
         Some(key) => Some(wanted(&field("only"), key)?),
     };
     Ok(ForecastAsk {
-        since: moment(&field("since"), request.since.is_some(), from_wire(request.since.as_ref()))?,
+        since: moment(
+            &field("since"),
+            request.since.is_some(),
+            from_wire(request.since.as_ref()),
+        )?,
         days,
         step: step.ok_or_else(|| Error::invalid(field("interval_minutes"), "must be 15, 30 or 60"))?,
         zone: zone(&field("time_zone"), &request.time_zone)?,
@@ -248,9 +305,14 @@ fn forecast_ask(at: &str, request: &v1::ForecastRequest) -> Result<ForecastAsk, 
 
 fn wanted(field: &str, key: &v1::SeriesKey) -> Result<Wanted, Error> {
     let kind = key.channel_kind();
-    let channel = Kind::ALL.into_iter().find(|known| ChannelKind::from(*known) == kind);
+    let channel = Kind::ALL
+        .into_iter()
+        .find(|known| ChannelKind::from(*known) == kind);
     if channel.is_none() && key.channel_kind != i32::from(ChannelKind::Unspecified) {
-        return Err(Error::invalid(format!("{field}.channel_kind"), "must be a kind of channel that customers use"));
+        return Err(Error::invalid(
+            format!("{field}.channel_kind"),
+            "must be a kind of channel that customers use",
+        ));
     }
     for (name, value) in [("intent", &key.intent), ("language", &key.language)] {
         if value.len() > 100 {
@@ -268,16 +330,28 @@ fn staff_ask(at: &str, request: &v1::RequiredStaffRequest) -> Result<StaffAsk, E
     let field = |name: &str| format!("{at}{name}");
     let quantile = request.quantile;
     if !(quantile == 0.0 || (0.001..=0.999).contains(&quantile)) {
-        return Err(Error::invalid(field("quantile"), "must be from 0.001 to 0.999, or 0 for the mean"));
+        return Err(Error::invalid(
+            field("quantile"),
+            "must be from 0.001 to 0.999, or 0 for the mean",
+        ));
     }
     Ok(StaffAsk {
         forecast: forecast_ask(
             &field("forecast."),
-            request.forecast.as_ref().unwrap_or(&v1::ForecastRequest::default()),
+            request
+                .forecast
+                .as_ref()
+                .unwrap_or(&v1::ForecastRequest::default()),
         )?,
         shrinkage: number(&field("shrinkage"), request.shrinkage, 0.0, 0.0, 0.9)?,
         quantile: (quantile > 0.0).then_some(quantile),
-        patience_seconds: number(&field("patience_seconds"), request.patience_seconds, 180.0, 1.0, 86_400.0)?,
+        patience_seconds: number(
+            &field("patience_seconds"),
+            request.patience_seconds,
+            180.0,
+            1.0,
+            86_400.0,
+        )?,
         simulate: request.simulate,
     })
 }
@@ -285,13 +359,23 @@ fn staff_ask(at: &str, request: &v1::RequiredStaffRequest) -> Result<StaffAsk, E
 fn shift_ask(request: &v1::ProposeShiftsRequest) -> Result<ShiftAsk, Error> {
     let required = staff_ask(
         "required.",
-        request.required.as_ref().unwrap_or(&v1::RequiredStaffRequest::default()),
+        request
+            .required
+            .as_ref()
+            .unwrap_or(&v1::RequiredStaffRequest::default()),
     )?;
     if request.types.is_empty() || request.types.len() > MOST_SHIFT_KINDS {
-        return Err(Error::invalid("types", format!("must be from 1 to {MOST_SHIFT_KINDS} kinds of shift")));
+        return Err(Error::invalid(
+            "types",
+            format!("must be from 1 to {MOST_SHIFT_KINDS} kinds of shift"),
+        ));
     }
     let interval = required.forecast.step.minutes();
-    let kinds = request.types.iter().enumerate().map(|(number, kind)| shift_kind(number, kind, interval));
+    let kinds = request
+        .types
+        .iter()
+        .enumerate()
+        .map(|(number, kind)| shift_kind(number, kind, interval));
     Ok(ShiftAsk {
         kinds: kinds.collect::<Result<_, _>>()?,
         missing_hour: number("under_cover_cost", request.under_cover_cost, 10.0, 0.001, 1e9)?,
@@ -321,21 +405,33 @@ fn shift_kind(place: usize, kind: &v1::ShiftType, interval: u32) -> Result<Shift
     let earliest = minutes("earliest_start_minute", kind.earliest_start_minute, 0, 1_439)?;
     let latest = minutes("latest_start_minute", kind.latest_start_minute, earliest, 1_439)?;
     let length = minutes("length_minutes", kind.length_minutes, interval, 2_880)?;
-    let pause = u32::try_from(kind.break_minutes).ok().filter(|pause| *pause < length);
+    let pause = u32::try_from(kind.break_minutes)
+        .ok()
+        .filter(|pause| *pause < length);
     Ok(ShiftKind {
         name: kind.name.clone(),
         earliest,
         latest,
         every,
         length,
-        pause: pause.ok_or_else(|| Error::invalid(field("break_minutes"), "must be shorter than the shift"))?,
-        cost: Some(number(&field("cost"), kind.cost, f64::from(length) / 60.0, 0.001, 1e9)?),
+        pause: pause
+            .ok_or_else(|| Error::invalid(field("break_minutes"), "must be shorter than the shift"))?,
+        cost: Some(number(
+            &field("cost"),
+            kind.cost,
+            f64::from(length) / 60.0,
+            0.001,
+            1e9,
+        )?),
     })
 }
 
 fn key(wanted: Wanted) -> v1::SeriesKey {
     v1::SeriesKey {
-        channel_kind: wanted.channel.map_or(ChannelKind::Unspecified, ChannelKind::from).into(),
+        channel_kind: wanted
+            .channel
+            .map_or(ChannelKind::Unspecified, ChannelKind::from)
+            .into(),
         intent: wanted.intent,
         language: wanted.language,
     }
@@ -345,7 +441,10 @@ fn series(forecasts: Forecasts, since: Option<DateTime<Utc>>) -> Vec<v1::SeriesF
     let wire = |(wanted, forecast): (Wanted, crate::staffing::forecast::Forecast)| {
         let score = |method| forecast.scores.iter().find(|score| score.method == method);
         let chosen = score(forecast.method);
-        let shown = forecast.points.iter().filter(|point| since.is_none_or(|since| point.start >= since));
+        let shown = forecast
+            .points
+            .iter()
+            .filter(|point| since.is_none_or(|since| point.start >= since));
         v1::SeriesForecast {
             key: Some(key(wanted)),
             method: format!("{}: {}", forecast.method, forecast.why),
@@ -373,18 +472,23 @@ fn count(number: u32) -> i32 {
 }
 
 fn points(staff: &Staff, shrinkage: f64) -> Vec<v1::StaffPoint> {
-    let wire = |(need, service_level, occupancy): &(crate::staffing::required::Requirement, f64, f64)| v1::StaffPoint {
-        start: Some(to_wire(need.start)),
-        agents: count(need.agents),
-        full_time_equivalents: f64::from(need.agents) / (1.0 - shrinkage),
-        service_level: *service_level,
-        occupancy: *occupancy,
-        explanation: need.explanation.clone(),
+    let wire = |(need, service_level, occupancy): &(crate::staffing::required::Requirement, f64, f64)| {
+        v1::StaffPoint {
+            start: Some(to_wire(need.start)),
+            agents: count(need.agents),
+            full_time_equivalents: f64::from(need.agents) / (1.0 - shrinkage),
+            service_level: *service_level,
+            occupancy: *occupancy,
+            explanation: need.explanation.clone(),
+        }
     };
     staff.intervals.iter().map(wire).collect()
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a day has fewer contacts than a long has numbers")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a day has fewer contacts than a long has numbers"
+)]
 fn side(side: &Side) -> v1::WhatIfResult {
     v1::WhatIfResult {
         agents: i32::try_from(side.agents).unwrap_or(i32::MAX),
@@ -397,7 +501,10 @@ fn side(side: &Side) -> v1::WhatIfResult {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "fewer agents than an int has numbers")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "fewer agents than an int has numbers"
+)]
 fn proposal(shifts: Shifts) -> v1::ProposeShiftsResponse {
     let quality = match shifts.proposal.quality {
         Quality::Optimal => "optimal",

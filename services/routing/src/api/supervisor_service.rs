@@ -7,16 +7,16 @@ use trama_proto::{
     ids::{AgentId, WorkItemId},
     routing::v1::{
         self, AssignWorkRequest, AssignWorkResponse, DrainQueueRequest, DrainQueueResponse, GetHealthRequest,
-        GetHealthResponse, QueueNow, RequeueWorkRequest, RequeueWorkResponse, SetAgentStateRequest,
+        GetHealthResponse, RequeueWorkRequest, RequeueWorkResponse, SetAgentStateRequest,
         SetAgentStateResponse, WatchWallboardRequest, WatchWallboardResponse, requeue_work_request::What,
         supervisor_service_server::SupervisorService,
     },
     time::to_wire,
 };
 
-use super::{parse, wire};
+use super::{parse, wallboard, wire};
 use crate::{
-    app::{Ordered, PresenceWish, Requeue, Routing},
+    app::{Ordered, PresenceWish, Requeue, Routing, Wallboards},
     domain::Presence,
     store::QueueState,
 };
@@ -25,7 +25,12 @@ use crate::{
 pub struct SupervisorApi {
     /// The use cases.
     pub routing: Routing,
+    /// What supervisors see live.
+    pub wallboards: Wallboards,
 }
+
+/// Names that a supervisor may ask for.
+const MOST_NAMES: usize = 200;
 
 fn ordered<'a, Q>(
     caller: &'a Principal,
@@ -48,9 +53,20 @@ impl SupervisorService for SupervisorApi {
 
     async fn watch_wallboard(
         &self,
-        _request: Request<WatchWallboardRequest>,
+        request: Request<WatchWallboardRequest>,
     ) -> Result<Response<Self::WatchWallboardStream>, Status> {
-        Err(Status::unimplemented("the wallboard is not served yet"))
+        let tenant = principal(&request)?.tenant.clone();
+        let request = request.into_inner();
+        for (field, names) in [("queues", &request.queues), ("teams", &request.teams)] {
+            if names.len() > MOST_NAMES {
+                return Err(Error::invalid(field, format!("at most {MOST_NAMES}")).into());
+            }
+            for name in names {
+                parse::named(field, name, 63)?;
+            }
+        }
+        let seen = self.wallboards.watch(&tenant);
+        Ok(Response::new(wallboard::stream(seen, request)))
     }
 
     async fn requeue_work(
@@ -151,14 +167,8 @@ impl SupervisorService for SupervisorApi {
         let ordered = ordered(caller, "DrainQueue", &request.request_id, request);
         let answer = self
             .routing
-            .drain_queue(&ordered, &request.queue, &state, |queue, state| {
-                DrainQueueResponse {
-                    queue: Some(QueueNow {
-                        queue: queue.to_owned(),
-                        draining: state.draining,
-                        ..QueueNow::default()
-                    }),
-                }
+            .drain_queue(&ordered, &request.queue, &state, |queue| DrainQueueResponse {
+                queue: Some(queue),
             })
             .await?;
         Ok(Response::new(answer))

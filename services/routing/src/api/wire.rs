@@ -1,5 +1,6 @@
 //! Between rows and messages.
 
+use chrono::{DateTime, Utc};
 use prost::Message as _;
 use trama_proto::{
     case::v1::ContextSnapshot,
@@ -9,7 +10,7 @@ use trama_proto::{
 };
 
 use crate::{
-    domain::{Agent, Handover, Presence, Requirement, Rest, Route, Second, State, WorkItem},
+    domain::{Agent, Handover, Manner, Presence, Requirement, Rest, Route, Second, State, Way, WorkItem},
     store::{HandRow, OfferRow, WorkItemRow, handover_of, kind},
 };
 
@@ -57,6 +58,13 @@ fn skills(requirement: &Requirement) -> (Vec<String>, Vec<v1::SkillLevel>) {
     (names, levels.collect())
 }
 
+fn callback_at(manner: &Manner) -> Option<DateTime<Utc>> {
+    match manner.way {
+        Way::Callback { at, .. } => at,
+        Way::AsTheyCame | Way::Message | Way::Deferred { .. } => None,
+    }
+}
+
 /// An item as decided.
 pub(crate) fn item(item: &WorkItem) -> v1::WorkItem {
     let (state, agent) = match &item.state {
@@ -100,7 +108,7 @@ pub(crate) fn item(item: &WorkItem) -> v1::WorkItem {
             | State::Abandoned { .. } => None,
         },
         transfers: item.transfers,
-        callback_at: None,
+        callback_at: callback_at(&item.manner).map(to_wire),
         second_agent_id: item
             .second()
             .and_then(Second::agent)
@@ -147,7 +155,10 @@ pub(crate) fn row(row: WorkItemRow) -> v1::WorkItem {
         paused: row.rest == "paused",
         wrap_up_until: row.wrap_up_until.map(to_wire),
         transfers: row.transfers,
-        callback_at: None,
+        callback_at: serde_json::from_value(row.manner)
+            .ok()
+            .and_then(|m| callback_at(&m))
+            .map(to_wire),
         second_agent_id: row.second_agent.unwrap_or_default(),
     }
 }

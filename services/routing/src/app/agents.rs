@@ -1,5 +1,7 @@
 //! Agents come, go, and say whether they want work.
 
+use std::collections::BTreeSet;
+
 use prost::Message;
 use trama_platform::{Error, Tx, timers::TimerSpec};
 use trama_proto::{
@@ -10,7 +12,7 @@ use trama_proto::{
 
 use super::{Change, DESK_GRACE, LEFT_BEHIND, Ordered, Routing, get_agent, once};
 use crate::{
-    domain::{Agent, Presence, Rules, Second, State},
+    domain::{Agent, Presence, Rules, Second, State, WorkItem},
     store,
 };
 
@@ -113,6 +115,15 @@ impl Routing {
                 .await?
                 .remove(agent)
                 .ok_or_else(|| crate::error::unknown_agent(agent))?;
+            if wish.presence == Some(Presence::Offline)
+                && !self
+                    .got_meanwhile(tx, tenant, std::slice::from_ref(agent), &change)
+                    .await?
+                    .is_empty()
+            {
+                let offered = std::io::Error::other("work was offered meanwhile");
+                return Err(crate::error::lost_race("the agent's work").because(offered));
+            }
             if let Some(presence) = wish.presence {
                 found.become_now(presence, &wish.reason, tx.now());
                 if presence == Presence::Available {
@@ -130,6 +141,27 @@ impl Routing {
             let now = get_agent(tx, tenant, agent).await?;
             Ok(answer(&now))
         })
+    }
+
+    /// Which of these agents were given something after their work was looked at: the leader locks items and then agents
+    /// too, so an offer may have come in between. The agents must be locked by now: no more can come.
+    pub(super) async fn got_meanwhile(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        agents: &[AgentId],
+        change: &Change,
+    ) -> Result<BTreeSet<AgentId>, Error> {
+        if agents.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let names: Vec<&str> = agents.iter().map(AgentId::as_str).collect();
+        let in_hand = store::read_in_hand_of(tx.conn(), tenant, &names).await?;
+        let new = in_hand.iter().filter(|item| !change.knows(item.id));
+        let theirs = new
+            .flat_map(WorkItem::agents)
+            .filter(|agent| agents.contains(agent));
+        Ok(theirs.cloned().collect())
     }
 
     /// Agents are offline: what they were offered goes back, and what they have as far as `how` says.

@@ -9,12 +9,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 use trama_platform::{Error, Tx, stage::Envelope, timers::TimerSpec};
 use trama_proto::{
     ids::{AgentId, OfferId, TenantId, WorkItemId},
-    routing::v1::{OfferAccepted, OfferEnd, OfferEnded, OfferMade, WorkCompleted, WorkTransferred},
+    routing::v1::{
+        OfferAccepted, OfferEnd, OfferEnded, OfferMade, OverflowAction, WorkCompleted, WorkOverflowed,
+        WorkTransferred,
+    },
     time::to_wire,
 };
 
 use super::{
     OFFER_EXPIRY, PARK, WRAP_UP,
+    figures::{Before, facts},
     signals::{News, Signals},
     staffing,
 };
@@ -27,8 +31,8 @@ use crate::{
 pub struct Change {
     tenant: TenantId,
     now: DateTime<Utc>,
-    /// Units held before, by item.
-    before: HashMap<WorkItemId, Vec<(AgentId, i32)>>,
+    /// Items as they were, as far as it matters here.
+    before: HashMap<WorkItemId, Before>,
     items: BTreeMap<WorkItemId, WorkItem>,
     /// Units that this transaction has taken already.
     taken: BTreeMap<AgentId, i32>,
@@ -48,6 +52,20 @@ enum Event {
     Ended(OfferEnded),
     Completed(WorkCompleted),
     Transferred(WorkTransferred),
+    Overflowed(WorkOverflowed),
+}
+
+/// What is said about an overflow.
+#[derive(Debug, Clone, Copy)]
+pub struct Overflowing<'a> {
+    /// What is done.
+    pub action: OverflowAction,
+    /// MessageTemplate for the customer, if any.
+    pub template: Option<&'a str>,
+    /// When somebody will be there.
+    pub expected_at: Option<DateTime<Utc>>,
+    /// Why, in words.
+    pub reason: &'a str,
 }
 
 impl Change {
@@ -71,11 +89,12 @@ impl Change {
 
     /// An item as it was read, locked.
     pub fn know(&mut self, item: &WorkItem) {
-        let units = item
-            .units()
-            .map(|(agent, units)| (agent.clone(), units))
-            .collect();
-        self.before.entry(item.id).or_insert(units);
+        self.before.entry(item.id).or_insert_with(|| Before::of(item));
+    }
+
+    /// Whether an item was read, locked, by this transaction.
+    pub fn knows(&self, item: WorkItemId) -> bool {
+        self.before.contains_key(&item)
     }
 
     /// An item is now like this; what exists must be known.
@@ -242,6 +261,23 @@ impl Change {
         self.events.push((item.id, Event::Transferred(transferred)));
     }
 
+    /// Something is done for the customer instead of waiting as they came.
+    pub fn overflowed(&mut self, item: &WorkItem, said: Overflowing<'_>) {
+        metrics::counter!("trama_routing_overflowed_total", "action" => said.action.as_str_name())
+            .increment(1);
+        let overflowed = WorkOverflowed {
+            work_item_id: item.id.to_string(),
+            case_id: item.case_id.to_string(),
+            action: said.action.into(),
+            queue: item.route.queue.clone(),
+            message_template: said.template.unwrap_or_default().to_owned(),
+            expected_at: said.expected_at.map(to_wire),
+            reason: said.reason.to_owned(),
+            at: Some(to_wire(self.now)),
+        };
+        self.events.push((item.id, Event::Overflowed(overflowed)));
+    }
+
     /// An agent has done something: they are idle from now on.
     pub fn worked(&mut self, agent: &AgentId) {
         self.worked.insert(agent.clone());
@@ -269,7 +305,11 @@ impl Change {
 
     /// Agents whose units may move by this.
     pub fn agents_of_items(&self) -> Vec<AgentId> {
-        let before = self.before.values().flatten().map(|(agent, _)| agent.clone());
+        let before = self
+            .before
+            .values()
+            .flat_map(|b| &b.units)
+            .map(|(agent, _)| agent.clone());
         let after = self.items.values().flat_map(|i| i.agents().cloned());
         let all: BTreeSet<AgentId> = before.chain(after).collect();
         all.into_iter().collect()
@@ -284,7 +324,7 @@ impl Change {
             for (agent, units) in item.units() {
                 add(agent, units);
             }
-            for (agent, units) in self.before.get(&item.id).into_iter().flatten() {
+            for (agent, units) in self.before.get(&item.id).into_iter().flat_map(|b| &b.units) {
                 add(agent, -units);
             }
         }
@@ -328,6 +368,12 @@ impl Change {
             let agents: Vec<&Agent> = self.agents.values().collect();
             store::write_presence(tx.conn(), &self.tenant, &agents).await?;
         }
+        store::add_facts(
+            tx.conn(),
+            &self.tenant,
+            &facts(&self.before, &self.items, self.now),
+        )
+        .await?;
         staffing::note(tx, &self.tenant, &self.items, &self.agents, self.now).await?;
         let changed = Changed {
             items: self.items.keys().copied().collect(),
@@ -356,6 +402,7 @@ impl Change {
                 Event::Ended(e) => tx.publish(&self.tenant, &e.case_id, e),
                 Event::Completed(e) => tx.publish(&self.tenant, &e.case_id, e),
                 Event::Transferred(e) => tx.publish(&self.tenant, &e.case_id, e),
+                Event::Overflowed(e) => tx.publish(&self.tenant, &e.case_id, e),
             };
         }
         Ok(())
@@ -365,7 +412,7 @@ impl Change {
         let mut desks = BTreeSet::new();
         for item in self.items.values() {
             desks.extend(item.agents().map(|agent| (agent.clone(), item.id)));
-            let before = self.before.get(&item.id).into_iter().flatten();
+            let before = self.before.get(&item.id).into_iter().flat_map(|b| &b.units);
             desks.extend(before.map(|(agent, _)| (agent.clone(), item.id)));
         }
         desks.into_iter().collect()

@@ -9,19 +9,26 @@ use trama_proto::{
     case::v1::ContextSnapshot,
     ids::{AgentId, CaseId, TenantId},
     resources::TenantResources,
-    routing::v1::OfferEnd,
+    routing::v1::{OfferEnd, OverflowAction},
 };
 
-use super::{Change, Routing};
+use super::{
+    Change, Overflowing, Routing,
+    overflow::{Looked, asks},
+};
 use crate::{
     domain::{
-        Asked, Facts, Presence, Request, Rest, Rules, State, WithdrawReason, Withdrawal, WorkItem, is_newer,
-        request, route_to, tombstone,
+        Asked, Facts, Presence, Request, Rest, Rules, Stage, State, Way, WithdrawReason, Withdrawal,
+        WorkItem, is_newer, request, route_to, tombstone,
     },
     store::{self, QueueState},
 };
 
 /// What a message says.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "they live one at a time in a batch; a box each would cost more than it saves"
+)]
 #[derive(Debug, Clone)]
 pub enum Incoming {
     /// Somebody must act.
@@ -79,6 +86,12 @@ impl Routing {
             }
             let case_id = message.case_id();
             let before = last.remove(&case_id);
+            if let Incoming::Requested(asked) = &mut message {
+                let open = before.as_ref().filter(|item| item.is_open());
+                let queue = open.map_or(&asked.route.queue, |item| &item.route.queue);
+                let spec = resources.tenant(tenant).and_then(|r| r.queues.get(queue));
+                asked.calls_back = spec.is_some_and(|q| q.callback.offer);
+            }
             let after = match message {
                 Incoming::Requested(asked) => folding.requested(tx, before, asked, place),
                 Incoming::Withdrawn { revision, reason, .. } => {
@@ -105,6 +118,26 @@ impl Routing {
                 self.come_back(tx, tenant, &rules, item, &mut change).await?;
             }
         }
+        let new: Vec<Looked> = change
+            .items()
+            .filter(|item| {
+                item.version == 0
+                    && item.number > 0
+                    && item.state == State::Pending
+                    && item.manner.way == Way::AsTheyCame
+                    && asks(resources.tenant(tenant), &item.route.queue, Stage::BeforeWaiting)
+            })
+            .map(|item| Looked {
+                snapshot: item
+                    .snapshot
+                    .as_deref()
+                    .and_then(|bytes| ContextSnapshot::decode(bytes).ok()),
+                item: item.clone(),
+            })
+            .collect();
+        self.overflow(tx, tenant, new, Stage::BeforeWaiting, &mut change)
+            .await?;
+        self.fit_units(tx, tenant, &rules, &mut change).await?;
         change.save(tx, batch, &self.signals, false).await
     }
 
@@ -213,6 +246,18 @@ impl Folding<'_> {
             Asked::InHand => self.change.heard(&item),
             Asked::ComesBack => {
                 self.back.insert(item.case_id);
+            }
+            Asked::CallsBack(hold) => {
+                if let Some(hold) = hold {
+                    self.change.offer_ended(&item, &hold, OfferEnd::Rescinded, "");
+                }
+                let said = Overflowing {
+                    action: OverflowAction::Callback,
+                    template: None,
+                    expected_at: None,
+                    reason: "the caller hung up before anybody took the call: the place is kept",
+                };
+                self.change.overflowed(&item, said);
             }
             Asked::Left(hold) => {
                 metrics::counter!("trama_routing_abandoned_total").increment(1);

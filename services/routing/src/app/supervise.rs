@@ -1,6 +1,6 @@
 //! What supervisors and integrators do: agents, queues, figures.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use prost::Message;
 use trama_platform::{Error, Kind, Tx};
 use trama_proto::{
@@ -8,13 +8,13 @@ use trama_proto::{
     routing::v1,
 };
 
-use super::{Change, Ordered, Routing, get_agent, handover::Where, once};
+use super::{Change, LEFT_BEHIND, Ordered, Routing, get_agent, handover::Where, once};
 use crate::{
     api::wire,
     dispatcher::Explanation,
-    domain::{Agent, Hand, Handover, HandoverNote, State, WorkItem},
+    domain::{Agent, Hand, Handover, HandoverNote, Presence, State, WorkItem},
     error::unknown_item,
-    store::{self, KpiRow, LeaseRow, NewOffer, OfferRow, OrderKey, QueueState, WorkItemRow},
+    store::{self, LeaseRow, NewOffer, OfferRow, OrderKey, QueueState, WorkItemRow},
 };
 
 /// Items that one call re-queues at most.
@@ -267,6 +267,11 @@ impl Routing {
             change.transferred(&item, from.as_ref(), Some(&to.id), "assigned by a supervisor");
         }
         change.heard(&item);
+        if to.presence == Presence::Offline {
+            // They were not asked and may never come: like what others left behind, it does not stay for ever.
+            let due_at = tx.now() + TimeDelta::seconds(self.config.left_behind());
+            change.arm(LEFT_BEHIND, &to.id, due_at);
+        }
         change.put(item.clone());
         Ok(item)
     }
@@ -277,7 +282,7 @@ impl Routing {
         ordered: &Ordered<'_, Q>,
         queue: &str,
         state: &QueueState,
-        answer: fn(&str, &QueueState) -> R,
+        answer: fn(v1::QueueNow) -> R,
     ) -> Result<R, Error> {
         once!(self, ordered, |tx| {
             let resources = self.resources.snapshot();
@@ -296,7 +301,10 @@ impl Routing {
                 ));
             }
             store::set_queue_state(tx.conn(), ordered.tenant, queue, state).await?;
-            Ok(answer(queue, state))
+            let (queues, _) = self
+                .look_at_queues(tx, ordered.tenant, &[queue.to_owned()])
+                .await?;
+            Ok(answer(queues.into_values().next().unwrap_or_default()))
         })
     }
 
@@ -370,17 +378,5 @@ impl Routing {
             store::find_lease(tx.conn(), tenant).await?
         };
         Ok((lease, self.leaders.health(tenant).await))
-    }
-
-    /// Figures since a moment, the last 24 hours by default, and the moment they are of.
-    pub async fn kpis(
-        &self,
-        tenant: &TenantId,
-        since: Option<DateTime<Utc>>,
-    ) -> Result<(Vec<KpiRow>, DateTime<Utc>), Error> {
-        let mut tx = self.db.tx(tenant).await?;
-        let now = tx.now();
-        let since = since.unwrap_or(now - TimeDelta::hours(24));
-        Ok((store::kpis(tx.conn(), tenant, since, now).await?, now))
     }
 }

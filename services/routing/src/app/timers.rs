@@ -207,9 +207,14 @@ impl Routing {
         }
         ids.extend(change.agents_of_items());
         let ids: Vec<AgentId> = ids.into_iter().collect();
-        for mut agent in store::lock_agents(tx.conn(), tenant, &ids).await?.into_values() {
+        let locked = store::lock_agents(tx.conn(), tenant, &ids).await?;
+        let busy = self.got_meanwhile(tx, tenant, gone, change).await?;
+        for mut agent in locked.into_values() {
             let before = agent.clone();
-            if gone.contains(&agent.id) {
+            if busy.contains(&agent.id) {
+                // Once more, with what they were offered in the same moment.
+                change.arm(DESK_GRACE, &agent.id, now);
+            } else if gone.contains(&agent.id) {
                 agent.become_now(Presence::Offline, "line lost", now);
             } else if silent.contains(&agent.id) && !agent.bot && agent.presence == Presence::Available {
                 self.missed(&mut agent, &rules, now, change);

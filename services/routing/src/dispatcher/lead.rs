@@ -8,7 +8,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use tokio::{sync::mpsc, time::Instant};
 use trama_platform::{Error, Lifecycle};
-use trama_proto::ids::TenantId;
+use trama_proto::{ids::TenantId, resources::Resources};
 
 use super::{Explanation, Health, Led, Question, TRUSTED_SHARE, seat::Floor, seat::Seat};
 use crate::{
@@ -24,6 +24,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 const SLICE: usize = 20_000;
 /// Between two rounds that ask the database.
 const ROUND: Duration = Duration::from_secs(10);
+/// Facts that one statement folds into the figures.
+const FOLDED: i64 = 20_000;
 /// Violations that are told.
 const TOLD: usize = 20;
 
@@ -34,6 +36,8 @@ pub(super) struct Lead {
     pub(super) led: Led,
     questions: mpsc::Receiver<Question>,
     checker: Checker,
+    /// Resources by which agents and waiting work are in memory.
+    pub(super) seen: Option<Arc<Resources>>,
 }
 
 #[derive(Default)]
@@ -72,6 +76,7 @@ impl Lead {
             led,
             questions,
             checker: Checker::default(),
+            seen: None,
         }
     }
 
@@ -148,6 +153,7 @@ impl Lead {
             Some(known) => self.tick(known).await?,
             None => match self.load().await? {
                 Some(loaded) => {
+                    self.seen = None;
                     let known = floor.insert(loaded);
                     self.tick(known).await?
                 }
@@ -215,7 +221,10 @@ impl Lead {
         self.checker.next_round = Some(Instant::now() + ROUND);
         let asked = async {
             let mut tx = self.routing.db.system_tx().await?;
-            crate::store::violations(tx.conn(), &self.tenant).await
+            let found = crate::store::violations(tx.conn(), &self.tenant).await?;
+            while crate::store::fold_facts(tx.conn(), &self.tenant, FOLDED).await? >= FOLDED {}
+            tx.commit().await?;
+            Ok::<_, Error>(found)
         };
         match asked.await {
             Ok(more) => self.checker.found.extend(more),

@@ -4,11 +4,11 @@
 //! by the next.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use trama_proto::{
     common::v1::ChannelKind,
     ids::{AgentId, WorkItemId},
@@ -16,8 +16,10 @@ use trama_proto::{
 };
 use uuid::Uuid;
 
+use super::looks::{Looks, every};
 use crate::{
-    domain::{Agent, Presence, Requirement, Rest, Rules, Second, State, WorkItem},
+    app::asks,
+    domain::{Agent, Presence, Requirement, Rest, Rules, Second, Stage as Ask, State, WorkItem, hours},
     matcher::{self, AgentKey, AgentSpec, Engine, ItemKey, ItemSpec, Stage},
 };
 
@@ -66,9 +68,15 @@ pub(super) struct Floor {
     seats: HashMap<ItemKey, Seat>,
     places: HashMap<Seat, Place>,
     in_hand: HashMap<AgentId, BTreeMap<Seat, InHand>>,
-    waiting: HashSet<WorkItemId>,
-    /// Exclusions that end: then the item is told again.
+    waiting: HashMap<WorkItemId, ChannelKind>,
+    /// Exclusions that end, and promised callbacks: then the item is told again.
     lapses: BTreeSet<(DateTime<Utc>, WorkItemId)>,
+    /// When the overflow of waiting items is asked.
+    pub looks: Looks,
+    /// When working hours begin or end: then the agent is told again.
+    shifts: BTreeSet<(DateTime<Utc>, AgentId)>,
+    /// Behind which item waiting work is still to be routed anew.
+    pub rerouting: Option<Uuid>,
     goals: BTreeSet<String>,
     /// Languages of the matcher's vocabulary; who speaks any language speaks them all.
     languages: BTreeSet<String>,
@@ -97,7 +105,10 @@ impl Floor {
             seats: HashMap::new(),
             places: HashMap::new(),
             in_hand: HashMap::new(),
-            waiting: HashSet::new(),
+            waiting: HashMap::new(),
+            looks: Looks::default(),
+            shifts: BTreeSet::new(),
+            rerouting: None,
             lapses: BTreeSet::new(),
             goals: BTreeSet::new(),
             languages: BTreeSet::new(),
@@ -131,7 +142,7 @@ impl Floor {
     }
 
     pub(super) fn waiting(&self) -> impl Iterator<Item = WorkItemId> + use<'_> {
-        self.waiting.iter().copied()
+        self.waiting.keys().copied()
     }
 
     /// Other rules from now on.
@@ -155,9 +166,29 @@ impl Floor {
         due
     }
 
-    /// When the next exclusion ends.
+    /// Agents whose working hours began or ended by now: they are to be put again.
+    pub(super) fn shifted(&mut self, now: DateTime<Utc>) -> Vec<AgentId> {
+        let mut due = Vec::new();
+        while self.shifts.first().is_some_and(|(at, _)| *at <= now) {
+            due.extend(self.shifts.pop_first().map(|(_, agent)| agent));
+        }
+        due
+    }
+
+    /// When something changes by itself.
     pub(super) fn next_lapse(&self) -> Option<DateTime<Utc>> {
-        self.lapses.first().map(|(at, _)| *at)
+        let lapse = self.lapses.first().map(|(at, _)| *at);
+        let shift = self.shifts.first().map(|(at, _)| *at);
+        lapse.into_iter().chain(shift).chain(self.looks.next()).min()
+    }
+
+    /// Resources are others: the hours of agents may be.
+    pub(super) fn put_agents_again(&mut self, resources: Option<&TenantResources>, now: DateTime<Utc>) {
+        self.shifts.clear();
+        let agents: Vec<Agent> = self.agents.values().cloned().collect();
+        for agent in &agents {
+            self.put_agent(agent, resources, now);
+        }
     }
 
     fn key_of(&mut self, id: &AgentId) -> AgentKey {
@@ -171,7 +202,12 @@ impl Floor {
     }
 
     /// An agent is like this.
-    pub(super) fn put_agent(&mut self, agent: &Agent, now: DateTime<Utc>) {
+    pub(super) fn put_agent(
+        &mut self,
+        agent: &Agent,
+        resources: Option<&TenantResources>,
+        now: DateTime<Utc>,
+    ) {
         self.touched.insert(agent.id.clone());
         let before = self.agents.insert(agent.id.clone(), agent.clone());
         let spec = self.spec_of(agent);
@@ -180,7 +216,12 @@ impl Floor {
         if !known {
             self.engine.upsert_agent(spec, millis(now));
         }
-        let presence = presence_of(agent);
+        let hours = resources.and_then(|r| r.business_hours.get(&agent.working_hours));
+        if let Some(at) = hours.and_then(|h| hours::next_change(h, now)) {
+            self.shifts.insert((at, agent.id.clone()));
+        }
+        let at_work = hours.is_none_or(|h| hours::is_open(h, now));
+        let presence = presence_of(agent, at_work);
         if self.engine.presence_of(key) != Some(&presence) {
             // Their place in the line of idle agents is the database's, so that it survives a change of leader.
             self.engine.presence(key, presence, millis(agent.idle_since));
@@ -258,10 +299,18 @@ impl Floor {
             item: item.id,
             second: true,
         };
+        let spec = resources.and_then(|r| r.queues.get(&item.route.queue));
         if item.state == State::Pending {
-            self.waiting.insert(item.id);
+            self.count(item.id, Some(item.channel));
+            match spec.filter(|_| asks(resources, &item.route.queue, Ask::WhileWaiting)) {
+                Some(queue) => self
+                    .looks
+                    .set(item.id, every(queue.target_seconds(item.channel)), now),
+                None => self.looks.forget(item.id),
+            }
         } else {
-            self.waiting.remove(&item.id);
+            self.count(item.id, None);
+            self.looks.forget(item.id);
         }
         let held = |agent: &AgentId, stage, rest, accepted| {
             (
@@ -342,6 +391,43 @@ impl Floor {
         }
     }
 
+    /// Keeps the gauges of what waits: `None` when it does not.
+    fn count(&mut self, item: WorkItemId, waits: Option<ChannelKind>) {
+        let before = match waits {
+            Some(kind) => self.waiting.insert(item, kind),
+            None => self.waiting.remove(&item),
+        };
+        if before != waits {
+            for (kind, by) in [(before, -1.0), (waits, 1.0)] {
+                if let Some(kind) = kind {
+                    metrics::gauge!("trama_routing_waiting", "channel" => kind.as_str_name()).increment(by);
+                }
+            }
+        }
+    }
+
+    /// Where the matcher has what is in hand. A conversation that moved to a channel for which there was no room holds
+    /// what it held before, and counts as that.
+    fn held(&self, seat: Seat, item: &WorkItem, place: Place, rest: Rest) -> Place {
+        let units = if seat.second {
+            item.second().and_then(Second::units)
+        } else {
+            item.units().next()
+        };
+        match (place, units) {
+            (Place::Held { agent, kind, stage }, Some((_, units))) if rest == Rest::No => {
+                let capacity = self.agents.get(&agent).map_or(0, |a| a.capacity_units);
+                let kind = if self.rules.units(kind, capacity) == units {
+                    kind
+                } else {
+                    self.rules.kind_taking(units, capacity).unwrap_or(kind)
+                };
+                Place::Held { agent, kind, stage }
+            }
+            (place, _) => place,
+        }
+    }
+
     fn wait(&mut self, seat: Seat, item: &WorkItem, resources: Option<&TenantResources>, now: DateTime<Utc>) {
         let place = Place::Waits {
             version: item.version,
@@ -355,6 +441,16 @@ impl Floor {
         let excluded_changes = until.len() != item.excluded.len();
         if self.places.get(&seat) == Some(&place) && !excluded_changes {
             return;
+        }
+        if !seat.second {
+            let spec = resources.and_then(|r| r.queues.get(&item.route.queue));
+            let lead = spec.map_or(0, |q| i64::from(q.callback.dial_lead_seconds));
+            if let Some(ready_at) = item.ready_at(TimeDelta::seconds(lead)).filter(|at| *at > now) {
+                // Promised for later: nobody is asked before.
+                self.forget(seat, now);
+                self.lapses.insert((ready_at, seat.item));
+                return;
+            }
         }
         self.release(seat);
         if !seat.second
@@ -376,6 +472,7 @@ impl Floor {
         resources: Option<&TenantResources>,
         now: DateTime<Utc>,
     ) {
+        let place = self.held(seat, item, place, in_hand.rest);
         let Place::Held { agent, kind, stage } = &place else {
             return;
         };
@@ -414,7 +511,8 @@ impl Floor {
                 }
             },
             _ => {
-                let spec = self.item_spec(seat, item, resources, now);
+                let mut spec = self.item_spec(seat, item, resources, now);
+                spec.channel = Rules::channel(*kind);
                 self.seats.insert(spec.key, seat);
                 self.engine.enqueue(spec, at);
                 self.engine.hold(seat.key(), key, *stage, at);
@@ -584,6 +682,16 @@ impl Floor {
     }
 }
 
+impl Drop for Floor {
+    fn drop(&mut self) {
+        // Whoever leads next counts them.
+        let waiting: Vec<WorkItemId> = self.waiting().collect();
+        for item in waiting {
+            self.count(item, None);
+        }
+    }
+}
+
 fn cap_of(agent: &Agent, kind: ChannelKind) -> Option<u32> {
     agent.max_at_once.get(&kind).and_then(|n| u32::try_from(*n).ok())
 }
@@ -598,8 +706,9 @@ fn same_abilities(a: &Agent, b: &Agent) -> bool {
         && a.bot == b.bot
 }
 
-fn presence_of(agent: &Agent) -> matcher::Presence {
-    if agent.draining {
+/// Who is not at work by their hours finishes what they have, and gets nothing new.
+fn presence_of(agent: &Agent, at_work: bool) -> matcher::Presence {
+    if agent.draining || (!at_work && agent.presence == Presence::Available) {
         return matcher::Presence::Draining;
     }
     match agent.presence {

@@ -39,7 +39,7 @@ impl Lead {
             // By id: so agents get the same numbers whoever leads.
             let agents = store::list_agents(tx.conn(), &self.tenant, &after, SLAB).await?;
             for agent in &agents {
-                floor.put_agent(agent, now);
+                floor.put_agent(agent, resources, now);
             }
             match agents.last() {
                 Some(last) if i64::try_from(agents.len()).unwrap_or(i64::MAX) >= SLAB => {
@@ -66,12 +66,15 @@ impl Lead {
         Ok(Some(floor))
     }
 
-    async fn holds(&self, tx: &mut Tx) -> Result<bool, Error> {
+    pub(super) async fn holds(&self, tx: &mut Tx) -> Result<bool, Error> {
         store::holds_lease(tx.conn(), &self.tenant, &self.routing.leaders.me, self.led.epoch).await
     }
 
     /// Takes in what has changed, decides, writes.
     pub(super) async fn tick(&mut self, floor: &mut Floor) -> Result<Looked, Error> {
+        if let Some(looked) = self.tend(floor).await? {
+            return Ok(looked);
+        }
         let mut tx = self.routing.db.system_tx().await?;
         if !self.holds(&mut tx).await? {
             return Ok(Looked::Fenced);
@@ -83,6 +86,7 @@ impl Lead {
         let (mut changed, more) = store::take_changes(tx.conn(), &self.tenant, CHANGES).await?;
         let took = !changed.is_empty();
         changed.items.extend(floor.lapsed(now));
+        changed.agents.extend(floor.shifted(now));
         self.take_in(&mut tx, floor, changed).await?;
         let decision = floor.engine.decide(now.timestamp_millis());
         floor.decided_at = Some(now);
@@ -134,7 +138,7 @@ impl Lead {
         let agents: Vec<&str> = agents.into_iter().map(AgentId::as_str).collect();
         if !agents.is_empty() {
             for agent in store::read_agents(tx.conn(), &self.tenant, &agents).await? {
-                floor.put_agent(&agent, tx.now());
+                floor.put_agent(&agent, resources, tx.now());
             }
         }
         for item in items.iter().filter(|i| i.number > 0) {

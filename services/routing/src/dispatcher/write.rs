@@ -169,7 +169,7 @@ impl Lead {
         // Memory follows what is stored now.
         let resources = self.routing.resources.snapshot();
         for agent in &changed_agents {
-            floor.put_agent(agent, now);
+            floor.put_agent(agent, resources.tenant(&self.tenant), now);
         }
         for mut item in written {
             item.version += 1;
@@ -179,7 +179,7 @@ impl Lead {
     }
 
     /// Commits, and goes on while the events are being published.
-    async fn commit(&self, mut tx: Tx) -> Result<(), Error> {
+    pub(super) async fn commit(&self, mut tx: Tx) -> Result<(), Error> {
         let (committed, is_committed) = oneshot::channel();
         let (failed, has_failed) = oneshot::channel();
         tx.after_commit(move || {

@@ -22,6 +22,12 @@ pub fn next_opening(hours: &BusinessHoursSpec, at: DateTime<Utc>) -> Option<Date
     openings(hours, at).next().map(|(opens_at, _)| opens_at.max(at))
 }
 
+/// When they open or close next. `None` when that is not within two years.
+pub fn next_change(hours: &BusinessHoursSpec, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let (opens_at, closes_at) = openings(hours, at).next()?;
+    Some(if opens_at <= at { closes_at } else { opens_at })
+}
+
 /// The first moment by which so much open time has passed. `None` when that is not within two years.
 pub fn add_open_time(
     hours: &BusinessHoursSpec,

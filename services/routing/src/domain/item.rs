@@ -1,7 +1,10 @@
 //! "Somebody must act on this case": the states of a work item and how they follow each other.
 
 mod handover;
+mod manner;
 mod requests;
+#[cfg(test)]
+mod state_tests;
 mod work;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -11,6 +14,7 @@ use trama_proto::{
 };
 
 pub use handover::{ConsultEnd, Destination, Handover, HandoverNote, Second, Wanted};
+pub use manner::{Manner, Way};
 pub use requests::{Asked, Request, WithdrawReason, Withdrawal, is_newer, request, tombstone};
 pub use work::{Done, Returned};
 
@@ -54,6 +58,10 @@ pub struct Hand {
 }
 
 /// Where an item stands.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "they live one at a time in a batch; a box each would cost more than it saves"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     /// Waiting in its queue.
@@ -145,6 +153,8 @@ pub struct WorkItem {
     pub snapshot: Option<Vec<u8>>,
     /// First answer.
     pub answered: Option<Answered>,
+    /// How the customer waits.
+    pub manner: Manner,
     /// Where it stands.
     pub state: State,
 }
@@ -182,6 +192,12 @@ pub enum Rejected {
     /// A caller waits for each word.
     #[error("live work cannot rest: the customer is there")]
     Live,
+    /// Only callers are called back.
+    #[error("only who waits for a call can be called back")]
+    NoCall,
+    /// As often as the queue allows.
+    #[error("they were called {0} times, as often as the queue allows: complete the work")]
+    CalledEnough(u32),
     /// It is over.
     #[error("the work item is over")]
     Over,

@@ -3,10 +3,11 @@
 use chrono::TimeDelta;
 use trama_proto::{
     common::v1::ChannelKind,
-    resources::{Kind, MatchingSpec, ReserveSize, TenantResources},
+    resources::{Kind, MatchingSpec, TenantResources},
 };
 
-use crate::matcher::{self, Channel, ChannelRule, Policy};
+use super::matcher_policy;
+use crate::matcher::{Channel, ChannelRule, Policy};
 
 /// Kinds of channel in the order of the matcher's numbers.
 const KINDS: [ChannelKind; 7] = [
@@ -52,18 +53,6 @@ const fn name(kind: ChannelKind) -> &'static str {
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "validated: seconds of a configuration"
-)]
-fn millis(seconds: f64) -> i64 {
-    (seconds * 1_000.0).clamp(0.0, 1e15) as i64
-}
-
-fn seconds(number: u32) -> Option<i64> {
-    (number > 0).then(|| i64::from(number) * 1_000)
-}
-
 impl Rules {
     /// As the first policy by name says, which is the one in force; the defaults without one.
     pub fn of(resources: Option<&TenantResources>) -> Self {
@@ -75,82 +64,23 @@ impl Rules {
     }
 
     fn from_spec(version: &str, spec: &MatchingSpec) -> Self {
-        let channels = KINDS.map(|kind| {
-            let capacity = spec.capacity(resource_kind(kind));
-            let pauses = KINDS
-                .iter()
-                .filter(|other| **other != kind && capacity.interrupts.contains(&resource_kind(**other)));
-            ChannelRule {
-                name: name(kind).to_owned(),
-                units: capacity.units,
-                max_at_once: capacity.max_at_once,
-                whole: capacity.whole_agent,
-                live: capacity.live,
-                pauses: pauses.map(|other| name(*other).to_owned()).collect(),
-                // The queue says how long; the matcher only passes it on.
-                offer_timeout_ms: 30_000,
+        let mut policy = matcher_policy(version, spec);
+        let (api, internal) = (Kind::Api.name(), name(ChannelKind::Internal));
+        for rule in &mut policy.channels {
+            if rule.pauses.iter().any(|paused| paused == api) {
+                rule.pauses.push(internal.to_owned());
             }
+        }
+        // What the platform writes itself is like an integrator's.
+        let like = policy.channels.iter().find(|rule| rule.name == api);
+        let like = like.expect("every kind has a channel").clone();
+        policy.channels.push(ChannelRule {
+            name: internal.to_owned(),
+            ..like
         });
-        let (ranking, reserve, choice, steering, offers) = (
-            &spec.ranking,
-            &spec.reserve,
-            &spec.choice,
-            &spec.steering,
-            &spec.offers,
-        );
-        let policy = Policy {
-            version: version.to_owned(),
-            channels: channels.to_vec(),
-            ranking: matcher::Ranking {
-                theta_ms: millis(ranking.theta_seconds),
-                overdue_rank: ranking.overdue_rank,
-                overdue_slope: ranking.overdue_slope,
-                starve_share: ranking.starving_after_targets,
-                rescue: ranking.rescue,
-                carried_only_helps: ranking.carried_only_helps,
-                ..matcher::Ranking::default()
-            },
-            reserve: matcher::Reserve {
-                size: match reserve.size {
-                    ReserveSize::Fixed(size) => matcher::ReserveSize::Fixed(size),
-                    ReserveSize::SquareRoot { factor, min, max } => {
-                        matcher::ReserveSize::SquareRoot { factor, min, max }
-                    }
-                },
-                release_share: reserve.release_at_share_of_target,
-                handle_time_ms: millis(reserve.handle_time_seconds),
-                ..matcher::Reserve::default()
-            },
-            choice: matcher::Choice {
-                level_below: choice.level_below,
-                level_above: choice.level_above,
-                pauses_work: choice.pauses_work,
-                item_in_hand: choice.item_in_hand,
-                free_caller_counts_as: choice.free_caller_counts_as,
-                takes_calls: choice.takes_calls,
-                idle: choice.idle,
-            },
-            steering: matcher::Steering {
-                gain: steering.gain,
-                max_boost: steering.max_boost,
-                max_loan: steering.max_loan,
-                memory_ms: millis(steering.memory_seconds),
-                margin: steering.margin,
-            },
-            offers: matcher::Offers {
-                pending_per_person: (offers.pending_per_person > 0).then_some(offers.pending_per_person),
-                ask_again_after_ms: seconds(offers.ask_again_after_seconds),
-                ask_at_most: offers.ask_at_most,
-                // The store says when they are back: the engine is told.
-                missed_return_after_ms: seconds(offers.missed_pause_seconds),
-                missed_until_away: offers.missed_until_away,
-                missed_window_ms: i64::from(offers.missed_window_seconds) * 1_000,
-            },
-            ..Policy::default()
-        };
         Self {
             policy,
-            missed_until_away: offers.missed_until_away,
+            missed_until_away: spec.offers.missed_until_away,
         }
     }
 
@@ -177,6 +107,13 @@ impl Rules {
         } else {
             i32::try_from(rule.units).unwrap_or(i32::MAX)
         }
+    }
+
+    /// A kind of channel that takes so many units of an agent with this capacity.
+    pub fn kind_taking(&self, units: i32, capacity_units: i32) -> Option<ChannelKind> {
+        KINDS
+            .into_iter()
+            .find(|kind| self.units(*kind, capacity_units) == units)
     }
 
     /// Whether the customer is there and waits for each word.

@@ -36,14 +36,17 @@ pub struct Decision {
     pub wake: Option<Millis>,
 }
 
+/// With more agents than that, asking each of them costs more than it spares.
+const MANY: usize = 16;
+
 /// Working memory of a decision, kept so that deciding allocates little.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Marks {
     /// By class: the decision it was last collected in.
     seen: Vec<u64>,
     decision: u64,
-    /// The most urgent classes of those looked at so far.
-    pub(super) notable: Vec<usize>,
+    /// The most urgent classes of those looked at so far, with their rank at the last look, the first first.
+    pub(super) notable: Vec<(f64, usize)>,
     /// Where to look on.
     pub(super) notable_next: usize,
 }
@@ -111,8 +114,8 @@ impl Engine {
         let (mut contenders, agents) = self.collect(now);
         let mut fits = self.fits_any(&agents);
         while let Some(mut next) = contenders.pop() {
-            // What only an agent brought here is of no use once they are full.
-            if next.by_agent && fits & (1 << self.queue.head(next.class).channel.0) == 0 {
+            // Whoever brought it may be full by now, while others who changed still have room.
+            if next.by_agent && !self.any_may_take(&agents, next.class) {
                 continue;
             }
             if next.by_head {
@@ -133,11 +136,22 @@ impl Engine {
             match self.choose(next.class, next.place, now) {
                 Choosing::Found(agent) => {
                     offers.push(self.propose(next.place.2, agent, next.rank, now));
-                    fits = self.fits_any(&agents);
-                    self.contend(&mut contenders, next.class, pressing, now);
+                    self.contend(&mut contenders, &next, pressing, now);
+                    let left = self.fits_any(&agents);
+                    if left != fits {
+                        // What only an agent brought here is of no use once they are full.
+                        fits = left;
+                        contenders
+                            .retain(|c| !c.by_agent || fits & (1 << self.queue.head(c.class).channel.0) != 0);
+                    }
                     if !self.dirty_agents.is_empty() {
                         // The agent left the reserve by that: what it kept them from is weighed with the rest.
-                        self.dirty_classes.extend(contenders.into_iter().map(|c| c.class));
+                        // What only agents brought here they bring again, as far as they still have room.
+                        let changed = contenders.into_iter().filter(|c| !c.by_agent);
+                        self.dirty_classes.extend(changed.map(|c| c.class));
+                        for agent in agents {
+                            self.mark_agent(agent);
+                        }
                         return;
                     }
                 }
@@ -145,7 +159,7 @@ impl Engine {
                     self.hold_back(next.class, now);
                     let line = self.pressing_line(next.class, now);
                     if !next.pressing_only {
-                        self.contend(&mut contenders, next.class, Some(line), now);
+                        self.contend(&mut contenders, &next, Some(line), now);
                     }
                 }
                 Choosing::Nobody => {}
@@ -279,7 +293,6 @@ impl Engine {
 
     /// Channels that still fit one of these agents, one bit each. With many of them it is not worth asking.
     fn fits_any(&self, agents: &[usize]) -> u32 {
-        const MANY: usize = 16;
         if agents.len() > MANY {
             return u32::MAX;
         }
@@ -287,6 +300,18 @@ impl Engine {
             .iter()
             .filter_map(|agent| self.staff.agents[*agent].as_ref()?.place)
             .fold(0, |mask, (room, _)| mask | room.fits)
+    }
+
+    /// Whether one of these agents still has room for a class they can serve. With many it is not worth asking.
+    fn any_may_take(&self, agents: &[usize], class: usize) -> bool {
+        let bit = 1_u32 << self.queue.head(class).channel.0;
+        agents.len() > MANY
+            || agents.iter().any(|agent| {
+                self.staff.agents[*agent].as_ref().is_some_and(|it| {
+                    it.place.is_some_and(|(room, _)| room.fits & bit != 0)
+                        && (self.staff.profile(it.profile).classes.contains(class) || it.own.contains(&class))
+                })
+            })
     }
 
     fn contender(&mut self, class: usize, pressing: Option<Millis>, now: Millis) -> Option<Contender> {
@@ -305,14 +330,17 @@ impl Engine {
     fn contend(
         &mut self,
         contenders: &mut BinaryHeap<Contender>,
-        class: usize,
+        after: &Contender,
         pressing: Option<Millis>,
         now: Millis,
     ) {
-        if self.queue.waiting.contains(class)
-            && let Some(next) = self.contender(class, pressing, now)
+        if self.queue.waiting.contains(after.class)
+            && let Some(next) = self.contender(after.class, pressing, now)
         {
-            contenders.push(next);
+            contenders.push(Contender {
+                by_agent: after.by_agent,
+                ..next
+            });
         }
     }
 

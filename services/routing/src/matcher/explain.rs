@@ -236,7 +236,8 @@ impl Engine {
             return None;
         };
         let weight = self.results.weight(it.spec.cell);
-        let own = |due: Millis| self.policy.ranking.rank(due, it.spec.target_ms, now);
+        let live = self.policy.rule(it.spec.channel).live;
+        let own = |due: Millis| self.policy.ranking.rank(due, it.spec.target_ms, live, now);
         let rank = weight * at.leg_due.map_or(own(at.due), |leg| own(leg).max(own(at.due)));
         let need = self.queue.need(self.queue.class(class).key.need);
         let above: usize = self

@@ -417,9 +417,9 @@ fn policies() -> impl Strategy<Value = Policy> {
         0..3_u32,
         any::<bool>(),
         0..3_i64,
-        any::<[bool; 2]>(),
+        any::<[bool; 3]>(),
     )
-        .prop_map(|(limit, size, urgent, pack, answer, [old, carried])| {
+        .prop_map(|(limit, size, urgent, pack, answer, [old, carried, alike])| {
             let mut policy = Policy::default();
             policy.offers.pending_per_person = limit.then_some(1);
             policy.reserve.size = ReserveSize::Fixed(size);
@@ -428,6 +428,10 @@ fn policies() -> impl Strategy<Value = Policy> {
             policy.ranking.answer_ms = answer * 1_000;
             policy.ranking.carried_only_helps = carried;
             policy.preferred.share_of_target = 0.25;
+            if alike {
+                policy.ranking.live_overdue_rank = policy.ranking.overdue_rank;
+                policy.ranking.live_overdue_slope = policy.ranking.overdue_slope;
+            }
             if old {
                 policy.ranking.theta_ms = 100_000;
                 policy.ranking.overdue_rank = 0.7;

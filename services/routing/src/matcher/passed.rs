@@ -14,21 +14,17 @@ impl Engine {
                 continue;
             };
             let mut passed: Vec<Passed> = Vec::new();
-            for class in self.marks.notable.iter().copied() {
-                if passed.len() == 3 {
+            for (rank, class) in self.marks.notable.iter().copied() {
+                if passed.len() == 3 || rank <= offer.why.rank {
                     break;
                 }
                 if !self.queue.waiting.contains(class) {
                     continue;
                 }
-                let Some(found) = self.queue.candidate(class, &self.policy.ranking, now, None) else {
+                let Some(reason) = self.obstacle(class, agent, &offer.why) else {
                     continue;
                 };
-                let rank = found.rank * self.results.weight(self.queue.head(class).cell);
-                if rank <= offer.why.rank {
-                    continue;
-                }
-                if let Some(reason) = self.obstacle(class, agent, &offer.why) {
+                if let Some(found) = self.queue.candidate(class, &self.policy.ranking, now, None) {
                     passed.push(Passed {
                         item: self.item_at(found.place.2).spec.key,
                         left_ms: found.place.0 - now,
@@ -40,36 +36,27 @@ impl Engine {
         }
     }
 
-    /// The most urgent classes: all of them are looked at when there are few, else so many more each time.
+    /// The most urgent classes: so many more are looked at each time, and the best of them kept.
     fn refresh_notable(&mut self, now: Millis) {
-        const LOOKED_AT: usize = 96;
+        const LOOKED_AT: usize = 24;
         const KEPT: usize = 12;
-        let mut classes = std::mem::take(&mut self.marks.notable);
+        let mut ranked = std::mem::take(&mut self.marks.notable);
         let from = self.marks.notable_next;
-        classes.extend(self.queue.waiting.iter_from(from).take(LOOKED_AT));
-        self.marks.notable_next = classes
+        let more = self.queue.waiting.iter_from(from).take(LOOKED_AT);
+        ranked.extend(more.map(|class| (0.0, class)));
+        self.marks.notable_next = ranked
             .last()
-            .filter(|_| classes.len() >= LOOKED_AT)
-            .map_or(0, |last| last + 1);
-        classes.sort_unstable();
-        classes.dedup();
-        let mut ranked: Vec<(f64, usize)> = Vec::with_capacity(classes.len());
-        for class in classes.drain(..) {
-            if self.queue.waiting.contains(class) {
-                let weight = self.results.weight(self.queue.head(class).cell);
-                ranked.push((
-                    self.queue.peek(class, &self.policy.ranking, now).0 * weight,
-                    class,
-                ));
-            }
+            .filter(|_| ranked.len() >= LOOKED_AT)
+            .map_or(0, |(_, last)| last + 1);
+        ranked.retain(|(_, class)| self.queue.waiting.contains(*class));
+        ranked.sort_unstable_by_key(|(_, class)| *class);
+        ranked.dedup_by_key(|(_, class)| *class);
+        for (rank, class) in &mut ranked {
+            let weight = self.results.weight(self.queue.head(*class).cell);
+            *rank = self.queue.peek(*class, &self.policy.ranking, now).0 * weight;
         }
-        let order = |a: &(f64, usize), b: &(f64, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
-        if ranked.len() > KEPT {
-            ranked.select_nth_unstable_by(KEPT, order);
-            ranked.truncate(KEPT);
-        }
-        ranked.sort_unstable_by(order);
-        classes.extend(ranked.into_iter().map(|(_, class)| class));
-        self.marks.notable = classes;
+        ranked.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        ranked.truncate(KEPT);
+        self.marks.notable = ranked;
     }
 }

@@ -280,7 +280,8 @@ impl Engine {
     /// The class of that key; a new one is introduced to everybody who can serve it.
     pub(super) fn class_of(&mut self, key: ClassKey) -> usize {
         let (need, only) = (key.need, key.only);
-        let (class, new) = self.queue.intern_class(key);
+        let is_live = self.policy.rule(key.channel).live;
+        let (class, new) = self.queue.intern_class(key, is_live);
         if !new {
             return class;
         }

@@ -59,6 +59,10 @@ pub struct Ranking {
     pub overdue_rank: f64,
     /// How the rank of overdue work moves with each further target that passes.
     pub overdue_slope: f64,
+    /// The same for channels where the customer is there and leaves: late they may still be kept.
+    pub live_overdue_rank: f64,
+    /// How that rank moves with each further target that passes.
+    pub live_overdue_slope: f64,
     /// After so many targets nothing may hold an item back any longer.
     pub starve_share: f64,
     /// Among equal requirements work that can still be in time may go before work that is late.
@@ -212,8 +216,10 @@ impl Default for Ranking {
     fn default() -> Self {
         Ranking {
             theta_ms: 450_000,
-            overdue_rank: 0.5,
+            overdue_rank: 0.3,
             overdue_slope: -0.02,
+            live_overdue_rank: 0.6,
+            live_overdue_slope: -0.01,
             starve_share: 15.0,
             rescue: true,
             answer_ms: 0,
@@ -232,8 +238,8 @@ impl Default for Reserve {
             },
             release_share: 0.95,
             max_share: 0.25,
-            urgent_size: 3,
-            urgent_left_ms: 30_000,
+            urgent_size: 2,
+            urgent_left_ms: 40_000,
             handle_time_ms: 270_000,
         }
     }
@@ -269,7 +275,7 @@ impl Default for Steering {
             max_boost: 0.3,
             max_loan: 0.2,
             memory_ms: 14_400_000,
-            margin: 0.05,
+            margin: 0.0,
         }
     }
 }
@@ -326,8 +332,9 @@ impl Reserve {
 }
 
 impl Ranking {
-    /// The rank of work with that deadline: larger goes first.
-    pub fn rank(&self, due_at: Millis, target_ms: Millis, now: Millis) -> f64 {
+    /// The rank of work with that deadline: larger goes first. On `live` channels customers leave, so late work is
+    /// ranked by rules of its own there.
+    pub fn rank(&self, due_at: Millis, target_ms: Millis, live: bool, now: Millis) -> f64 {
         let left = (due_at - now) as f64;
         if left > 0.0 {
             return 1.0 / (1.0 + left / self.theta_ms as f64);
@@ -336,7 +343,12 @@ impl Ranking {
         if used >= self.starve_share {
             return 10.0 + used;
         }
-        self.overdue_rank + self.overdue_slope * (used - 1.0)
+        let (rank, slope) = if live {
+            (self.live_overdue_rank, self.live_overdue_slope)
+        } else {
+            (self.overdue_rank, self.overdue_slope)
+        };
+        rank + slope * (used - 1.0)
     }
 }
 
@@ -352,11 +364,25 @@ mod tests {
     #[test]
     fn overdue_work_is_neither_first_nor_last_until_it_starves() {
         let ranking = Ranking::default();
-        let soon = ranking.rank(1_000, 30_000, 0);
-        let overdue = ranking.rank(-1_000, 30_000, 0);
-        let later = ranking.rank(ranking.theta_ms * 2, 30_000, 0);
-        let starving = ranking.rank(-30_000 * 15, 30_000, 0);
+        let soon = ranking.rank(1_000, 30_000, false, 0);
+        let overdue = ranking.rank(-1_000, 30_000, false, 0);
+        let later = ranking.rank(ranking.theta_ms * 4, 30_000, false, 0);
+        let starving = ranking.rank(-30_000 * 15, 30_000, false, 0);
         assert!(soon > overdue && overdue > later && starving > soon);
+    }
+
+    #[test]
+    fn late_work_of_who_would_leave_goes_before_other_late_work() {
+        let ranking = Ranking::default();
+        for late in [1_000, 60_000, 300_000] {
+            let (live, other) = (
+                ranking.rank(-late, 30_000, true, 0),
+                ranking.rank(-late, 30_000, false, 0),
+            );
+            assert!(live > other, "{late} ms late: {live} and {other}");
+        }
+        let in_time = |live| ranking.rank(10_000, 30_000, live, 0);
+        assert_eq!(in_time(true), in_time(false), "in time all are equal");
     }
 
     #[test]

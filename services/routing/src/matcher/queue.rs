@@ -76,6 +76,8 @@ pub(super) struct Head {
     pub(super) target_ms: Millis,
     pub(super) channel: Channel,
     pub(super) cell: Cell,
+    /// Customers of its channel are there, and leave.
+    pub(super) is_live: bool,
 }
 
 /// The item that would go next from a class.
@@ -163,7 +165,7 @@ impl Queue {
     }
 
     /// The class of that key, and whether it is new (agents do not know it yet).
-    pub(super) fn intern_class(&mut self, key: ClassKey) -> (usize, bool) {
+    pub(super) fn intern_class(&mut self, key: ClassKey, is_live: bool) -> (usize, bool) {
         if let Some(known) = self.class_index.get(&key) {
             return (*known, false);
         }
@@ -180,6 +182,7 @@ impl Queue {
             target_ms: key.target_ms,
             channel: key.channel,
             cell: key.cell,
+            is_live,
         };
         let class = Class {
             key: key.clone(),
@@ -282,7 +285,10 @@ impl Queue {
     /// The rank and the deadline of the item that would go next from a class, by its head alone.
     pub(super) fn peek(&mut self, class: usize, ranking: &Ranking, now: Millis) -> (f64, Millis) {
         let head = &mut self.heads[class];
-        let mut best = (ranking.rank(head.first, head.target_ms, now), head.first);
+        let mut best = (
+            ranking.rank(head.first, head.target_ms, head.is_live, now),
+            head.first,
+        );
         if head.first > now {
             // Nothing is late on the journey's clock, and a leg's deadline is never earlier than the journey's.
             return best;
@@ -297,7 +303,7 @@ impl Queue {
         }
         let mut also = |due: Millis| {
             if due != NEVER {
-                let rank = ranking.rank(due, head.target_ms, now);
+                let rank = ranking.rank(due, head.target_ms, head.is_live, now);
                 if rank > best.0 {
                     best = (rank, due);
                 }
@@ -322,7 +328,7 @@ impl Queue {
         pressing: Option<Millis>,
     ) -> Option<Candidate> {
         let room = self.classes[class].as_ref()?;
-        let target = room.key.target_ms;
+        let (target, is_live) = (room.key.target_ms, self.heads[class].is_live);
         let last = pressing.unwrap_or(NEVER);
         let live = |line: &BTreeSet<Place>| line.range((now + 1, 0, 0)..).next().copied();
         let mut found: Option<Candidate> = None;
@@ -330,7 +336,7 @@ impl Queue {
             let Some(place) = place.filter(|p| p.0 <= last) else {
                 return;
             };
-            let rank = ranking.rank(place.0, target, now);
+            let rank = ranking.rank(place.0, target, is_live, now);
             if found.is_none_or(|f| rank > f.rank) {
                 found = Some(Candidate { rank, place });
             }
@@ -358,10 +364,10 @@ impl Queue {
         rank: f64,
         now: Millis,
     ) -> usize {
-        let room = self.class(class);
+        let (room, is_live) = (self.class(class), self.heads[class].is_live);
         room.journey
             .iter()
-            .filter(|p| weight * ranking.rank(p.0, room.key.target_ms, now) > rank)
+            .filter(|p| weight * ranking.rank(p.0, room.key.target_ms, is_live, now) > rank)
             .count()
     }
 

@@ -435,7 +435,10 @@ mod tests {
         let answers = run(&day).unwrap();
         let lines: Vec<&str> = answers.lines().collect();
         assert_eq!(lines[0], r#"{"offers":[],"wake":null}"#);
-        assert_eq!(lines[1], r#"{"offers":[],"wake":12.0}"#, "level 3 for half of the target");
+        assert_eq!(
+            lines[1], r#"{"offers":[],"wake":12.0}"#,
+            "level 3 for half of the target"
+        );
         assert!(lines[2].starts_with(r#"{"offers":[{"item":"I1","agent":"A1"}]"#));
         assert_eq!(run(&day).unwrap(), answers);
     }
@@ -445,7 +448,10 @@ mod tests {
         let unknown = run(&[INIT, r#"{"ev":"accepted","t":1,"item":"I9","agent":"A1"}"#]);
         assert_eq!(unknown.unwrap_err().to_string(), "line 2: unknown item \"I9\"");
         let early = run(&[r#"{"ev":"agent","t":1,"agent":"A1","state":"away"}"#]);
-        assert_eq!(early.unwrap_err().to_string(), "line 1: the first event must be init");
+        assert_eq!(
+            early.unwrap_err().to_string(),
+            "line 1: the first event must be init"
+        );
         assert!(run(&["{"]).unwrap_err().to_string().starts_with("line 1: "));
     }
 }

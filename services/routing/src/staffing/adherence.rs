@@ -143,7 +143,9 @@ impl Schedules {
                 .parse()
                 .map_err(|_| format!("agent `{}` is not an id", table::shortened(cell)))?;
             if !is_known(&agent) {
-                return Err(format!("agent `{agent}` does not exist; create it with UpsertAgent"));
+                return Err(format!(
+                    "agent `{agent}` does not exist; create it with UpsertAgent"
+                ));
             }
             let planned = Planned {
                 from: table::instant("start", line.cell(1), calendar)?,
@@ -166,7 +168,12 @@ impl Schedules {
                 let (from, to) = (calendar.written(planned.from), calendar.written(planned.to));
                 table::write_line(
                     &mut out,
-                    &[&table::harmless(agent.as_str()), &from, &to, planned.activity.text()],
+                    &[
+                        &table::harmless(agent.as_str()),
+                        &from,
+                        &to,
+                        planned.activity.text(),
+                    ],
                 );
             }
         }
@@ -177,7 +184,10 @@ impl Schedules {
 fn activity(cell: &str) -> Result<Activity, String> {
     Activity::of(cell).ok_or_else(|| {
         let known = ACTIVITIES.map(Activity::text).join(", ");
-        format!("activity `{}` is unknown; known are {known}", table::shortened(cell))
+        format!(
+            "activity `{}` is unknown; known are {known}",
+            table::shortened(cell)
+        )
     })
 }
 

@@ -173,7 +173,9 @@ fn bad_lines_of_a_schedule_are_named() {
                bruno,2026-11-23 13:00,2026-11-23 13:00,work\nbr uno,2026-11-23 13:00,2026-11-23 14:00,work\nbruno,2026-11-23 13:00,2026-11-23 14:00,nap\n\
                bruno,2026-11-23 13:00,2026-11-25 14:00,work\n\
                nobody,2026-11-23 13:00,2026-11-23 14:00,work\n";
-    let errors = Schedules::from_csv(csv, &rome(), |agent| agent.as_str() != "nobody").unwrap_err().to_string();
+    let errors = Schedules::from_csv(csv, &rome(), |agent| agent.as_str() != "nobody")
+        .unwrap_err()
+        .to_string();
     let lines: Vec<_> = errors.lines().collect();
     assert_eq!(
         lines,

@@ -153,7 +153,8 @@ impl Calendar {
     pub fn interval_of(&self, at: DateTime<Utc>) -> DateTime<Utc> {
         let time = at.with_timezone(&self.zone).time();
         let into = time.num_seconds_from_midnight() % (self.step.minutes() * 60);
-        at - TimeDelta::seconds(i64::from(into)) - TimeDelta::nanoseconds(i64::from(at.timestamp_subsec_nanos()))
+        at - TimeDelta::seconds(i64::from(into))
+            - TimeDelta::nanoseconds(i64::from(at.timestamp_subsec_nanos()))
     }
 
     /// Local midnight, or the first time after it where the clock is set forward at midnight.

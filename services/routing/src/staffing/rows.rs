@@ -107,7 +107,10 @@ pub fn write<'a>(rows: impl IntoIterator<Item = &'a Row>, calendar: &Calendar) -
                 &table::harmless(&row.series.intent),
                 &table::harmless(&row.series.language),
                 &row.count.contacts.to_string(),
-                &row.count.handle_seconds.map(|s| s.to_string()).unwrap_or_default(),
+                &row.count
+                    .handle_seconds
+                    .map(|s| s.to_string())
+                    .unwrap_or_default(),
             ],
         );
     }
@@ -115,13 +118,16 @@ pub fn write<'a>(rows: impl IntoIterator<Item = &'a Row>, calendar: &Calendar) -
 }
 
 fn channel(cell: &str) -> Result<Kind, String> {
-    Kind::ALL.into_iter().find(|kind| kind.name() == cell).ok_or_else(|| {
-        format!(
-            "channel `{}` is unknown; known are {}",
-            table::shortened(cell),
-            Kind::ALL.map(Kind::name).join(", ")
-        )
-    })
+    Kind::ALL
+        .into_iter()
+        .find(|kind| kind.name() == cell)
+        .ok_or_else(|| {
+            format!(
+                "channel `{}` is unknown; known are {}",
+                table::shortened(cell),
+                Kind::ALL.map(Kind::name).join(", ")
+            )
+        })
 }
 
 fn label(column: &str, cell: &str) -> Result<String, String> {

@@ -123,7 +123,9 @@ impl Serving {
         for seed in 1..=u64::from(runs) {
             let mut trace = self.day(group, clock, people, seed);
             if more != 0 {
-                trace = trace.with_roster(&change).map_err(|e| SimulationFailed::Broken(e.to_string()))?;
+                trace = trace
+                    .with_roster(&change)
+                    .map_err(|e| SimulationFailed::Broken(e.to_string()))?;
             }
             agents = trace.agents.len();
             let mut engine = BenchEngine::new(self.policy.clone());
@@ -163,7 +165,10 @@ impl Simulator for Serving {
         let most = scenario.agents.iter().max().copied().unwrap_or(0);
         let people: Vec<(&Person, Vec<Stretch>)> = (0..most)
             .map(|number| {
-                let like = self.people.get(number as usize % self.people.len().max(1)).unwrap_or(&anybody);
+                let like = self
+                    .people
+                    .get(number as usize % self.people.len().max(1))
+                    .unwrap_or(&anybody);
                 let is_there = |at: usize| scenario.agents[at] > number;
                 (like, clock.stretches_where(is_there))
             })

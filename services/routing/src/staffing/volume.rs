@@ -144,10 +144,15 @@ impl Volumes {
 
     /// Mean time an agent worked on a contact of these series, where any is known.
     pub fn mean_handle_seconds(&self, wanted: impl Fn(&Series) -> bool) -> Option<f64> {
-        let counts = self.counts.iter().filter(|(series, _)| wanted(series)).flat_map(|(_, counts)| counts.values());
+        let counts = self
+            .counts
+            .iter()
+            .filter(|(series, _)| wanted(series))
+            .flat_map(|(_, counts)| counts.values());
         let known = counts.filter_map(|count| Some((count.contacts, count.handle_seconds?)));
-        let (contacts, seconds) =
-            known.fold((0.0, 0.0), |(contacts, sum), (n, mean)| (contacts + n, sum + n * mean));
+        let (contacts, seconds) = known.fold((0.0, 0.0), |(contacts, sum), (n, mean)| {
+            (contacts + n, sum + n * mean)
+        });
         (contacts > 0.0).then(|| seconds / contacts)
     }
 

@@ -69,9 +69,14 @@ fn counts_are_brought_to_the_steps_of_the_day() {
     let series = volumes.series().next().unwrap().clone();
     let at = |hour, minute| {
         let start = Utc.with_ymd_and_hms(2026, 11, 23, hour, minute, 0).unwrap();
-        volumes.count(&series, start).map(|c| (c.contacts, c.handle_seconds))
+        volumes
+            .count(&series, start)
+            .map(|c| (c.contacts, c.handle_seconds))
     };
-    assert_eq!((at(8, 0), at(8, 30)), (Some((4.0, Some(100.0))), Some((4.0, Some(100.0)))));
+    assert_eq!(
+        (at(8, 0), at(8, 30)),
+        (Some((4.0, Some(100.0))), Some((4.0, Some(100.0))))
+    );
     assert_eq!(at(9, 0), Some((4.0, Some(175.0))));
 }
 
@@ -90,7 +95,10 @@ fn lines_of_different_lengths_must_not_count_the_same_time() {
 #[test]
 fn what_is_not_over_is_not_counted_from_outside() {
     let csv = format!("{HEADER}2029-12-31 23:00,voice,,,1\n2030-01-01 01:00,voice,,,1\n");
-    assert_eq!(problems(&csv), ["3: the interval is not over at 2030-01-01T01:00:00+01:00"]);
+    assert_eq!(
+        problems(&csv),
+        ["3: the interval is not over at 2030-01-01T01:00:00+01:00"]
+    );
 }
 
 #[test]

@@ -8,6 +8,9 @@ use trama_platform::Error;
 use trama_proto::ids::{AgentId, TenantId, WorkItemId};
 use uuid::Uuid;
 
+/// For how long a leader's transaction may stand still, before the database ends its session.
+const IDLE: &str = "2s";
+
 /// Things that changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changed {
@@ -47,10 +50,10 @@ pub async fn take_changes(
     tenant: &TenantId,
     limit: i64,
 ) -> Result<(Changed, bool), Error> {
-    let rows: Vec<(Option<Uuid>, Option<String>)> = sqlx::query_as(
+    let rows: Vec<(Option<Uuid>, Option<String>, f64)> = sqlx::query_as(
         "DELETE FROM changes WHERE tenant = $1 AND change_id = ANY(ARRAY(
              SELECT change_id FROM changes WHERE tenant = $1 ORDER BY change_id LIMIT $2))
-         RETURNING work_item_id, agent_id",
+         RETURNING work_item_id, agent_id, extract(epoch FROM clock_timestamp() - noted_at)::float8",
     )
     .bind(tenant.as_str())
     .bind(limit)
@@ -58,7 +61,10 @@ pub async fn take_changes(
     .await?;
     let more = i64::try_from(rows.len()).unwrap_or(i64::MAX) >= limit;
     let mut changed = Changed::default();
-    for (item, agent) in rows {
+    if let Some(lag) = rows.iter().map(|(.., lag)| *lag).reduce(f64::max) {
+        metrics::histogram!("trama_routing_change_lag_seconds").record(lag);
+    }
+    for (item, agent, _) in rows {
         changed.items.extend(item.map(WorkItemId::new));
         if let Some(agent) = agent {
             changed.agents.insert(agent.parse()?);
@@ -85,20 +91,24 @@ pub async fn ensure_lease(conn: &mut PgConnection, tenant: &TenantId) -> Result<
     Ok(())
 }
 
-/// Whether this holder still leads in this epoch. Whoever takes over waits until the transaction that asked has ended.
+/// Whether this holder still leads in this epoch. Whoever takes over waits until the transaction that asked has ended;
+/// so it must end: a process that is stopped in its midst loses its session, and with it the lock.
 pub async fn holds_lease(
     conn: &mut PgConnection,
     tenant: &TenantId,
     holder: &str,
     epoch: i64,
 ) -> Result<bool, Error> {
-    let found: Option<i32> =
-        sqlx::query_scalar("SELECT 1 FROM leases WHERE tenant = $1 AND holder = $2 AND epoch = $3 FOR SHARE")
-            .bind(tenant.as_str())
-            .bind(holder)
-            .bind(epoch)
-            .fetch_optional(conn)
-            .await?;
+    let found: Option<String> = sqlx::query_scalar(
+        "SELECT set_config('idle_in_transaction_session_timeout', $4, true)
+         FROM leases WHERE tenant = $1 AND holder = $2 AND epoch = $3 FOR SHARE",
+    )
+    .bind(tenant.as_str())
+    .bind(holder)
+    .bind(epoch)
+    .bind(IDLE)
+    .fetch_optional(conn)
+    .await?;
     Ok(found.is_some())
 }
 
@@ -143,7 +153,8 @@ pub async fn beat(conn: &mut PgConnection, holder: &str, ttl_seconds: f64) -> Re
     .await?)
 }
 
-/// Takes tenants that nobody leads: up to the share at once, beyond it only what nobody else took for two seconds.
+/// Takes tenants that nobody leads: up to the share at once, beyond it only what nobody else took for two seconds. What
+/// a leader's last transaction still holds is left for the next time, so that it does not hold up the others.
 pub async fn acquire(
     conn: &mut PgConnection,
     holder: &str,
@@ -156,7 +167,8 @@ pub async fn acquire(
              SELECT tenant FROM (
                  SELECT tenant, expires_at, row_number() OVER (ORDER BY expires_at, tenant) AS place FROM leases
                  WHERE expires_at < clock_timestamp()) free
-             WHERE place <= $2 OR expires_at < clock_timestamp() - interval '2 seconds')
+             WHERE tenant IN (SELECT tenant FROM leases WHERE expires_at < clock_timestamp() FOR UPDATE SKIP LOCKED)
+               AND (place <= $2 OR expires_at < clock_timestamp() - interval '2 seconds'))
            AND expires_at < clock_timestamp()
          RETURNING tenant, epoch",
     )
@@ -197,6 +209,25 @@ pub async fn release(conn: &mut PgConnection, holder: &str) -> Result<(), Error>
         .await?;
     sqlx::query("DELETE FROM replicas WHERE holder = $1")
         .bind(holder)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// By which resources everything that waits is routed; `None` when that was never said.
+pub async fn find_routed_by(conn: &mut PgConnection, tenant: &TenantId) -> Result<Option<Uuid>, Error> {
+    let found: Option<Option<Uuid>> = sqlx::query_scalar("SELECT routed_by FROM leases WHERE tenant = $1")
+        .bind(tenant.as_str())
+        .fetch_optional(conn)
+        .await?;
+    Ok(found.flatten())
+}
+
+/// Everything that waits is routed by these resources.
+pub async fn set_routed_by(conn: &mut PgConnection, tenant: &TenantId, resources: Uuid) -> Result<(), Error> {
+    sqlx::query("UPDATE leases SET routed_by = $2 WHERE tenant = $1")
+        .bind(tenant.as_str())
+        .bind(resources)
         .execute(conn)
         .await?;
     Ok(())

@@ -3,6 +3,8 @@
 mod row;
 mod write;
 
+use std::collections::HashMap;
+
 use sqlx::PgConnection;
 use trama_platform::Error;
 use trama_proto::ids::{AgentId, CaseId, OfferId, TenantId, WorkItemId};
@@ -190,4 +192,42 @@ pub async fn read_snapshot(
             .fetch_optional(conn)
             .await?;
     Ok(found.flatten())
+}
+
+/// The contexts of these items.
+pub async fn read_snapshots(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    items: &[WorkItemId],
+) -> Result<HashMap<WorkItemId, Vec<u8>>, Error> {
+    let ids: Vec<Uuid> = items.iter().map(|i| i.uuid()).collect();
+    let rows: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
+        "SELECT work_item_id, snapshot FROM work_items
+         WHERE tenant = $1 AND work_item_id = ANY($2) AND snapshot IS NOT NULL",
+    )
+    .bind(tenant.as_str())
+    .bind(ids)
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|(id, bytes)| (WorkItemId::new(id), bytes)).collect())
+}
+
+/// Items that wait or are offered, by id after `after`.
+pub async fn unanswered_after(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    after: Uuid,
+    limit: i64,
+) -> Result<Vec<WorkItemId>, Error> {
+    let ids: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT work_item_id FROM work_items
+         WHERE tenant = $1 AND work_item_id > $2 AND state IN ('pending', 'offered')
+         ORDER BY work_item_id LIMIT $3",
+    )
+    .bind(tenant.as_str())
+    .bind(after)
+    .bind(limit)
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(WorkItemId::new).collect())
 }

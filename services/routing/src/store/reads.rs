@@ -51,6 +51,8 @@ pub struct WorkItemRow {
     pub due_at: DateTime<Utc>,
     /// By when, with its points; the order of the list.
     pub rank_at: DateTime<Utc>,
+    /// How the customer waits.
+    pub manner: Value,
 }
 
 macro_rules! columns {
@@ -59,7 +61,7 @@ macro_rules! columns {
             $before,
             "w.work_item_id, w.case_id, w.version, w.queue, w.state, w.channel_kind, w.waiting_since,
              w.priority, w.route, w.language, w.entitlement, w.intent, w.agent_id, w.rest, w.wrap_up_until, w.transfers,
-             w.second_agent, w.answered_at, w.due_at, w.rank_at",
+             w.second_agent, w.answered_at, w.due_at, w.rank_at, w.manner",
             $after
         )
     };

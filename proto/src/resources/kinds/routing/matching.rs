@@ -55,6 +55,10 @@ pub struct RankingSpec {
     pub overdue_rank: f64,
     /// What is added to that rank with each further target that passes; negative lets hopeless work fall back.
     pub overdue_slope: f64,
+    /// The same on live channels, where the customer who is not answered leaves.
+    pub live_overdue_rank: f64,
+    /// What is added to that rank with each further target that passes.
+    pub live_overdue_slope: f64,
     /// After so many targets it goes before everything.
     pub starving_after_targets: f64,
     /// Among equal requirements, work that can still be in time goes before work that is late.
@@ -158,13 +162,15 @@ pub struct OffersSpec {
 impl Default for RankingSpec {
     fn default() -> Self {
         Self {
-            theta_seconds: 100.0,
-            overdue_rank: 0.7,
-            overdue_slope: -0.05,
-            starving_after_targets: 8.0,
+            theta_seconds: 450.0,
+            overdue_rank: 0.3,
+            overdue_slope: -0.02,
+            live_overdue_rank: 0.6,
+            live_overdue_slope: -0.01,
+            starving_after_targets: 15.0,
             rescue: true,
             answer_seconds: 0.0,
-            carried_only_helps: false,
+            carried_only_helps: true,
         }
     }
 }
@@ -172,11 +178,15 @@ impl Default for RankingSpec {
 impl Default for ReserveSpec {
     fn default() -> Self {
         Self {
-            size: ReserveSize::Fixed(6),
-            release_at_share_of_target: 0.9,
+            size: ReserveSize::SquareRoot {
+                factor: 1.0,
+                min: 0,
+                max: 50,
+            },
+            release_at_share_of_target: 0.95,
             max_share: 0.25,
-            urgent_size: 0,
-            urgent_left_seconds: 30.0,
+            urgent_size: 2,
+            urgent_left_seconds: 40.0,
             handle_time_seconds: 270.0,
         }
     }
@@ -186,11 +196,11 @@ impl Default for ChoiceSpec {
     fn default() -> Self {
         Self {
             level_below: 2.0,
-            level_above: 0.3,
+            level_above: 0.0,
             pauses_work: 0.5,
-            item_in_hand: 0.0,
-            free_caller_counts_as: 0.0,
-            takes_calls: 0.0,
+            item_in_hand: -0.25,
+            free_caller_counts_as: 3.0,
+            takes_calls: 0.5,
             idle: 1.0,
         }
     }
@@ -199,11 +209,11 @@ impl Default for ChoiceSpec {
 impl Default for SteeringSpec {
     fn default() -> Self {
         Self {
-            gain: 0.0,
+            gain: 1.0,
             max_boost: 0.3,
             max_loan: 0.2,
-            memory_seconds: 3_600.0,
-            margin: 0.05,
+            memory_seconds: 14_400.0,
+            margin: 0.0,
         }
     }
 }
@@ -272,6 +282,8 @@ impl MatchingSpec {
             theta_seconds,
             overdue_rank,
             overdue_slope,
+            live_overdue_rank,
+            live_overdue_slope,
             starving_after_targets,
             rescue: _,
             answer_seconds,
@@ -287,6 +299,14 @@ impl MatchingSpec {
             "ranking.overdueRank must be from 0 to 1",
         )?;
         check(overdue_slope.is_finite(), "ranking.overdueSlope must be a number")?;
+        check(
+            (0.0..=1.0).contains(live_overdue_rank),
+            "ranking.liveOverdueRank must be from 0 to 1",
+        )?;
+        check(
+            live_overdue_slope.is_finite(),
+            "ranking.liveOverdueSlope must be a number",
+        )?;
         check(
             *starving_after_targets > 1.0,
             "ranking.starvingAfterTargets must be more than 1",

@@ -161,6 +161,7 @@ impl App {
                 at: now,
                 expires_at: None,
                 origin: customer,
+                of_the_whole: true,
             });
         }
         let lines: Vec<_> = entries.iter().map(|e| (tx.new_id(), e)).collect();

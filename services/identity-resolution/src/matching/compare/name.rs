@@ -31,6 +31,8 @@ pub fn given_names(a: &Name, b: &Name) -> Level {
         return Level::Nickname;
     }
     match alikeness(a, b) {
+        // Brett and Brodie: the ear that forgives spelling hears one name, the eye sees two.
+        Level::Close if similarity(&a.text, &b.text) < SIMILAR => Level::Similar,
         // Mario and Maria, Daniele and Daniela: one letter apart, and two people in most families.
         Level::Close if differ_in_ending(&a.text, &b.text) => Level::Similar,
         Level::Similar | Level::Different if is_part(a, b, 3) => Level::Part,
@@ -118,9 +120,14 @@ fn alikeness(a: &Name, b: &Name) -> Level {
     }
 }
 
+/// One is short for the other, or both for a third: Beppe and Pino. But Emma and Millie, who may both be Emmelines, are more
+/// likely sisters, because Emma is a name in its own right.
 fn related(a: &Name, b: &Name) -> bool {
-    // Both sorted, and short.
-    a.relatives.iter().any(|x| b.relatives.binary_search(x).is_ok())
+    // Sorted, and short.
+    let holds = |of: &Name, x: &u64| of.relatives.binary_search(x).is_ok();
+    holds(a, &b.own_hash)
+        || holds(b, &a.own_hash)
+        || !a.is_formal && !b.is_formal && a.relatives.iter().any(|x| holds(b, x))
 }
 
 fn is_part(a: &Name, b: &Name, least: usize) -> bool {

@@ -14,6 +14,8 @@ pub struct Pair {
     pub right: usize,
     /// Bits above the threshold, moved to the engine's side of 0 when the whole profile decided otherwise than the two records.
     pub score: f32,
+    /// Bits above the threshold that the two records have on their own, whatever the profiles around them decided.
+    pub alone: f32,
 }
 
 /// A key that more records share than this is left out, as the engine leaves out keys that find too many.
@@ -67,6 +69,7 @@ pub fn pairs(clustering: &Clustering, facts: &[Facts], policy: &Policy) -> Vec<P
             Some(Pair {
                 left,
                 right,
+                alone: bits,
                 score: if joined {
                     bits.max(BESIDE)
                 } else {

@@ -34,10 +34,14 @@ pub struct Report {
     pub clusters_with_thin: Option<ClusterFigures>,
     /// Of the true pairs, the share whose records share a blocking key.
     pub blocking_recall: Option<f64>,
-    /// Records a person should look at, by why.
+    /// Records a person should look at, by why, when they arrived.
     pub review: Reviews,
     /// Their share of all.
     pub review_share: f64,
+    /// Profiles a person should still look at in the end, by why: later evidence has answered the rest.
+    pub open_review: Reviews,
+    /// By the number of records.
+    pub open_review_share: f64,
     /// What was changed after a record had been placed.
     pub later: LaterChanges,
     /// What was found at homes, and what follows.
@@ -139,8 +143,9 @@ pub fn report(trial: Trial<'_>) -> Report {
             blocking_recall(facts, &entities, |a, b| !link || source.get(a) != source.get(b))
         }),
         review: reviews,
-        review_share: (reviews.uncertain + reviews.ambiguous + reviews.contradicted + reviews.limit) as f64
-            / records.max(1) as f64,
+        review_share: reviews.total() as f64 / records.max(1) as f64,
+        open_review: clustering.open_reviews,
+        open_review_share: clustering.open_reviews.total() as f64 / records.max(1) as f64,
         later: clustering.later,
         homes: homes(clustering.homes, policy),
         profiles: clustering.store.ids().len(),

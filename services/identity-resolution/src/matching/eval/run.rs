@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rustc_hash::FxHashSet;
 use serde::Serialize;
 
 use crate::matching::{
@@ -34,6 +35,23 @@ pub struct Reviews {
     pub limit: usize,
 }
 
+impl Reviews {
+    fn count(&mut self, reason: ReviewReason) {
+        match reason {
+            ReviewReason::Uncertain => self.uncertain += 1,
+            ReviewReason::Ambiguous => self.ambiguous += 1,
+            ReviewReason::Contradicted => self.contradicted += 1,
+            ReviewReason::Limit => self.limit += 1,
+        }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub const fn total(self) -> usize {
+        self.uncertain + self.ambiguous + self.contradicted + self.limit
+    }
+}
+
 /// What was changed after a record had been placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct LaterChanges {
@@ -49,8 +67,10 @@ pub struct Clustering {
     pub store: MemoryStore,
     /// Profile of each record, in order.
     pub profile_of: Vec<ProfileId>,
-    /// Records that a person should look at.
+    /// Records that a person should look at, when they arrived.
     pub reviews: Reviews,
+    /// Profiles that a person should look at in the end, once nothing waits to be looked at again.
+    pub open_reviews: Reviews,
     /// What was changed later.
     pub later: LaterChanges,
     /// What was found at homes.
@@ -111,24 +131,28 @@ fn pass(
             },
         );
         if let Outcome::Review { reason, .. } = decision.outcome {
-            match reason {
-                ReviewReason::Uncertain => reviews.uncertain += 1,
-                ReviewReason::Ambiguous => reviews.ambiguous += 1,
-                ReviewReason::Contradicted => reviews.contradicted += 1,
-                ReviewReason::Limit => reviews.limit += 1,
-            }
+            reviews.count(reason);
         }
         resolver.drain(&mut store, AT_ONCE);
     }
     resolver.drain(&mut store, usize::MAX);
     let resolving = started.elapsed();
     for _ in 0..rounds {
+        let mut tested = FxHashSet::default();
         for profile in store.ids() {
-            resolver.test_again(&mut store, profile);
+            if !tested.contains(&profile) {
+                tested.extend(resolver.test_again(&mut store, profile));
+            }
         }
         resolver.drain(&mut store, usize::MAX);
     }
     let testing_again = started.elapsed().saturating_sub(resolving);
+    let mut open_reviews = Reviews::default();
+    for profile in store.ids() {
+        if let Some(reason) = resolver.doubt(&store, profile) {
+            open_reviews.count(reason);
+        }
+    }
     let mut later = LaterChanges::default();
     for change in store.take_changes() {
         match change {
@@ -153,6 +177,7 @@ fn pass(
         store,
         profile_of,
         reviews,
+        open_reviews,
         later,
         homes,
         resolving,

@@ -28,6 +28,10 @@ pub struct Name {
     pub metaphone: Box<str>,
     /// Names it may be short for, hashed and sorted, itself among them. Empty for surnames.
     pub relatives: Box<[u64]>,
+    /// Itself, as it stands among relatives.
+    pub own_hash: u64,
+    /// Others are short for it.
+    pub is_formal: bool,
     /// Hash of the text.
     pub key: ValueKey,
     /// Hash of the root; of the text for surnames.
@@ -73,11 +77,15 @@ impl Name {
     }
 
     fn of_letters(text: String, kind: NameKind) -> Self {
-        let (root, relatives) = match kind {
+        let known = match kind {
             NameKind::Given => nickname::lookup(&text),
-            NameKind::Surname => (None, Box::default()),
+            NameKind::Surname => nickname::Known {
+                root: None,
+                relatives: Box::default(),
+                is_formal: false,
+            },
         };
-        let root: Box<str> = root.unwrap_or(&text).into();
+        let root: Box<str> = known.root.unwrap_or(&text).into();
         let (plain, rooted) = match kind {
             NameKind::Given => (family::GIVEN, family::GIVEN_ROOT),
             NameKind::Surname => (family::SURNAME, family::SURNAME),
@@ -85,7 +93,9 @@ impl Name {
         Self {
             sound: phonetic::italian_sound(&root).into(),
             metaphone: phonetic::english_sound(&root).into(),
-            relatives,
+            own_hash: nickname::hash(&text),
+            relatives: known.relatives,
+            is_formal: known.is_formal,
             key: StableHasher::new(plain).part(&text).value(),
             root_key: StableHasher::new(rooted).part(&root).value(),
             text: text.into(),

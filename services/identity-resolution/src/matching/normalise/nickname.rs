@@ -55,11 +55,29 @@ fn load() -> HashMap<Box<str>, Entry> {
     entries
 }
 
-/// The one name it is short for, and the hashes of all that it may be short for, itself among them.
-pub(super) fn lookup(name: &str) -> (Option<&'static str>, Box<[u64]>) {
-    let hash = |n: &str| StableHasher::new(0).part(n).finish();
+/// What is known of a name.
+pub(super) struct Known {
+    /// The one name it is short for.
+    pub root: Option<&'static str>,
+    /// The hashes of all that it may be short for, itself among them, sorted.
+    pub relatives: Box<[u64]>,
+    /// Others are short for it.
+    pub is_formal: bool,
+}
+
+/// The hash by which a name stands among relatives.
+pub(super) fn hash(name: &str) -> u64 {
+    StableHasher::new(0).part(name).finish()
+}
+
+/// What is known of a name.
+pub(super) fn lookup(name: &str) -> Known {
     let Some(entry) = FORMAL.get(name) else {
-        return (None, Box::new([hash(name)]));
+        return Known {
+            root: None,
+            relatives: Box::new([hash(name)]),
+            is_formal: false,
+        };
     };
     let root = match entry.formal.as_slice() {
         [only] if !entry.is_formal => Some(&**only),
@@ -73,5 +91,9 @@ pub(super) fn lookup(name: &str) -> (Option<&'static str>, Box<[u64]>) {
     let mut relatives: Vec<u64> = readings.iter().map(|f| hash(f)).chain([hash(name)]).collect();
     relatives.sort_unstable();
     relatives.dedup();
-    (root, relatives.into())
+    Known {
+        root,
+        relatives: relatives.into(),
+        is_formal: entry.is_formal,
+    }
 }

@@ -36,14 +36,19 @@ pub async fn note(
 fn goes_on(item: &WorkItem, items: &BTreeMap<WorkItemId, WorkItem>) -> bool {
     matches!(item.state, State::Abandoned { .. })
         && items.values().any(|next| {
-            next.case_id == item.case_id && next.number > item.number && next.waiting_since == item.waiting_since
+            next.case_id == item.case_id
+                && next.number > item.number
+                && next.waiting_since == item.waiting_since
         })
 }
 
 fn ended(item: &WorkItem, now: DateTime<Utc>) -> Option<Ended<'_>> {
     let (at, handle_seconds) = match &item.state {
         State::Completed {
-            agent, assigned_at, at, ..
+            agent,
+            assigned_at,
+            at,
+            ..
         } => {
             let since = assigned_at.filter(|_| agent.is_some());
             (*at, since.map(|since| (*at - since).as_seconds_f64().max(0.0)))

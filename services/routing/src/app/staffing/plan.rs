@@ -98,7 +98,11 @@ fn staff(known: Known, ask: &StaffAsk) -> Result<Staff, Error> {
             "played {} times with the serving matcher: {} agent-intervals added, promises {}",
             confirmed.runs,
             confirmed.added,
-            if confirmed.keeps_promises { "kept" } else { "still not all kept" }
+            if confirmed.keeps_promises {
+                "kept"
+            } else {
+                "still not all kept"
+            }
         ));
         plan = confirmed.plan;
         simulate(&serving, group, &plan.intervals)?
@@ -111,7 +115,10 @@ fn staff(known: Known, ask: &StaffAsk) -> Result<Staff, Error> {
         (need, level, occupancy)
     });
     Ok(Staff {
-        intervals: intervals.skip(shaped.shown.start).take(shaped.shown.len()).collect(),
+        intervals: intervals
+            .skip(shaped.shown.start)
+            .take(shaped.shown.len())
+            .collect(),
         notes,
         window: known.window,
     })
@@ -132,7 +139,9 @@ fn simulate(simulator: &dyn Simulator, group: &Group, needs: &[Requirement]) -> 
         group,
         agents: &agents,
     };
-    simulator.simulate(&scenario).map_err(|e| precondition(e.to_string()))
+    simulator
+        .simulate(&scenario)
+        .map_err(|e| precondition(e.to_string()))
 }
 
 /// Share answered in time of all that counts in an interval.
@@ -147,7 +156,11 @@ fn level(outcome: &Outcome, at: usize) -> f64 {
 fn propose(staff: &Staff, ask: &ShiftAsk) -> Result<Shifts, Error> {
     let starts: Vec<DateTime<Utc>> = staff.intervals.iter().map(|(need, ..)| need.start).collect();
     let step = staff.window.calendar.step();
-    let types = ask.kinds.iter().map(|kind| shift_type(kind, staff, &starts)).collect();
+    let types = ask
+        .kinds
+        .iter()
+        .map(|kind| shift_type(kind, staff, &starts))
+        .collect();
     let problem = ShiftProblem {
         step,
         need: staff.intervals.iter().map(|(need, ..)| need.rostered).collect(),
@@ -155,17 +168,27 @@ fn propose(staff: &Staff, ask: &ShiftAsk) -> Result<Shifts, Error> {
         cost_of_missing_hour: ask.missing_hour,
     };
     let proposal = shifts::propose(&problem, SOLVER_SECONDS).map_err(|e| match &e {
-        InvalidShifts::TooMany { .. } => Error::invalid("required.forecast.days", format!("{e}: ask for fewer days, or coarser")),
+        InvalidShifts::TooMany { .. } => Error::invalid(
+            "required.forecast.days",
+            format!("{e}: ask for fewer days, or coarser"),
+        ),
         InvalidShifts::Type { .. } => Error::invalid("types", e.to_string()),
         InvalidShifts::CostOfMissing => Error::invalid("under_cover_cost", e.to_string()),
     })?;
-    let shifts = proposal
-        .shifts
-        .iter()
-        .map(|shift| (problem.types[shift.shift_type].name.clone(), starts[shift.start], shift.people));
+    let shifts = proposal.shifts.iter().map(|shift| {
+        (
+            problem.types[shift.shift_type].name.clone(),
+            starts[shift.start],
+            shift.people,
+        )
+    });
     Ok(Shifts {
         shifts: shifts.collect(),
-        coverage: starts.iter().copied().zip(proposal.coverage.iter().copied()).collect(),
+        coverage: starts
+            .iter()
+            .copied()
+            .zip(proposal.coverage.iter().copied())
+            .collect(),
         proposal,
     })
 }
@@ -180,11 +203,15 @@ fn shift_type(kind: &ShiftKind, staff: &Staff, starts: &[DateTime<Utc>]) -> Shif
     };
     let days = staff.window.first.iter_days().take(staff.window.days as usize);
     let possible = days.flat_map(|date| {
-        (kind.earliest..=kind.latest).step_by(kind.every.max(1) as usize).filter_map(move |minute| at_minute(date, minute))
+        (kind.earliest..=kind.latest)
+            .step_by(kind.every.max(1) as usize)
+            .filter_map(move |minute| at_minute(date, minute))
     });
     ShiftType {
         name: kind.name.clone(),
-        starts: possible.filter_map(|start| starts.binary_search(&start).ok()).collect(),
+        starts: possible
+            .filter_map(|start| starts.binary_search(&start).ok())
+            .collect(),
         length: (kind.length / minutes) as usize,
         breaks: if kind.pause > 0 {
             vec![Break {

@@ -107,7 +107,15 @@ impl Staffing {
         if until <= since {
             return Err(Error::invalid("since", "must be before until, and in the past"));
         }
-        let rows = store::planned(tx.conn(), tenant, agent.as_ref(), since, until, MOST_READ as i64 + 1).await?;
+        let rows = store::planned(
+            tx.conn(),
+            tenant,
+            agent.as_ref(),
+            since,
+            until,
+            MOST_READ as i64 + 1,
+        )
+        .await?;
         if rows.len() > MOST_READ {
             return Err(Error::invalid(
                 "until",

@@ -1,9 +1,6 @@
 //! From what came in to the work of a group: which queue a need waits in, what is promised there, who can do it.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use trama_platform::Error;
@@ -13,7 +10,11 @@ use trama_proto::{
     resources::{BusinessHoursSpec, Kind, TenantResources},
 };
 
-use super::{ask::{StaffAsk, Window}, precondition, volumes::of_series};
+use super::{
+    ask::{StaffAsk, Window},
+    precondition,
+    volumes::of_series,
+};
 use crate::{
     domain::{Agent, Facts, Requirement, Route, Rules, hours, route},
     staffing::{
@@ -96,7 +97,11 @@ fn shape(series: &Series, resources: &TenantResources, rules: &Rules, at: DateTi
     let kind = ChannelKind::from(series.channel);
     let route = route(&Facts::of(kind, Some(&understood), at), Some(resources), at);
     let queue = resources.queues.get(&route.queue);
-    let rule = rules.policy.channels.iter().find(|rule| rule.name == series.channel.name());
+    let rule = rules
+        .policy
+        .channels
+        .iter()
+        .find(|rule| rule.name == series.channel.name());
     Shape {
         series: Series {
             channel: series.channel,
@@ -151,12 +156,20 @@ impl Shape {
 
     /// Whether somebody can do this work, at first or once less is asked.
     pub(super) fn ability(&self, agent: &Agent) -> Ability {
-        if !agent.channel_kinds.contains(&ChannelKind::from(self.series.channel)) {
+        if !agent
+            .channel_kinds
+            .contains(&ChannelKind::from(self.series.channel))
+        {
             return Ability::None;
         }
         if meets(agent, &self.route.requirement) {
             Ability::AtOnce
-        } else if self.route.steps.iter().any(|step| meets(agent, &step.requirement)) {
+        } else if self
+            .route
+            .steps
+            .iter()
+            .any(|step| meets(agent, &step.requirement))
+        {
             Ability::Later
         } else {
             Ability::None
@@ -167,10 +180,18 @@ impl Shape {
 fn meets(agent: &Agent, requirement: &Requirement) -> bool {
     let primary = |tag: &str| tag.split('-').next().unwrap_or(tag).to_ascii_lowercase();
     let speaks = |language: &String| {
-        agent.languages.is_empty() || agent.languages.iter().any(|known| primary(known) == primary(language))
+        agent.languages.is_empty()
+            || agent
+                .languages
+                .iter()
+                .any(|known| primary(known) == primary(language))
     };
-    let masters =
-        |(skill, level): (&String, &u8)| agent.skills.get(skill).is_some_and(|known| *known >= i32::from(*level));
+    let masters = |(skill, level): (&String, &u8)| {
+        agent
+            .skills
+            .get(skill)
+            .is_some_and(|known| *known >= i32::from(*level))
+    };
     requirement.skills.iter().all(masters)
         && requirement.language.as_ref().is_none_or(speaks)
         && (requirement.teams.is_empty() || requirement.teams.iter().any(|team| agent.teams.contains(team)))
@@ -231,14 +252,22 @@ pub(super) fn shaped(mut known: Known, ask: &StaffAsk) -> Result<(Shaped, Known)
     let people: Vec<&Agent> = known.agents.iter().filter(|agent| !agent.bot).collect();
     let kinds: Vec<usize> = people
         .iter()
-        .map(|agent| used.iter().filter(|shape| shape.ability(agent) != Ability::None).count())
+        .map(|agent| {
+            used.iter()
+                .filter(|shape| shape.ability(agent) != Ability::None)
+                .count()
+        })
         .filter(|kinds| *kinds > 0)
         .collect();
     let mean_kinds = kinds.iter().sum::<usize>() as f64 / kinds.len().max(1) as f64;
     if kinds.is_empty() {
-        notes.push("nobody who works here can do any of this, so every kind of work is staffed apart".to_owned());
+        notes.push(
+            "nobody who works here can do any of this, so every kind of work is staffed apart".to_owned(),
+        );
     }
-    let has_deferred = streams.iter().any(|stream| matches!(stream.service, Service::Deferred { .. }));
+    let has_deferred = streams
+        .iter()
+        .any(|stream| matches!(stream.service, Service::Deferred { .. }));
     if has_deferred && streams.len() > 1 {
         notes.push(format!(
             "rule of thumb: written work uses {:.0} % of the idle time between live contacts",
@@ -247,10 +276,15 @@ pub(super) fn shaped(mut known: Known, ask: &StaffAsk) -> Result<(Shaped, Known)
     }
     let shown_from = starts.partition_point(|start| *start < window.since);
     let until = window.first + TimeDelta::days(i64::from(window.days));
-    let end = window.calendar.start_of(until).map_or(starts.len(), |end| starts.partition_point(|start| *start < end));
+    let end = window
+        .calendar
+        .start_of(until)
+        .map_or(starts.len(), |end| starts.partition_point(|start| *start < end));
     let group = Group {
         step,
-        open: (0..starts.len()).map(|at| open_of.iter().any(|open| open[at])).collect(),
+        open: (0..starts.len())
+            .map(|at| open_of.iter().any(|open| open[at]))
+            .collect(),
         starts,
         streams,
         cross_training: CrossTraining::of_skills(mean_kinds),
@@ -270,7 +304,10 @@ pub(super) fn shaped(mut known: Known, ask: &StaffAsk) -> Result<(Shaped, Known)
 /// What comes in while its queue is closed waits for the opening when it is written, and is lost when it is live.
 fn wait_until_open(stream: &mut Stream, open: &[bool]) -> Option<String> {
     let mut waiting = 0.0;
-    let is_written = matches!(stream.series.channel, Kind::Email | Kind::Whatsapp | Kind::Sms | Kind::Api);
+    let is_written = matches!(
+        stream.series.channel,
+        Kind::Email | Kind::Whatsapp | Kind::Sms | Kind::Api
+    );
     for (contacts, is_open) in stream.contacts.iter_mut().zip(open) {
         if *is_open {
             if is_written {
@@ -281,8 +318,12 @@ fn wait_until_open(stream: &mut Stream, open: &[bool]) -> Option<String> {
             waiting += std::mem::take(contacts);
         }
     }
-    (!is_written && waiting >= 0.5)
-        .then(|| format!("{waiting:.0} contacts of {} are expected while it is closed and are not staffed for", stream.series))
+    (!is_written && waiting >= 0.5).then(|| {
+        format!(
+            "{waiting:.0} contacts of {} are expected while it is closed and are not staffed for",
+            stream.series
+        )
+    })
 }
 
 impl Shaped {

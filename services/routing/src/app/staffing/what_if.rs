@@ -63,17 +63,30 @@ impl Staffing {
         let planned = store::planned(tx.conn(), tenant, None, from, to, MOST_STRETCHES).await?;
         drop(tx);
         let mut schedules: BTreeMap<AgentId, Stretches> = BTreeMap::new();
-        for (agent, planned) in planned.into_iter().filter(|(_, planned)| planned.activity == Activity::Work) {
-            schedules.entry(agent).or_default().push((planned.from, planned.to));
+        for (agent, planned) in planned
+            .into_iter()
+            .filter(|(_, planned)| planned.activity == Activity::Work)
+        {
+            schedules
+                .entry(agent)
+                .or_default()
+                .push((planned.from, planned.to));
         }
-        self.compute(move || played(known, &staff, &ask, &schedules)).await
+        self.compute(move || played(known, &staff, &ask, &schedules))
+            .await
     }
 }
 
 fn day(known: &Known) -> Result<(DateTime<Utc>, DateTime<Utc>), Error> {
     let window = &known.window;
-    let end = window.first.succ_opt().and_then(|next| window.calendar.start_of(next));
-    Ok((window.since, end.ok_or_else(|| Error::internal("a date out of range"))?))
+    let end = window
+        .first
+        .succ_opt()
+        .and_then(|next| window.calendar.start_of(next));
+    Ok((
+        window.since,
+        end.ok_or_else(|| Error::internal("a date out of range"))?,
+    ))
 }
 
 fn played(
@@ -145,10 +158,11 @@ fn roster(
                 schedules.get(&agent.id).cloned().unwrap_or_default()
             };
             let able = shaped.people(std::slice::from_ref(*agent));
-            able.into_iter().map(move |person| crate::staffing::serving::Person {
-                there: there.clone(),
-                ..person
-            })
+            able.into_iter()
+                .map(move |person| crate::staffing::serving::Person {
+                    there: there.clone(),
+                    ..person
+                })
         })
         .collect();
     if schedules.is_empty() {

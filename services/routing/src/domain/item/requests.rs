@@ -6,7 +6,7 @@ use trama_proto::{
     ids::{AgentId, CaseId, TenantId, WorkItemId},
 };
 
-use super::{Done, Hold, Rest, State, WorkItem};
+use super::{Done, Hold, Manner, Rest, State, Way, WorkItem};
 use crate::domain::Route;
 
 /// Somebody must act, as parsed.
@@ -24,6 +24,8 @@ pub struct Request {
     pub preferred: Option<AgentId>,
     /// The caller hung up before anybody took the call.
     pub customer_left: bool,
+    /// Whoever hangs up in this queue is called back.
+    pub calls_back: bool,
     /// Encoded context.
     pub snapshot: Vec<u8>,
     /// Where it shall wait.
@@ -41,6 +43,8 @@ pub enum Asked {
     ComesBack,
     /// The customer has left before anybody took it; the offer is rescinded.
     Left(Option<Hold>),
+    /// The customer has left and is called back in their place; the offer is rescinded.
+    CallsBack(Option<Hold>),
     /// Nothing but the revision.
     Nothing,
 }
@@ -57,6 +61,10 @@ pub enum WithdrawReason {
 }
 
 /// What a withdrawal did.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "they live one at a time in a batch; a box each would cost more than it saves"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Withdrawal {
     /// It was over already.
@@ -86,12 +94,8 @@ pub fn request(
     let left = request.customer_left && request.channel == ChannelKind::Voice;
     let number = match last {
         Some(item) if item.is_open() => return item.learn(request, left, now),
-        // Told again of the same caller who left: they are not counted twice.
-        Some(mut item)
-            if left
-                && matches!(item.state, State::Abandoned { .. })
-                && item.waiting_since == request.waiting_since =>
-        {
+        // Told again of the same caller who left: they are neither counted nor called twice.
+        Some(mut item) if left && item.number > 0 && item.waiting_since == request.waiting_since => {
             item.revision = request.revision;
             return (item, Asked::Nothing);
         }
@@ -116,13 +120,26 @@ pub fn request(
         handover: None,
         snapshot: Some(request.snapshot),
         answered: None,
-        state: if left {
+        manner: Manner {
+            way: if left && request.calls_back {
+                Way::called_back()
+            } else {
+                Way::AsTheyCame
+            },
+            ..Manner::default()
+        },
+        state: if left && !request.calls_back {
             State::Abandoned { at: now }
         } else {
             State::Pending
         },
     };
-    (item, if left { Asked::Left(None) } else { Asked::Waits })
+    let what = match (left, request.calls_back) {
+        (false, _) => Asked::Waits,
+        (true, false) => Asked::Left(None),
+        (true, true) => Asked::CallsBack(None),
+    };
+    (item, what)
 }
 
 impl WorkItem {
@@ -130,7 +147,8 @@ impl WorkItem {
     fn learn(mut self, request: Request, left: bool, now: DateTime<Utc>) -> (Self, Asked) {
         self.revision = request.revision;
         self.snapshot = Some(request.snapshot);
-        let was_live = self.channel == ChannelKind::Voice;
+        // Who is called back, or has left a message, hangs up: that is not leaving.
+        let was_live = self.channel == ChannelKind::Voice && self.manner.way == Way::AsTheyCame;
         match self.state {
             State::Pending | State::Offered(_) if left && was_live => {
                 let hold = match self.state {
@@ -142,18 +160,27 @@ impl WorkItem {
                     | State::Cancelled { .. }
                     | State::Abandoned { .. } => None,
                 };
+                if request.calls_back {
+                    self.state = State::Pending;
+                    self.manner.way = Way::called_back();
+                    return (self, Asked::CallsBack(hold));
+                }
                 self.state = State::Abandoned { at: now };
                 (self, Asked::Left(hold))
             }
             State::Pending | State::Offered(_) => {
                 let queued = matches!(self.state, State::Pending);
-                let transferred = self.transfers > 0;
                 self.waiting_since = self.waiting_since.min(request.waiting_since);
-                self.channel = request.channel;
+                self.channel = self.manner.channel_after(self.channel, request.channel);
                 self.preferred = request.preferred.or(self.preferred);
-                // Where a person sent it, it stays; the rules had their say before.
-                if !transferred {
+                // Where a person or an overflow sent it, it stays; the rules had their say before.
+                if self.transfers == 0 && self.manner.left.first() != Some(&request.route.queue) {
+                    if self.route.queue != request.route.queue {
+                        self.manner.left.clear();
+                        self.manner.told = None;
+                    }
                     self.route = request.route;
+                    self.keep_promise();
                 }
                 (self, if queued { Asked::Waits } else { Asked::InHand })
             }
@@ -243,6 +270,7 @@ pub fn tombstone(tenant: &TenantId, case_id: CaseId, revision: i64, now: DateTim
         handover: None,
         snapshot: None,
         answered: None,
+        manner: Manner::default(),
         state: State::Cancelled { at: now },
     }
 }

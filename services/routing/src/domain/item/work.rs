@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use trama_proto::ids::{AgentId, OfferId};
 
-use super::{Answered, Hand, Hold, Rejected, Rest, Second, State, WorkItem};
+use super::{Answered, Hand, Hold, Rejected, Rest, Second, State, Way, WorkItem};
 
 /// Work that an agent finished.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +74,9 @@ impl WorkItem {
             second: None,
         };
         self.pinned = None;
+        if let Way::Callback { attempts, .. } = &mut self.manner.way {
+            *attempts += 1;
+        }
         if self.answered.is_none() {
             self.answered = Some(Answered {
                 at: now,
@@ -225,6 +228,17 @@ impl WorkItem {
             | State::Cancelled { .. }
             | State::Abandoned { .. } => Err(Rejected::NotAssigned),
         }
+    }
+
+    /// The same, holding so many units of whoever has it in hand.
+    #[must_use]
+    pub fn using(mut self, units: i32) -> Self {
+        match &mut self.state {
+            State::Offered(hold) => hold.units = units,
+            State::Assigned { hand, .. } | State::Wrapping { hand, .. } => hand.units = units,
+            State::Pending | State::Completed { .. } | State::Cancelled { .. } | State::Abandoned { .. } => {}
+        }
+        self
     }
 
     /// Units of agents that this item holds now.

@@ -52,6 +52,8 @@ fn ranking(spec: &RankingSpec) -> Ranking {
         theta_ms: millis(spec.theta_seconds).max(1),
         overdue_rank: spec.overdue_rank,
         overdue_slope: spec.overdue_slope,
+        live_overdue_rank: spec.live_overdue_rank,
+        live_overdue_slope: spec.live_overdue_slope,
         starve_share: spec.starving_after_targets,
         rescue: spec.rescue,
         answer_ms: millis(spec.answer_seconds),

@@ -28,7 +28,7 @@ pub enum Stage {
 }
 
 /// What happens instead of waiting for an agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Instead {
     /// We call back; the place is kept.
     Callback,

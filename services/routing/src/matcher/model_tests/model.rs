@@ -268,8 +268,9 @@ impl Model {
         for line in lines {
             let live = line.iter().find(|(due, ..)| *due > self.now);
             for (due, order, key) in line.first().into_iter().chain(live) {
-                let target = self.things[key].spec.target_ms;
-                let rank = self.policy.ranking.rank(*due, target, self.now);
+                let spec = &self.things[key].spec;
+                let is_live = self.policy.rule(spec.channel).live;
+                let rank = self.policy.ranking.rank(*due, spec.target_ms, is_live, self.now);
                 if best.is_none_or(|(known, ..)| rank > known) {
                     best = Some((rank, *due, *order, *key));
                 }

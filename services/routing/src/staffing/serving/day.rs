@@ -77,7 +77,11 @@ impl Clock {
 
     /// The open intervals of which this holds.
     pub(super) fn stretches_where(&self, holds: impl Fn(usize) -> bool) -> Vec<Stretch> {
-        let places = self.open.iter().enumerate().filter(|(_, (interval, _))| holds(*interval));
+        let places = self
+            .open
+            .iter()
+            .enumerate()
+            .filter(|(_, (interval, _))| holds(*interval));
         joined(
             places
                 .map(|(place, _)| (place as f64 * self.seconds, (place + 1) as f64 * self.seconds))
@@ -133,20 +137,26 @@ impl Serving {
             item.customer.clone_from(&item.id);
         }
         let channels: Vec<&str> = Kind::ALL.map(channel).to_vec();
-        let agents = people.iter().enumerate().map(|(number, (person, there))| AgentRow {
-            id: format!("a{number}"),
-            team: ANY.to_owned(),
-            site: ANY.to_owned(),
-            langs: vec![ANY.to_owned()],
-            channels: channels.iter().map(|name| (*name).to_owned()).collect(),
-            skills: skills(person),
-            start_s: there.first().map_or(0.0, |stretch| stretch.0),
-            end_s: there.last().map_or(0.0, |stretch| stretch.1),
-        });
+        let agents = people
+            .iter()
+            .enumerate()
+            .map(|(number, (person, there))| AgentRow {
+                id: format!("a{number}"),
+                team: ANY.to_owned(),
+                site: ANY.to_owned(),
+                langs: vec![ANY.to_owned()],
+                channels: channels.iter().map(|name| (*name).to_owned()).collect(),
+                skills: skills(person),
+                start_s: there.first().map_or(0.0, |stretch| stretch.0),
+                end_s: there.last().map_or(0.0, |stretch| stretch.1),
+            });
         let presence = people.iter().enumerate().flat_map(|(agent, (_, there))| {
             there.iter().flat_map(move |(from, to)| {
-                [(*from, Presence::Available), (*to, Presence::Away)]
-                    .map(|(at_s, state)| PresenceRow { at_s, agent, state })
+                [(*from, Presence::Available), (*to, Presence::Away)].map(|(at_s, state)| PresenceRow {
+                    at_s,
+                    agent,
+                    state,
+                })
             })
         });
         Trace {
@@ -172,11 +182,16 @@ impl Serving {
         let by_channel = |seconds: f64| Kind::ALL.map(|kind| (channel(kind).to_owned(), seconds)).into();
         let by_stream = |value: &dyn Fn(&Stream) -> f64| {
             let streams = group.streams.iter().enumerate();
-            streams.map(|(number, stream)| (named(number), value(stream))).collect()
+            streams
+                .map(|(number, stream)| (named(number), value(stream)))
+                .collect()
         };
         let paused: Vec<Kind> = Kind::ALL
             .into_iter()
-            .filter(|kind| self.rule(Kind::Voice).is_some_and(|voice| voice.pauses.iter().any(|p| p == kind.name())))
+            .filter(|kind| {
+                self.rule(Kind::Voice)
+                    .is_some_and(|voice| voice.pauses.iter().any(|p| p == kind.name()))
+            })
             .collect();
         WorldRules {
             day_s: clock.end(),
@@ -230,7 +245,9 @@ fn customers(number: usize, stream: &Stream, clock: &Clock, seed: u64) -> Vec<It
     let mut coming = Draws::of(seed, number, 0);
     let mut brings = Draws::of(seed, number, 1);
     let patience = match &stream.service {
-        Service::Live { patience_seconds, .. } | Service::Concurrent { patience_seconds, .. } => *patience_seconds,
+        Service::Live { patience_seconds, .. } | Service::Concurrent { patience_seconds, .. } => {
+            *patience_seconds
+        }
         Service::Deferred { .. } => None,
     };
     let mut items = Vec::new();
@@ -241,7 +258,9 @@ fn customers(number: usize, stream: &Stream, clock: &Clock, seed: u64) -> Vec<It
         let start = place as f64 * clock.seconds;
         // Written work that came in since the last open interval waits at the opening.
         let waiting: f64 = if is_deferred(&stream.service) {
-            stream.contacts[before.map_or(0, |b: usize| b + 1)..*interval].iter().sum()
+            stream.contacts[before.map_or(0, |b: usize| b + 1)..*interval]
+                .iter()
+                .sum()
         } else {
             0.0
         };

@@ -1,6 +1,6 @@
 //! Listens to what the engine is told, and counts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{Clock, Group, Measured, Outcome, Played, Totals, answer_within, is_deferred};
 use crate::simulation::{
@@ -71,7 +71,7 @@ impl Recorder {
         Day {
             recorder: self,
             contacts: contacts.collect(),
-            hands: HashMap::new(),
+            hands: BTreeMap::new(),
             busy: Vec::new(),
             trace,
             engine,
@@ -136,10 +136,18 @@ impl Recorder {
                 Measured::default()
             }
         };
-        let occupancy = self.busy.iter().zip(&self.there).map(|(busy, there)| share(*busy, *there, 0.0).min(1.0));
+        let occupancy = self
+            .busy
+            .iter()
+            .zip(&self.there)
+            .map(|(busy, there)| share(*busy, *there, 0.0).min(1.0));
         Played {
             outcome: Outcome {
-                streams: self.cells.iter().map(|cells| cells.iter().map(measured).collect()).collect(),
+                streams: self
+                    .cells
+                    .iter()
+                    .map(|cells| cells.iter().map(measured).collect())
+                    .collect(),
                 occupancy: occupancy.collect(),
             },
             totals,
@@ -169,7 +177,8 @@ struct Hand {
 pub(super) struct Day<'a> {
     recorder: Recorder,
     contacts: Vec<Contact>,
-    hands: HashMap<String, Hand>,
+    /// In the order of names: sums of doubles hang on their order.
+    hands: BTreeMap<String, Hand>,
     busy: Vec<(f64, f64)>,
     trace: &'a Trace,
     engine: &'a mut BenchEngine,

@@ -25,7 +25,7 @@ macro_rules! columns {
              route, preferred_agent, pinned_agent, exclusions, transfers, handover, agent_id, offer_id,
              offer_expires_at, held_units, rest, assigned_at, done_at, wrap_up_until, answered_at, answered_channel,
              answered_in_target, ended_at, second, second_agent, second_offer_id, second_units, second_expires_at,
-             second_joined_at
+             second_joined_at, manner
              FROM work_items ",
             $rest
         )
@@ -68,6 +68,7 @@ pub(super) struct Row {
     second_units: Option<i32>,
     second_expires_at: Option<DateTime<Utc>>,
     second_joined_at: Option<DateTime<Utc>>,
+    manner: Value,
 }
 
 /// A hand-over as JSON.
@@ -185,6 +186,13 @@ impl Row {
             .ok_or_else(|| broken("a state without what belongs to it"))?;
         let route = serde_json::from_value(self.route)
             .map_err(|_| broken_row("work_items", self.work_item_id, "a route that cannot be read"))?;
+        let manner = serde_json::from_value(self.manner).map_err(|_| {
+            broken_row(
+                "work_items",
+                self.work_item_id,
+                "a manner of waiting that cannot be read",
+            )
+        })?;
         let answered = match (self.answered_at, self.answered_channel, self.answered_in_target) {
             (Some(at), Some(channel), Some(in_target)) => Some(Answered {
                 at,
@@ -218,6 +226,7 @@ impl Row {
                 .and_then(NoteJson::note),
             snapshot: None,
             answered,
+            manner,
             state,
         })
     }

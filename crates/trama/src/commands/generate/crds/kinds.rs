@@ -7,7 +7,8 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 use trama_proto::resources::{
     BusinessHoursSpec, ChannelSpec, CustomerSchemaSpec, EntitlementSpec, IntentSpec, Kind as ChannelKind,
-    MatchingPolicySpec, MessageTemplateSpec, PersonaSpec, ProofMethod, QueueSpec, RoutingPolicySpec, SurveySpec, Weekday,
+    MatchingPolicySpec, MessageTemplateSpec, PersonaSpec, ProofMethod, QueueSpec, RoutingPolicySpec,
+    SurveySpec, Weekday,
 };
 
 use super::{Kind, Rule};
@@ -144,7 +145,10 @@ fn rule(at: &'static str, says: Value) -> Rule {
 }
 
 fn cel(at: &'static str, expression: &str, message: &str) -> Rule {
-    rule(at, json!({"x-kubernetes-validations": [{"rule": expression, "message": message}]}))
+    rule(
+        at,
+        json!({"x-kubernetes-validations": [{"rule": expression, "message": message}]}),
+    )
 }
 
 fn share(at: &'static str) -> Rule {
@@ -249,7 +253,12 @@ fn steps(list: &'static str, step: &'static str, share: &'static str, level: &'s
 }
 
 fn routing_policy() -> Vec<Rule> {
-    let mut rules = steps("steps", "steps[]", "steps[].afterShareOfTarget", "steps[].relaxLevelsTo");
+    let mut rules = steps(
+        "steps",
+        "steps[]",
+        "steps[].afterShareOfTarget",
+        "steps[].relaxLevelsTo",
+    );
     rules.extend(steps(
         "rules[].steps",
         "rules[].steps[]",
@@ -298,7 +307,11 @@ fn business_hours() -> Vec<Rule> {
             "has(self.date) != has(self.easter)",
             "a day has either date or easter",
         ),
-        cel("days[]", "!has(self.through) || has(self.date)", "through needs a date"),
+        cel(
+            "days[]",
+            "!has(self.through) || has(self.date)",
+            "through needs a date",
+        ),
         cel(
             "days[]",
             // 12-25 has five characters at most, 2026-12-25 more.
@@ -312,7 +325,10 @@ fn business_hours() -> Vec<Rule> {
 }
 
 fn entitlement() -> Vec<Rule> {
-    vec![above("targetFactor", 0), rule("members[]", json!({"pattern": ":"}))]
+    vec![
+        above("targetFactor", 0),
+        rule("members[]", json!({"pattern": ":"})),
+    ]
 }
 
 fn intent() -> Vec<Rule> {
@@ -353,7 +369,13 @@ fn persona() -> Vec<Rule> {
 
 fn matching_policy() -> Vec<Rule> {
     let methods: Vec<Value> = ProofMethod::ALL.iter().map(|method| json!(method)).collect();
-    let fields = ["display_name", "language", "entitlement", "persona_group", "preferences"];
+    let fields = [
+        "display_name",
+        "language",
+        "entitlement",
+        "persona_group",
+        "preferences",
+    ];
     vec![
         rule("defaultCountryCode", json!({"pattern": "^[0-9]+$"})),
         at_least("verificationAttempts", 1),
@@ -367,12 +389,18 @@ fn matching_policy() -> Vec<Rule> {
         rule("survivorship.fields", json!({"keys": fields})),
         rule("verification.needs{}.level", json!({"minimum": 1, "maximum": 3})),
         at_least("verification.needs{}.maxAgeMinutes", 1),
-        rule("verification.methods{}.maxLevel", json!({"minimum": 0, "maximum": 3})),
+        rule(
+            "verification.methods{}.maxLevel",
+            json!({"minimum": 0, "maximum": 3}),
+        ),
         at_least("verification.methods{}.hours", 1),
         at_least("verification.methods{}.idleMinutes", 1),
         rule("verification.methods", json!({"keys": methods})),
         // A question never proves more than level 1.
-        rule("verification.methods.knowledgeQuestion.maxLevel", json!({"maximum": 1})),
+        rule(
+            "verification.methods.knowledgeQuestion.maxLevel",
+            json!({"maximum": 1}),
+        ),
         at_least("verification.lockOut.perCustomer", 1),
         at_least("verification.lockOut.perHandle", 1),
         at_least("verification.lockOut.perSource", 1),
@@ -403,8 +431,14 @@ fn customer_schema() -> Vec<Rule> {
             "self.bornFrom <= self.bornUntil",
             "bornFrom must not be after bornUntil",
         ),
-        rule("generations[].personaGroup", json!({"enum": ["", "progressive", "conservative"]})),
-        rule("accessibilityNeeds", json!({"maxItems": 100, "x-kubernetes-list-type": "set"})),
+        rule(
+            "generations[].personaGroup",
+            json!({"enum": ["", "progressive", "conservative"]}),
+        ),
+        rule(
+            "accessibilityNeeds",
+            json!({"maxItems": 100, "x-kubernetes-list-type": "set"}),
+        ),
         rule(
             "accessibilityNeeds[]",
             json!({"pattern": "^[a-z][a-z0-9_]{0,62}$", "maxLength": 63}),

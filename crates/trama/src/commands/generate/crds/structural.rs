@@ -27,8 +27,18 @@ pub fn from_derived(schema: Value) -> anyhow::Result<Value> {
         // `true`: anything.
         return Ok(json!({"x-kubernetes-preserve-unknown-fields": true}));
     };
-    for refused in ["$ref", "anyOf", "allOf", "not", "patternProperties", "propertyNames"] {
-        ensure!(!schema.contains_key(refused), "{refused} has no structural form here: extend this function");
+    for refused in [
+        "$ref",
+        "anyOf",
+        "allOf",
+        "not",
+        "patternProperties",
+        "propertyNames",
+    ] {
+        ensure!(
+            !schema.contains_key(refused),
+            "{refused} has no structural form here: extend this function"
+        );
     }
     let mut out: Map<String, Value> = schema
         .iter()
@@ -50,7 +60,10 @@ pub fn from_derived(schema: Value) -> anyhow::Result<Value> {
     if let Some(Value::Object(properties)) = schema.get("properties") {
         let mut made = Map::new();
         for (name, property) in properties {
-            made.insert(name.clone(), from_derived(property.clone()).with_context(|| name.clone())?);
+            made.insert(
+                name.clone(),
+                from_derived(property.clone()).with_context(|| name.clone())?,
+            );
         }
         out.insert("properties".into(), Value::Object(made));
     }
@@ -73,7 +86,10 @@ fn type_of(schema: &Map<String, Value>) -> anyhow::Result<Option<String>> {
         Some(Value::Array(kinds)) => {
             let mut kinds = kinds.iter().filter_map(Value::as_str).filter(|k| *k != "null");
             let kind = kinds.next().map(str::to_owned);
-            ensure!(kinds.next().is_none(), "a value of two types has no structural form");
+            ensure!(
+                kinds.next().is_none(),
+                "a value of two types has no structural form"
+            );
             kind
         }
         Some(other) => bail!("a type that is {other}"),
@@ -111,7 +127,9 @@ fn choose(choices: &[Value], out: &mut Map<String, Value>) -> anyhow::Result<()>
     } else {
         let mut properties = Map::new();
         for choice in choices {
-            let fields = choice["properties"].as_object().context("a choice that is no object")?;
+            let fields = choice["properties"]
+                .as_object()
+                .context("a choice that is no object")?;
             ensure!(fields.len() == 1, "a choice of {} fields", fields.len());
             for (name, field) in fields {
                 let mut made = from_derived(field.clone())?;
@@ -128,8 +146,15 @@ fn choose(choices: &[Value], out: &mut Map<String, Value>) -> anyhow::Result<()>
         out.insert("maxProperties".into(), 1.into());
     }
     if !about.is_empty() {
-        let before = out.get("description").and_then(Value::as_str).unwrap_or_default().to_owned();
-        out.insert("description".into(), format!("{before} {}", about.join(" ")).trim().into());
+        let before = out
+            .get("description")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
+        out.insert(
+            "description".into(),
+            format!("{before} {}", about.join(" ")).trim().into(),
+        );
     }
     Ok(())
 }
@@ -152,9 +177,13 @@ pub fn add(schema: &mut Value, at: &str, says: Value) -> anyhow::Result<()> {
             (None, None) => (step, None),
         };
         let fields = place.get_mut("properties").context("has no fields")?;
-        place = fields.get_mut(name).with_context(|| format!("has no field {name}"))?;
+        place = fields
+            .get_mut(name)
+            .with_context(|| format!("has no field {name}"))?;
         if let Some(nested) = nested {
-            place = place.get_mut(nested).with_context(|| format!("{name} has no {nested}"))?;
+            place = place
+                .get_mut(nested)
+                .with_context(|| format!("{name} has no {nested}"))?;
         }
     }
     let (Value::Object(place), Value::Object(says)) = (place, says) else {
@@ -162,9 +191,14 @@ pub fn add(schema: &mut Value, at: &str, says: Value) -> anyhow::Result<()> {
     };
     for (keyword, value) in says {
         if keyword == "keys" {
-            let of = place.remove("additionalProperties").context("keys of what is no map")?;
+            let of = place
+                .remove("additionalProperties")
+                .context("keys of what is no map")?;
             let keys = value.as_array().context("keys are a list")?;
-            let fields = keys.iter().filter_map(Value::as_str).map(|k| (k.to_owned(), of.clone()));
+            let fields = keys
+                .iter()
+                .filter_map(Value::as_str)
+                .map(|k| (k.to_owned(), of.clone()));
             place.insert("properties".into(), fields.collect::<Map<_, _>>().into());
         } else if keyword == "x-kubernetes-validations" {
             let list = place.entry(keyword).or_insert_with(|| json!([]));
@@ -187,14 +221,20 @@ mod tests {
         let derived = json!({"oneOf": [
             {"type": "string", "const": "a", "description": "First."}, {"type": "string", "enum": ["b"]}]});
         let made = from_derived(derived).expect("structural");
-        assert_eq!(made, json!({"type": "string", "enum": ["a", "b"], "description": "a: First."}));
+        assert_eq!(
+            made,
+            json!({"type": "string", "enum": ["a", "b"], "description": "a: First."})
+        );
     }
 
     #[test]
     fn of_variants_with_content_exactly_one_is_given() {
         let variant = |name: &str| json!({"type": "object", "properties": {name: {"type": "object"}}, "required": [name]});
         let made = from_derived(json!({"oneOf": [variant("a"), variant("b")]})).expect("structural");
-        assert_eq!((&made["minProperties"], &made["maxProperties"]), (&json!(1), &json!(1)));
+        assert_eq!(
+            (&made["minProperties"], &made["maxProperties"]),
+            (&json!(1), &json!(1))
+        );
         assert!(made["properties"]["b"].is_object() && made.get("oneOf").is_none());
     }
 
