@@ -93,9 +93,7 @@ pub async fn run(arguments: &Arguments, servers: &Servers, machine: &Machine) ->
         "{} cycles of {AGENTS} agents: offer on the desk's stream, AcceptOffer, CompleteWork; all was waiting when they came.\n\
          p50 and p99: from the request for work on the bus to the offer on a free agent's desk, at {} a second.\n\
          Full speed: {}.",
-        ours.cycles,
-        ours.pace,
-        ours.cpu
+        ours.cycles, ours.pace, ours.cpu
     );
     Ok(report)
 }
@@ -259,18 +257,20 @@ impl Desks {
         let address = format!("http://{}", app.running.addresses.grpc);
         let (closed, is_closed) = tokio::sync::oneshot::channel();
         let (opened, is_open) = tokio::sync::oneshot::channel();
-        std::thread::Builder::new().name(DESK_THREAD.to_owned()).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.expect("the load generator has a runtime like this one");
-            runtime.block_on(async {
-                tokio::select! {
-                    result = all_sit(address, requests, opened) => if let Err(error) = result {
-                        eprintln!("trama-bench: a desk was lost: {error:#}");
-                    },
-                    _ = is_closed => {}
-                }
-            });
-        })?;
+        std::thread::Builder::new()
+            .name(DESK_THREAD.to_owned())
+            .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let runtime = runtime.expect("the load generator has a runtime like this one");
+                runtime.block_on(async {
+                    tokio::select! {
+                        result = all_sit(address, requests, opened) => if let Err(error) = result {
+                            eprintln!("trama-bench: a desk was lost: {error:#}");
+                        },
+                        _ = is_closed => {}
+                    }
+                });
+            })?;
         is_open.await.context("the desks did not open")?;
         Ok(Self { _closed: closed })
     }

@@ -65,9 +65,10 @@ async fn measure(
     let seconds = arguments.duration();
     let started = Instant::now();
     seed(app, arguments.customers).await?;
-    report
-        .also
-        .insert("customers seeded per second", arguments.customers as f64 / started.elapsed().as_secs_f64());
+    report.also.insert(
+        "customers seeded per second",
+        arguments.customers as f64 / started.elapsed().as_secs_f64(),
+    );
     let before = bare(app, servers, arguments.customers, seconds / 2).await?;
     online(app, arguments.customers, 0, seconds / 5).await?;
     let (count, elapsed, mut latencies) = online(app, arguments.customers, 10_000_000, seconds).await?;
@@ -75,8 +76,12 @@ async fn measure(
     let after = bare(app, servers, arguments.customers, seconds / 2).await?;
     report.ours = Some(count as f64 / elapsed.as_secs_f64());
     report.limits.insert(BARE, f64::midpoint(before, after));
-    report.also.insert("interactions per second, in batches from the bus", batches);
-    report.also.insert("p99.9 ms", latencies.percentile(0.999).unwrap_or(0.0));
+    report
+        .also
+        .insert("interactions per second, in batches from the bus", batches);
+    report
+        .also
+        .insert("p99.9 ms", latencies.percentile(0.999).unwrap_or(0.0));
     report.with_latencies(&mut latencies);
     report.note = format!(
         "{} customers with names, birth, address, mail and telephone. ResolveRecord over gRPC by {CALLERS} callers, each record \
@@ -100,8 +105,8 @@ struct Somebody {
 }
 
 const SYLLABLES: [&str; 24] = [
-    "ma", "ri", "lu", "gio", "van", "ni", "fe", "de", "ca", "ste", "fa", "bi", "ro", "ber", "to", "sal", "va", "co", "len",
-    "zi", "gra", "pe", "do", "me",
+    "ma", "ri", "lu", "gio", "van", "ni", "fe", "de", "ca", "ste", "fa", "bi", "ro", "ber", "to", "sal",
+    "va", "co", "len", "zi", "gra", "pe", "do", "me",
 ];
 
 fn word(mut number: u64, syllables: usize, end: char) -> String {
@@ -131,7 +136,12 @@ impl Somebody {
         Self {
             given_name: word(skewed(1, 1_200.0) * 7, 2, 'a'),
             surname: word(skewed(2, 40_000.0) * 5, 3, 'i'),
-            birth_date: format!("{}-{:02}-{:02}", 1940 + mix(3) % 65, 1 + mix(4) % 12, 1 + mix(6) % 28),
+            birth_date: format!(
+                "{}-{:02}-{:02}",
+                1940 + mix(3) % 65,
+                1 + mix(4) % 12,
+                1 + mix(6) % 28
+            ),
             street: format!("via {}", word(skewed(7, 9_000.0) * 3, 3, 'o')),
             house_number: (1 + mix(8) % 120).to_string(),
             postal_code: format!("{:05}", 10_000 + city * 17),
@@ -176,7 +186,10 @@ async fn seed(app: &TestApp, customers: u64) -> anyhow::Result<()> {
                 hex::encode(&rows.said)
             )?;
             for (kind, value) in [("email", &somebody.email), ("phone", &somebody.phone)] {
-                writeln!(handles, "{TENANT}\t{kind}\t{value}\t{id}\t2\t2026-01-01\t2026-01-01")?;
+                writeln!(
+                    handles,
+                    "{TENANT}\t{kind}\t{value}\t{id}\t2\t2026-01-01\t2026-01-01"
+                )?;
             }
             for key in rows.keys {
                 writeln!(keys, "{TENANT}\t{key}\t{id}")?;
@@ -185,7 +198,12 @@ async fn seed(app: &TestApp, customers: u64) -> anyhow::Result<()> {
                 *frequencies.entry(value).or_default() += 1;
             }
         }
-        copy(app, "customers (tenant, customer_id, created_at, display_name, said)", people).await?;
+        copy(
+            app,
+            "customers (tenant, customer_id, created_at, display_name, said)",
+            people,
+        )
+        .await?;
         copy(
             app,
             "handles (tenant, kind, value, customer_id, trust, first_seen_at, last_seen_at)",
@@ -233,7 +251,10 @@ fn request(number: u64, salt: u64, customers: u64) -> ResolveRecordRequest {
             let email = somebody.email.clone();
             (somebody, handle("email", email))
         }
-        5..8 => (Somebody::of(whom), handle("email", format!("other{salt}x{number}@mail.test"))),
+        5..8 => (
+            Somebody::of(whom),
+            handle("email", format!("other{salt}x{number}@mail.test")),
+        ),
         _ => {
             let somebody = Somebody::of(customers + salt + number);
             let phone = somebody.phone.clone();
@@ -301,7 +322,11 @@ async fn in_batches(app: &TestApp, customers: u64) -> anyhow::Result<f64> {
     for number in 0..COUNT {
         let whom = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % customers;
         let somebody = Somebody::of(whom);
-        let email = if number % 2 == 0 { somebody.email } else { format!("batch{number}@mail.test") };
+        let email = if number % 2 == 0 {
+            somebody.email
+        } else {
+            format!("batch{number}@mail.test")
+        };
         let interaction = Interaction {
             interaction_id: derive(&[b"bench interaction", &number.to_be_bytes()]).to_string(),
             revision: 1,

@@ -1,6 +1,9 @@
 //! The days to compare on: recorded ones, or drawn ones of many kinds.
 
-use std::{collections::BTreeMap, path::{Path, PathBuf}};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use serde_json::Value;
@@ -13,7 +16,9 @@ use trama_routing::simulation::{
 pub fn read(folders: &[PathBuf]) -> anyhow::Result<Vec<(String, Trace)>> {
     let read = |folder: &PathBuf| {
         let trace = Trace::read(folder).with_context(|| folder.display().to_string())?;
-        let name = folder.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into());
+        let name = folder
+            .file_name()
+            .map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into());
         Ok((name, trace))
     };
     folders.iter().map(read).collect()

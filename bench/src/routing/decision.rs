@@ -10,7 +10,8 @@ use std::{
 
 use comfy_table::{Cell, CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use trama_routing::matcher::{
-    AgentKey, AgentSpec, Cell as Goal, Channel, Engine, ItemKey, ItemSpec, Millis, Policy, Presence, Requirement, Step,
+    AgentKey, AgentSpec, Cell as Goal, Channel, Engine, ItemKey, ItemSpec, Millis, Policy, Presence,
+    Requirement, Step,
 };
 
 const AGENTS: u32 = 10_000;
@@ -64,12 +65,18 @@ pub fn measure(policy: &Policy) -> String {
         offers += made;
     }
     let mut table = Table::new();
-    table
-        .load_style(UTF8_FULL_CONDENSED)
-        .set_header(["one decision", "p50 us", "p99 us", "p99.9 us", "max us"]);
-    for (name, mut times) in
-        [("agent gets capacity", freed), ("item arrives", arrived), ("bare heap: pop and push", bare_heap())]
-    {
+    table.load_style(UTF8_FULL_CONDENSED).set_header([
+        "one decision",
+        "p50 us",
+        "p99 us",
+        "p99.9 us",
+        "max us",
+    ]);
+    for (name, mut times) in [
+        ("agent gets capacity", freed),
+        ("item arrives", arrived),
+        ("bare heap: pop and push", bare_heap()),
+    ] {
         times.sort_unstable();
         let at = |share: f64| {
             let rank = ((times.len() as f64 * share).ceil() as usize).clamp(1, times.len());
@@ -85,13 +92,19 @@ pub fn measure(policy: &Policy) -> String {
         floor.engine.waiting_count(),
         TARGETS_MS.len() as u64 * INTENTS * LANGUAGES * 3 * 3,
         2 * PAIRS_OF_EVENTS,
-        memory().map_or_else(String::new, |kib| format!("Memory of the process: {} MiB.", kib / 1024)),
+        memory().map_or_else(String::new, |kib| format!(
+            "Memory of the process: {} MiB.",
+            kib / 1024
+        )),
     )
 }
 
 impl Floor {
     fn new(policy: &Policy) -> Self {
-        let mut engine = Engine::new(Policy { offers: no_limit(policy), ..policy.clone() });
+        let mut engine = Engine::new(Policy {
+            offers: no_limit(policy),
+            ..policy.clone()
+        });
         let mut goals = Vec::new();
         for channel in 0..TARGETS_MS.len() {
             for stretch in 0..STRETCH.len() {
@@ -100,8 +113,14 @@ impl Floor {
                 goals.push(goal);
             }
         }
-        let mut floor =
-            Self { engine, draws: Draws(20_260_917), now: 100_000_000, items: 0, in_hand: Vec::new(), goals };
+        let mut floor = Self {
+            engine,
+            draws: Draws(20_260_917),
+            now: 100_000_000,
+            items: 0,
+            in_hand: Vec::new(),
+            goals,
+        };
         floor.staff();
         // Until all hands are full and as many wait.
         while floor.engine.waiting_count() < WAITING {
@@ -118,7 +137,13 @@ impl Floor {
         for agent in 0..AGENTS {
             let profile = &profiles[self.draws.below(PROFILES) as usize];
             let key = AgentKey(agent);
-            self.engine.upsert_agent(AgentSpec { key, ..profile.clone() }, self.now);
+            self.engine.upsert_agent(
+                AgentSpec {
+                    key,
+                    ..profile.clone()
+                },
+                self.now,
+            );
             self.engine.presence(key, Presence::Available, self.now);
         }
     }
@@ -127,7 +152,10 @@ impl Floor {
         let skills = (0..3 + self.draws.below(8))
             .map(|_| {
                 let name = format!("skill {}", self.draws.below(SKILLS));
-                (self.engine.vocabulary_mut().skill(&name), 1 + self.draws.below(3) as u8)
+                (
+                    self.engine.vocabulary_mut().skill(&name),
+                    1 + self.draws.below(3) as u8,
+                )
             })
             .collect();
         let languages = (0..1 + self.draws.below(2))
@@ -136,8 +164,10 @@ impl Floor {
                 self.engine.vocabulary_mut().language(&name)
             })
             .collect();
-        let mut channels: Vec<Channel> =
-            (0..TARGETS_MS.len() as u8).filter(|_| self.draws.below(3) > 0).map(Channel).collect();
+        let mut channels: Vec<Channel> = (0..TARGETS_MS.len() as u8)
+            .filter(|_| self.draws.below(3) > 0)
+            .map(Channel)
+            .collect();
         if channels.is_empty() {
             channels.push(Channel(0));
         }
@@ -165,12 +195,19 @@ impl Floor {
         let target_ms = (TARGETS_MS[channel] as f64 * STRETCH[entitlement]) as Millis;
         let clock_start = self.now - self.draws.below(target_ms as u64) as Millis;
         self.items += 1;
-        let requirement = Requirement { skills: vec![(intent, level)], language: Some(language), teams: None };
+        let requirement = Requirement {
+            skills: vec![(intent, level)],
+            language: Some(language),
+            teams: None,
+        };
         self.engine.enqueue(
             ItemSpec {
                 key: ItemKey(u128::from(self.items)),
                 channel: Channel(channel as u8),
-                steps: Arc::from([Step { after_ms: 0, requirement }]),
+                steps: Arc::from([Step {
+                    after_ms: 0,
+                    requirement,
+                }]),
                 clock_start,
                 queued_at: self.now,
                 target_ms,
@@ -233,8 +270,9 @@ fn no_limit(policy: &Policy) -> trama_routing::matcher::Offers {
 
 fn bare_heap() -> Vec<Duration> {
     let mut draws = Draws(7);
-    let mut heap: BinaryHeap<Reverse<(u64, u64)>> =
-        (0..WAITING as u64).map(|item| Reverse((draws.below(1 << 40), item))).collect();
+    let mut heap: BinaryHeap<Reverse<(u64, u64)>> = (0..WAITING as u64)
+        .map(|item| Reverse((draws.below(1 << 40), item)))
+        .collect();
     let mut times = Vec::with_capacity(PAIRS_OF_EVENTS);
     for _ in 0..PAIRS_OF_EVENTS {
         let later = draws.below(1 << 40);

@@ -99,7 +99,9 @@ fn compare(days: &[(String, Trace)], policy: &Policy) -> anyhow::Result<Vec<Resu
     for baseline in Baseline::ALL {
         results.push(try_on(baseline.name(), days, || baseline.router())?);
     }
-    results.push(try_on("trama", days, || Box::new(BenchEngine::new(policy.clone())))?);
+    results.push(try_on("trama", days, || {
+        Box::new(BenchEngine::new(policy.clone()))
+    })?);
     Ok(results)
 }
 
@@ -111,7 +113,8 @@ fn try_on(
     let mut lived = Vec::new();
     for (name, day) in days {
         eprintln!("{router} on {name}");
-        let world = live(day, &mut *make()).map_err(|problem| anyhow::anyhow!("{router} on {name}: {problem}"))?;
+        let world =
+            live(day, &mut *make()).map_err(|problem| anyhow::anyhow!("{router} on {name}: {problem}"))?;
         lived.push((name.clone(), kpi::kpi(&world)));
     }
     Ok(Result { router, days: lived })

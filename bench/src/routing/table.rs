@@ -19,8 +19,16 @@ pub fn of(results: &[Result]) -> String {
 
 fn means(results: &[Result]) -> Table {
     let mut table = new([
-        "router", "shortfall pp", "SL %", "abandoned %", "unfinished", "SL spread pp", "wait ratio", "occupancy %",
-        "invalid", "us/decision",
+        "router",
+        "shortfall pp",
+        "SL %",
+        "abandoned %",
+        "unfinished",
+        "SL spread pp",
+        "wait ratio",
+        "occupancy %",
+        "invalid",
+        "us/decision",
     ]);
     for result in results {
         let mean = |figure: &dyn Fn(&Summary) -> f64| mean(&result.days, &|kpi| figure(&kpi.summary));
@@ -34,7 +42,12 @@ fn means(results: &[Result]) -> Table {
                 format!("{:.1}", mean(&|s| s.sl_spread_pp)),
                 format!("{:.1}", mean(&|s| s.norm_ratio)),
                 format!("{:.1}", mean(&|s| s.occ_mean)),
-                result.days.iter().map(|(_, kpi)| kpi.summary.invalid).sum::<u64>().to_string(),
+                result
+                    .days
+                    .iter()
+                    .map(|(_, kpi)| kpi.summary.invalid)
+                    .sum::<u64>()
+                    .to_string(),
                 format!("{:.1}", self::mean(&result.days, &|kpi| kpi.perf.mean_us)),
             ],
         ));
@@ -51,7 +64,12 @@ fn day_by_day(results: &[Result]) -> Table {
     let days = results.first().map_or(0, |result| result.days.len());
     for day in 0..days {
         let cells = results.iter().map(|result| {
-            let Summary { shortfall_pp, sl, aband, .. } = &result.days[day].1.summary;
+            let Summary {
+                shortfall_pp,
+                sl,
+                aband,
+                ..
+            } = &result.days[day].1.summary;
             format!("{shortfall_pp:.2} / {sl:.1} / {aband:.1}")
         });
         table.add_row(row(&results[0].days[day].0, cells));
@@ -61,11 +79,15 @@ fn day_by_day(results: &[Result]) -> Table {
 
 fn new(header: impl IntoIterator<Item = &'static str>) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header(header.into_iter().collect::<Vec<_>>());
+    table
+        .load_style(UTF8_FULL_CONDENSED)
+        .set_header(header.into_iter().collect::<Vec<_>>());
     table
 }
 
 fn row(name: &str, figures: impl IntoIterator<Item = String>) -> Vec<Cell> {
     let right = |text| Cell::new(text).set_alignment(CellAlignment::Right);
-    std::iter::once(Cell::new(name)).chain(figures.into_iter().map(right)).collect()
+    std::iter::once(Cell::new(name))
+        .chain(figures.into_iter().map(right))
+        .collect()
 }

@@ -76,7 +76,7 @@ impl Bus {
     /// # Errors
     /// When NATS cannot be reached, or its streams have another number of partitions.
     pub async fn connect(url: &str, config: &BusConfig) -> Result<Self, Error> {
-        let client = async_nats::ConnectOptions::new()
+        let client = with_credentials(url)
             .name("trama")
             .client_capacity(8192)
             .connection_timeout(Duration::from_secs(5))
@@ -320,7 +320,8 @@ impl Bus {
 /// # Errors
 /// When JetStream cannot be reached.
 pub async fn remove_streams(url: &str, config: &BusConfig) -> Result<(), Error> {
-    let client = async_nats::connect(url)
+    let client = with_credentials(url)
+        .connect(url)
         .await
         .map_err(|e| Error::unavailable("NATS", e))?;
     let jetstream = jetstream::new(client);
@@ -330,6 +331,25 @@ pub async fn remove_streams(url: &str, config: &BusConfig) -> Result<(), Error> 
         let _ = jetstream.delete_stream(name).await;
     }
     Ok(())
+}
+
+/// The client looks for credentials in its options only, not in the URL.
+fn with_credentials(url: &str) -> async_nats::ConnectOptions {
+    let options = async_nats::ConnectOptions::new();
+    let first = url.split(',').next().unwrap_or(url);
+    match url::Url::parse(first) {
+        Ok(url) if !url.username().is_empty() => match url.password() {
+            Some(password) => options.user_and_password(decoded(url.username()), decoded(password)),
+            None => options.token(decoded(url.username())),
+        },
+        Ok(_) | Err(_) => options,
+    }
+}
+
+fn decoded(text: &str) -> String {
+    percent_encoding::percent_decode_str(text)
+        .decode_utf8_lossy()
+        .into_owned()
 }
 
 fn to_publish(message: &Outgoing) -> PublishMessage {

@@ -73,7 +73,11 @@ impl Db {
         let options: PgConnectOptions = config.database_url.parse::<PgConnectOptions>()?;
         let options = options
             .application_name(&format!("trama-{schema}"))
-            .options([("search_path", schema)]);
+            // A process that was stopped in the middle must not keep others from the rows it has locked.
+            .options([
+                ("search_path", schema),
+                ("idle_in_transaction_session_timeout", "10s"),
+            ]);
         let pool = |connections: u32| {
             PgPoolOptions::new()
                 .max_connections(connections)

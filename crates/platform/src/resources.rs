@@ -63,7 +63,12 @@ fn unreadable(path: &Path, problem: &str) -> Error {
 
 fn list(dir: &Path, into: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
+        let entry = entry?;
+        // A mounted ConfigMap keeps its files in hidden folders as well and shows links to them.
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let path = entry.path();
         if path.is_dir() {
             list(&path, into)?;
         } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {

@@ -98,7 +98,11 @@ pub(crate) async fn fire_due(db: &Db, handler: &dyn TimerHandler) -> Result<usiz
     }
     let fired = match handler.fire(&mut tx, &due).await {
         Ok(()) => tx.commit().await,
-        Err(error) => Err(error),
+        Err(error) => {
+            // It still holds the rows that are taken one by one below: they would wait for us, and we for them.
+            drop(tx);
+            Err(error)
+        }
     };
     match fired {
         Ok(()) => Ok(due.len()),

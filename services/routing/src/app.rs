@@ -1,11 +1,11 @@
 //! Use cases: load, decide, save, publish.
 
 mod agents;
-mod change;
 mod callback;
+mod change;
 mod commands;
-mod fit;
 pub mod figures;
+mod fit;
 mod handover;
 mod overflow;
 mod requests;
@@ -28,9 +28,9 @@ pub use agents::PresenceWish;
 pub use change::{Change, Overflowing};
 pub use commands::{Commands, Order};
 pub use handover::{Passing, Where};
+pub(crate) use overflow::{Looked, asks};
 pub use requests::Incoming;
 pub use signals::Signals;
-pub(crate) use overflow::{Looked, asks};
 pub use supervise::Requeue;
 pub use wallboard::{Shown, Wallboards};
 

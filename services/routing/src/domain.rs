@@ -8,9 +8,9 @@ mod rules;
 
 pub use agent::{Agent, Presence};
 pub use item::{
-    Answered, Asked, ConsultEnd, Destination, Done, Exclusion, Hand, Handover, HandoverNote, Hold, Manner, Rejected,
-    Request, Rest, Returned, Second, State, Wanted, Way, WithdrawReason, Withdrawal, WorkItem, is_newer, request,
-    tombstone,
+    Answered, Asked, ConsultEnd, Destination, Done, Exclusion, Hand, Handover, HandoverNote, Hold, Manner,
+    Rejected, Request, Rest, Returned, Second, State, Wanted, Way, WithdrawReason, Withdrawal, WorkItem,
+    is_newer, request, tombstone,
 };
 pub use policy::*;
 pub use rules::Rules;

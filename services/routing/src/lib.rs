@@ -92,10 +92,12 @@ impl Service for RoutingOfTrama {
             reader: Reader::start(&context.db, &lifecycle),
             context: context.clone(),
         }));
-        parts.grpc.add_service(SupervisorServiceServer::new(SupervisorApi {
-            wallboards: Wallboards::new(routing.clone(), lifecycle.clone()),
-            routing: routing.clone(),
-        }));
+        parts
+            .grpc
+            .add_service(SupervisorServiceServer::new(SupervisorApi {
+                wallboards: Wallboards::new(routing.clone(), lifecycle.clone()),
+                routing: routing.clone(),
+            }));
         parts.grpc.add_service(StaffingServiceServer::new(StaffingApi {
             staffing: Staffing::new(&context),
         }));

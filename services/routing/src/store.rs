@@ -18,13 +18,13 @@ pub use agents::{
     write_presence,
 };
 pub use changes::{
-    Changed, LeaseRow, acquire, beat, ensure_lease, find_lease, find_routed_by, holds_lease, is_behind, release, renew,
-    set_routed_by, take_changes, tell_leader, violations,
+    Changed, LeaseRow, acquire, beat, ensure_lease, find_lease, find_routed_by, holds_lease, is_behind,
+    release, renew, set_routed_by, take_changes, tell_leader, violations,
 };
 pub use desk::{HandRow, ended_since, fates, in_hand, in_hand_versions};
 pub use figures::{
-    Fact, History, IntervalKey, IntervalSums, NowRow, QueueSums, Sums, add_facts, count_available, fold_facts,
-    history, open_now, sums,
+    Fact, History, IntervalKey, IntervalSums, NowRow, QueueSums, Sums, add_facts, count_available,
+    fold_facts, history, open_now, sums,
 };
 pub(crate) use items::{handover_of, handover_word};
 pub use items::{

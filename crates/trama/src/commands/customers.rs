@@ -7,8 +7,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tonic::{Request, metadata::MetadataValue, transport::Channel};
 use trama_proto::identity_resolution::v1::{
-    ColumnMapping, ExportCustomersRequest, FinishImportRequest, GetImportRequest, GetImportResponse, ImportState,
-    PutChunkRequest, RecordFormat, StartImportRequest, import_service_client::ImportServiceClient,
+    ColumnMapping, ExportCustomersRequest, FinishImportRequest, GetImportRequest, GetImportResponse,
+    ImportState, PutChunkRequest, RecordFormat, StartImportRequest,
+    import_service_client::ImportServiceClient,
 };
 
 /// Bytes in one call.
@@ -119,7 +120,8 @@ impl Door {
 
     fn request<T>(&self, message: T) -> anyhow::Result<Request<T>> {
         let mut request = Request::new(message);
-        let value = MetadataValue::try_from(format!("Bearer {}", self.token)).context("the token is no header value")?;
+        let value = MetadataValue::try_from(format!("Bearer {}", self.token))
+            .context("the token is no header value")?;
         request.metadata_mut().insert("authorization", value);
         Ok(request)
     }
@@ -132,7 +134,11 @@ impl Import {
             Some(id) => id.clone(),
             None => {
                 let request = self.start()?;
-                client.start_import(self.door.request(request)?).await?.into_inner().import_id
+                client
+                    .start_import(self.door.request(request)?)
+                    .await?
+                    .into_inner()
+                    .import_id
             }
         };
         eprintln!("import {id}; carry on with --resume {id} if it breaks");
@@ -142,8 +148,12 @@ impl Import {
             .with_context(|| format!("{} cannot be read", self.file.display()))?;
         let size = i64::try_from(file.metadata().await?.len())?;
         let mut offset = begun.next_offset;
-        ensure!(offset <= size, "the file is shorter than what arrived of it: is it the same one?");
-        file.seek(std::io::SeekFrom::Start(u64::try_from(offset)?)).await?;
+        ensure!(
+            offset <= size,
+            "the file is shorter than what arrived of it: is it the same one?"
+        );
+        file.seek(std::io::SeekFrom::Start(u64::try_from(offset)?))
+            .await?;
         let mut buffer = vec![0; CHUNK];
         loop {
             let read = file.read(&mut buffer).await?;
@@ -155,7 +165,11 @@ impl Import {
                 offset,
                 data: buffer[..read].to_vec(),
             };
-            offset = client.put_chunk(self.door.request(chunk)?).await?.into_inner().next_offset;
+            offset = client
+                .put_chunk(self.door.request(chunk)?)
+                .await?
+                .into_inner()
+                .next_offset;
             eprint!("\rsent {} %", offset * 100 / size.max(1));
         }
         let finish = FinishImportRequest {
@@ -182,14 +196,19 @@ impl Import {
             "{} records: {} created, {} updated, {} unchanged, {} wrong",
             done.records, done.created, done.updated, done.unchanged, done.failed
         );
-        Ok(if done.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(2) })
+        Ok(if done.failed == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(2)
+        })
     }
 
     fn start(&self) -> anyhow::Result<StartImportRequest> {
         let mapping: BTreeMap<String, String> = match &self.mapping {
             None => BTreeMap::new(),
             Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("{} cannot be read", path.display()))?;
                 serde_norway::from_str(&text).with_context(|| format!("{} is no mapping", path.display()))?
             }
         };
@@ -250,7 +269,10 @@ impl Export {
             page_token: self.after.clone(),
             reason: self.reason.clone(),
         };
-        let mut pieces = client.export_customers(self.door.request(request)?).await?.into_inner();
+        let mut pieces = client
+            .export_customers(self.door.request(request)?)
+            .await?
+            .into_inner();
         let (mut after, mut customers, mut out) = (self.after.clone(), 0_i64, std::io::stdout());
         loop {
             match pieces.message().await {
@@ -261,7 +283,10 @@ impl Export {
                     after = piece.page_token;
                 }
                 Ok(None) => break,
-                Err(status) => bail!("broken after {customers} customers ({}); carry on with --after {after}", status.message()),
+                Err(status) => bail!(
+                    "broken after {customers} customers ({}); carry on with --after {after}",
+                    status.message()
+                ),
             }
         }
         eprintln!("{customers} customers");

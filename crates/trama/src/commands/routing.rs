@@ -96,7 +96,14 @@ impl RoutingCommand {
             Self::Engine { policy } => {
                 engine::serve(policy.read()?, std::io::stdin().lock(), std::io::stdout().lock())?;
             }
-            Self::Simulate { trace, policy, baseline, agents, json, log } => {
+            Self::Simulate {
+                trace,
+                policy,
+                baseline,
+                agents,
+                json,
+                log,
+            } => {
                 let mut day = Trace::read(&trace)?;
                 for change in &agents {
                     day = day.with_roster(change)?;
@@ -105,7 +112,13 @@ impl RoutingCommand {
                     Some(baseline) => (baseline.name(), baseline.router()),
                     None => ("trama", Box::new(BenchEngine::new(policy.read()?))),
                 };
-                simulate(&day, &mut *router, &format!("{name} on {}", trace.display()), json, log)?;
+                simulate(
+                    &day,
+                    &mut *router,
+                    &format!("{name} on {}", trace.display()),
+                    json,
+                    log,
+                )?;
             }
             Self::Generate { params, trace, seed } => {
                 let text = read(&params)?;

@@ -142,8 +142,14 @@ impl Validate for CustomerSchemaSpec {
     fn validate(&self) -> Result<(), String> {
         for (name, field) in &self.fields {
             let at = format!("spec.fields.{name}");
-            check(is_word(name), &format!("{at}: a name is 1 to 63 of a-z, 0-9 and _, a letter first"))?;
-            check(!BUILT_IN_FIELDS.contains(&name.as_str()), &format!("{at}: the platform keeps this itself"))?;
+            check(
+                is_word(name),
+                &format!("{at}: a name is 1 to 63 of a-z, 0-9 and _, a letter first"),
+            )?;
+            check(
+                !BUILT_IN_FIELDS.contains(&name.as_str()),
+                &format!("{at}: the platform keeps this itself"),
+            )?;
             field.validate(&at)?;
         }
         let routing = self.fields.values().filter(|f| f.routing).count();
@@ -168,13 +174,19 @@ impl Validate for CustomerSchemaSpec {
                 &format!("{at}: bornFrom must not be after bornUntil"),
             )?;
             check(
-                matches!(generation.persona_group.as_str(), "" | "progressive" | "conservative"),
+                matches!(
+                    generation.persona_group.as_str(),
+                    "" | "progressive" | "conservative"
+                ),
                 &format!("{at}.personaGroup must be progressive, conservative or empty"),
             )?;
             let overlaps = self.generations[..position]
                 .iter()
                 .any(|g| g.born_from <= generation.born_until && generation.born_from <= g.born_until);
-            check(!overlaps, &format!("{at}: its years are another generation's too"))?;
+            check(
+                !overlaps,
+                &format!("{at}: its years are another generation's too"),
+            )?;
         }
         let needs: BTreeSet<_> = self.accessibility_needs.iter().collect();
         check(
@@ -202,7 +214,9 @@ impl FieldSpec {
             &format!("{at}.values: an enum has some, nothing else has"),
         )?;
         check(
-            self.values.iter().all(|v| !v.is_empty() && v.chars().count() <= 100),
+            self.values
+                .iter()
+                .all(|v| !v.is_empty() && v.chars().count() <= 100),
             &format!("{at}.values: each of 1 to 100 characters"),
         )?;
         match &self.pattern {
@@ -282,12 +296,27 @@ mod tests {
             (json!({"fields": {"Tier": {"type": "string"}}}), "a name"),
             (json!({"fields": {"birth_year": {"type": "number"}}}), "itself"),
             (json!({"fields": {"x": {"type": "enum"}}}), "values"),
-            (json!({"fields": {"x": {"type": "number", "pattern": "1"}}}), "strings"),
-            (json!({"fields": {"x": {"type": "string", "pattern": "("}}}), "pattern"),
-            (json!({"segments": {"rich": {"when": "traits.money > 3"}}}), "money"),
-            (json!({"generations": [
-                {"bornFrom": 1946, "bornUntil": 1964}, {"bornFrom": 1960, "bornUntil": 1980}]}), "another"),
-            (json!({"webhook": {"url": "ftp://x", "secret": {"name": "a", "key": "b"}}}), "https"),
+            (
+                json!({"fields": {"x": {"type": "number", "pattern": "1"}}}),
+                "strings",
+            ),
+            (
+                json!({"fields": {"x": {"type": "string", "pattern": "("}}}),
+                "pattern",
+            ),
+            (
+                json!({"segments": {"rich": {"when": "traits.money > 3"}}}),
+                "money",
+            ),
+            (
+                json!({"generations": [
+                {"bornFrom": 1946, "bornUntil": 1964}, {"bornFrom": 1960, "bornUntil": 1980}]}),
+                "another",
+            ),
+            (
+                json!({"webhook": {"url": "ftp://x", "secret": {"name": "a", "key": "b"}}}),
+                "https",
+            ),
         ] {
             let message = schema(wrong.clone()).expect_err("refused");
             assert!(message.contains(word), "{wrong}: {message}");

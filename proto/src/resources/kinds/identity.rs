@@ -118,7 +118,13 @@ impl Default for MatchingPolicySpec {
             role_mailboxes: Vec::new(),
             default_country_code: "39".into(),
             mail: MailSpelling::default(),
-            identifiers: BTreeMap::from([("crm".into(), IdentifierRule { limit: 1, priority: 1 })]),
+            identifiers: BTreeMap::from([(
+                "crm".into(),
+                IdentifierRule {
+                    limit: 1,
+                    priority: 1,
+                },
+            )]),
             merges: MergeLimits::default(),
             survivorship: Survivorship::default(),
             similarity: Similarity::default(),
@@ -154,13 +160,19 @@ impl Default for MailSpelling {
 
 impl Default for IdentifierRule {
     fn default() -> Self {
-        Self { limit: 0, priority: 10 }
+        Self {
+            limit: 0,
+            priority: 10,
+        }
     }
 }
 
 impl Default for MergeLimits {
     fn default() -> Self {
-        Self { per_day: 20, ever: 100 }
+        Self {
+            per_day: 20,
+            ever: 100,
+        }
     }
 }
 

@@ -20,21 +20,24 @@ pub use channels::{
     WhatsappCloudProvider,
 };
 pub use customers::{
-    BUILT_IN_FIELDS, CustomerSchemaSpec, FieldSpec, FieldType, GenerationSpec, SegmentCondition, SegmentFacts, SegmentSpec,
+    BUILT_IN_FIELDS, CustomerSchemaSpec, FieldSpec, FieldType, GenerationSpec, SegmentCondition,
+    SegmentFacts, SegmentSpec,
 };
 pub use hours::{BusinessHoursSpec, Date, SpecialDay, TimeRange, TimeZone, Weekday};
-pub use routing::{
-    AgentOrder, Asked, CASE_KINDS, CHANNELS, Callback, ChannelCapacity, ChoiceSpec, EntitlementSpec, LEVELS, MOODS,
-    MatchingSpec, OffersSpec, Overflow, OverflowAction, PreferredAgent, QueueSpec, QueueWords, RankingSpec,
-    ReserveSize, ReserveSpec, RoutingPolicySpec, RoutingRule, ServiceLevel, Skills, SteeringSpec, WideningStep,
-    WorkWords,
-};
-pub use surveys::{Measure, SurveyQuestion, SurveySpec, SurveyTrigger};
 pub use identity::{
     IdentifierRule, MailSpelling, MatchingPolicySpec, MergeLimits, Similarity, Survives, Survivorship,
 };
+pub use routing::{
+    AgentOrder, Asked, CASE_KINDS, CHANNELS, Callback, ChannelCapacity, ChoiceSpec, EntitlementSpec, LEVELS,
+    MOODS, MatchingSpec, OffersSpec, Overflow, OverflowAction, PreferredAgent, QueueSpec, QueueWords,
+    RankingSpec, ReserveSize, ReserveSpec, RoutingPolicySpec, RoutingRule, ServiceLevel, Skills,
+    SteeringSpec, WideningStep, WorkWords,
+};
+pub use surveys::{Measure, SurveyQuestion, SurveySpec, SurveyTrigger};
 pub use understanding::IntentSpec;
-pub use verification::{Hook, LockOut, MethodPolicy, NeedPolicy, ProofMethod, STRONGEST_LEVEL, VerificationPolicy};
+pub use verification::{
+    Hook, LockOut, MethodPolicy, NeedPolicy, ProofMethod, STRONGEST_LEVEL, VerificationPolicy,
+};
 pub use voice::{MessageTemplateSpec, PersonaSpec, Register, Tone};
 
 use crate::common::v1::ChannelKind;
@@ -131,11 +134,18 @@ pub struct SecretRef {
 }
 
 /// Reads a value by its name. Not derived: as keys of a map, derived enums are missing in the path of an error.
-fn by_name<'de, T: Copy, D: Deserializer<'de>>(deserializer: D, all: &[T], names: &[&str]) -> Result<T, D::Error> {
+fn by_name<'de, T: Copy, D: Deserializer<'de>>(
+    deserializer: D,
+    all: &[T],
+    names: &[&str],
+) -> Result<T, D::Error> {
     let name = Cow::<str>::deserialize(deserializer)?;
     let place = names.iter().position(|known| *known == name);
     place.and_then(|place| all.get(place)).copied().ok_or_else(|| {
-        de::Error::custom(format!("`{name}` is not known; it is one of {}", names.join(", ")))
+        de::Error::custom(format!(
+            "`{name}` is not known; it is one of {}",
+            names.join(", ")
+        ))
     })
 }
 

@@ -191,7 +191,10 @@ impl Validate for VerificationPolicy {
                 .max();
             check(
                 reachable >= Some(need.level),
-                &format!("spec.verification.needs.{name}: no method that it allows reaches level {}", need.level),
+                &format!(
+                    "spec.verification.needs.{name}: no method that it allows reaches level {}",
+                    need.level
+                ),
             )?;
         }
         for (method, policy) in &self.methods {

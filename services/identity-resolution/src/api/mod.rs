@@ -65,9 +65,7 @@ impl IdentityService for Api {
     ) -> Result<Response<wire::GetCustomerResponse>, Status> {
         let caller = caller(&request)?;
         let customer: CustomerId = id("customer_id", &request.get_ref().customer_id)?;
-        Ok(Response::new(
-            self.0.get_customer(&caller, customer).await?,
-        ))
+        Ok(Response::new(self.0.get_customer(&caller, customer).await?))
     }
 
     async fn find_customers(

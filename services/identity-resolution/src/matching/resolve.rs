@@ -417,12 +417,7 @@ enum Choice {
 }
 
 /// Who proved that one of these addresses of contact is theirs. Not when the profile that asks proved it too.
-fn owners<S: Store>(
-    store: &S,
-    facts: &Facts,
-    own: Option<ProfileId>,
-    ids: &[ProfileId],
-) -> Vec<ProfileId> {
+fn owners<S: Store>(store: &S, facts: &Facts, own: Option<ProfileId>, ids: &[ProfileId]) -> Vec<ProfileId> {
     let verified = |seen: &Seen<_>, by: &Profile| proved(&by.facts.emails, seen);
     let phone = |seen: &Seen<_>, by: &Profile| proved(&by.facts.phones, seen);
     let own = own.and_then(|id| store.profile(id));

@@ -471,7 +471,8 @@ fn real_names<'f>(
         .filter(move |(place, n)| {
             these.len() == 1
                 || !those.iter().enumerate().any(|(other_place, o)| {
-                    (o.value.text == n.value.text || o.value.sound == n.value.sound && n.value.sound.len() >= 3)
+                    (o.value.text == n.value.text
+                        || o.value.sound == n.value.sound && n.value.sound.len() >= 3)
                         && (o.times, std::cmp::Reverse(other_place)) >= (n.times, std::cmp::Reverse(*place))
                 })
         })

@@ -167,6 +167,8 @@ impl Queue {
     /// The class of that key, and whether it is new (agents do not know it yet).
     pub(super) fn intern_class(&mut self, key: ClassKey, is_live: bool) -> (usize, bool) {
         if let Some(known) = self.class_index.get(&key) {
+            // The policy may have changed since.
+            self.heads[*known].is_live = is_live;
             return (*known, false);
         }
         for need in [key.need, key.wish] {

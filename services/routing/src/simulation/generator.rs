@@ -47,7 +47,11 @@ fn draw_agents<'a>(params: &'a DayParams, random: &mut Random) -> Vec<Agent<'a>>
     for team in &params.teams {
         for _ in 0..params.headcount(team) {
             let shift = &params.shifts[random.choose(&shares)];
-            agents.push(Agent { id: format!("A{:03}", agents.len() + 1), team, shift });
+            agents.push(Agent {
+                id: format!("A{:03}", agents.len() + 1),
+                team,
+                shift,
+            });
         }
     }
     agents
@@ -56,8 +60,11 @@ fn draw_agents<'a>(params: &'a DayParams, random: &mut Random) -> Vec<Agent<'a>>
 fn agents_table(agents: &[Agent<'_>]) -> String {
     let mut text = "agent_id,team,site,langs,channels,skills,start,end\n".to_owned();
     for Agent { id, team, shift } in agents {
-        let skills: Vec<String> =
-            team.skills.iter().map(|(intent, level)| format!("{intent}:{level}")).collect();
+        let skills: Vec<String> = team
+            .skills
+            .iter()
+            .map(|(intent, level)| format!("{intent}:{level}"))
+            .collect();
         let _ = writeln!(
             text,
             "{id},{},{},{},{},{},{},{}",
@@ -81,8 +88,18 @@ fn draw_presence(params: &DayParams, agents: &[Agent<'_>], random: &mut Random) 
         agent: usize,
         state: &'static str,
     }
-    let planned = |at: f64, agent, state| Line { at, written: at.to_string(), agent, state };
-    let drawn = |at: f64, agent, state| Line { at, written: format!("{at:?}"), agent, state };
+    let planned = |at: f64, agent, state| Line {
+        at,
+        written: at.to_string(),
+        agent,
+        state,
+    };
+    let drawn = |at: f64, agent, state| Line {
+        at,
+        written: format!("{at:?}"),
+        agent,
+        state,
+    };
     let mut lines = Vec::new();
     for (index, agent) in agents.iter().enumerate() {
         let (start, end) = (agent.shift.start, agent.shift.end);
@@ -95,16 +112,33 @@ fn draw_presence(params: &DayParams, agents: &[Agent<'_>], random: &mut Random) 
         lines.push(planned(end, index, "away"));
         let outage = &params.outage;
         if outage.hits(&agent.team.site) && random.next() < outage.share {
-            lines.push(drawn(outage.start + rounded(random.uniform(0.0, 20.0), 1), index, "lost"));
-            lines.push(drawn(outage.end + rounded(random.uniform(0.0, 120.0), 1), index, "back"));
+            lines.push(drawn(
+                outage.start + rounded(random.uniform(0.0, 20.0), 1),
+                index,
+                "lost",
+            ));
+            lines.push(drawn(
+                outage.end + rounded(random.uniform(0.0, 120.0), 1),
+                index,
+                "back",
+            ));
         }
     }
     lines.sort_by(|one, other| {
         let ids = || agents[one.agent].id.cmp(&agents[other.agent].id);
-        one.at.total_cmp(&other.at).then_with(ids).then_with(|| one.state.cmp(other.state))
+        one.at
+            .total_cmp(&other.at)
+            .then_with(ids)
+            .then_with(|| one.state.cmp(other.state))
     });
     let mut text = "t_s,agent_id,state\n".to_owned();
-    for Line { written, agent, state, .. } in lines {
+    for Line {
+        written,
+        agent,
+        state,
+        ..
+    } in lines
+    {
         let _ = writeln!(text, "{written},{},{state}", agents[agent].id);
     }
     text
@@ -124,7 +158,11 @@ fn draw_arrivals(params: &DayParams, agents: &[Agent<'_>], random: &mut Random) 
     }
     for (channel, count) in &params.overnight.0 {
         for _ in 0..*count {
-            coming.push(Coming { at: random.uniform(0.0, 30.0), channel, about: None });
+            coming.push(Coming {
+                at: random.uniform(0.0, 30.0),
+                channel,
+                about: None,
+            });
         }
     }
     coming.sort_by(|one, other| one.at.total_cmp(&other.at));
@@ -154,7 +192,11 @@ fn draw_channel<'a>(
     let mut at = random.exponential(most);
     while at < day {
         if random.next() * most <= base * profile.at(at) {
-            coming.push(Coming { at, channel: name, about: None });
+            coming.push(Coming {
+                at,
+                channel: name,
+                about: None,
+            });
         }
         at += random.exponential(most);
     }
@@ -164,7 +206,11 @@ fn draw_channel<'a>(
     if extra > 0.0 {
         let mut at = surge.start + random.exponential(extra);
         while at < surge.end {
-            coming.push(Coming { at, channel: name, about: Some((&surge.intent, &surge.lang)) });
+            coming.push(Coming {
+                at,
+                channel: name,
+                about: Some((&surge.intent, &surge.lang)),
+            });
             at += random.exponential(extra);
         }
     }
@@ -182,7 +228,12 @@ impl<'a> Profile<'a> {
     const SAMPLES: u32 = 2000;
 
     fn new(points: &'a [f64], day: f64) -> Self {
-        let mut profile = Self { points, day, mean: 1.0, most: 0.0 };
+        let mut profile = Self {
+            points,
+            day,
+            mean: 1.0,
+            most: 0.0,
+        };
         let sample = |k| profile.raw((f64::from(k) + 0.5) * day / f64::from(Self::SAMPLES));
         profile.mean = (0..Self::SAMPLES).map(sample).sum::<f64>() / f64::from(Self::SAMPLES);
         profile.most = points.iter().copied().fold(0.0, f64::max) / profile.mean;
@@ -209,7 +260,9 @@ fn able<'a>(agents: &'a [Agent<'a>]) -> Able<'a> {
         for intent in agent.team.skills.keys() {
             for lang in &agent.team.langs {
                 for channel in &agent.team.channels {
-                    able.entry((channel, intent, lang)).or_default().push(agent.id.as_str());
+                    able.entry((channel, intent, lang))
+                        .or_default()
+                        .push(agent.id.as_str());
                 }
             }
         }
@@ -226,30 +279,52 @@ fn draw_item(
     text: &mut String,
 ) {
     let channel = params.channel(coming.channel);
-    let intent = coming.about.map_or_else(|| random.name(&params.intents), |(intent, _)| intent);
-    let lang = coming.about.map_or_else(|| random.name(&params.langs), |(_, lang)| lang);
+    let intent = coming
+        .about
+        .map_or_else(|| random.name(&params.intents), |(intent, _)| intent);
+    let lang = coming
+        .about
+        .map_or_else(|| random.name(&params.langs), |(_, lang)| lang);
     let entitlement = random.name(&params.entitlements);
-    let level = 1 + random.choose(params.min_level.get(entitlement).map_or(&[1.0], |shares| &shares[..]));
+    let level = 1 + random.choose(
+        params
+            .min_level
+            .get(entitlement)
+            .map_or(&[1.0], |shares| &shares[..]),
+    );
     let preferred = match able.get(&(coming.channel, intent, lang)) {
         Some(agents) if random.next() < params.preferred_share => agents[random.below_usize(agents.len())],
         Some(_) | None => "",
     };
     let carried_share = params.carried_share.get(coming.channel).copied().unwrap_or(0.0);
-    let carried =
-        if random.next() < carried_share { rounded(random.log_normal(90.0, 0.9), 1) } else { 0.0 };
+    let carried = if random.next() < carried_share {
+        rounded(random.log_normal(90.0, 0.9), 1)
+    } else {
+        0.0
+    };
     let work = params.intent_work.get(intent).copied().unwrap_or(1.0);
-    let service = random.log_normal(channel.service_median * work, channel.service_sigma).max(20.0);
-    let wrap = rounded(random.gauss(channel.wrap_mean, channel.wrap_mean * 0.3).max(0.0), 1);
+    let service = random
+        .log_normal(channel.service_median * work, channel.service_sigma)
+        .max(20.0);
+    let wrap = rounded(
+        random.gauss(channel.wrap_mean, channel.wrap_mean * 0.3).max(0.0),
+        1,
+    );
     let patience = draw_patience(channel, random);
     let (mut to, mut after, mut patience_there) = ("", String::new(), String::new());
     for switch in &channel.switch {
         if to.is_empty() && random.next() < switch.share {
             to = &switch.to;
-            after = format!("{:?}", rounded(random.uniform(switch.earliest_s, switch.latest_s), 1));
+            after = format!(
+                "{:?}",
+                rounded(random.uniform(switch.earliest_s, switch.latest_s), 1)
+            );
             patience_there = draw_patience(params.channel(to), random);
         }
     }
-    let outcomes: Vec<String> = (0..OUTCOMES).map(|_| draw_outcome(params, channel, random)).collect();
+    let outcomes: Vec<String> = (0..OUTCOMES)
+        .map(|_| draw_outcome(params, channel, random))
+        .collect();
     let customer = 1 + random.below(CUSTOMERS - 1);
     let transfer = rounded(random.next(), 4);
     let _ = writeln!(
@@ -265,7 +340,13 @@ fn draw_item(
 
 fn draw_patience(channel: &ChannelParams, random: &mut Random) -> String {
     if channel.patience_median > 0.0 {
-        format!("{:?}", rounded(random.log_normal(channel.patience_median, channel.patience_sigma), 1))
+        format!(
+            "{:?}",
+            rounded(
+                random.log_normal(channel.patience_median, channel.patience_sigma),
+                1
+            )
+        )
     } else {
         String::new()
     }

@@ -11,8 +11,8 @@ use serde::Serialize;
 use self::tally::{Tally, percentile};
 use super::world::{ItemState, ItemStatus, Transfer, World};
 
-pub use self::{log::log, show::show};
 pub(super) use self::tally::rounded;
+pub use self::{log::log, show::show};
 
 /// Agents with less time than this do not count in the figures about agents.
 const LEAST_LOGGED_S: f64 = 1800.0;
@@ -174,7 +174,14 @@ pub fn kpi(world: &World<'_>) -> Kpi {
     let (channel, ent, cell) = (channel.groups(), ent.groups(), cell.groups());
     let all = all.groups().pop().map_or_else(Group::empty, |(_, group)| group);
     let summary = summary(world, &channel, &cell, &all);
-    Kpi { channel, ent, cell, all, summary, perf: performance(world) }
+    Kpi {
+        channel,
+        ent,
+        cell,
+        all,
+        summary,
+        perf: performance(world),
+    }
 }
 
 /// The channel of the first answer, or the one where the item waits.
@@ -194,7 +201,12 @@ fn performance(world: &World<'_>) -> Performance {
     }
 }
 
-fn summary(world: &World<'_>, channels: &[(String, Group)], cells: &[(String, Group)], all: &Group) -> Summary {
+fn summary(
+    world: &World<'_>,
+    channels: &[(String, Group)],
+    cells: &[(String, Group)],
+    all: &Group,
+) -> Summary {
     let (shortfall_pp, worst_cell) = shortfall(world, cells);
     let levels: Vec<f64> = channels.iter().map(|(_, group)| group.sl).collect();
     let norms = channels.iter().map(|(_, group)| group.norm.max(1e-3));
@@ -212,17 +224,25 @@ fn summary(world: &World<'_>, channels: &[(String, Group)], cells: &[(String, Gr
         .map(|agent| agent.unit_s / agent.logged_s / world.rules.capacity as f64)
         .collect();
     let items = || world.trace.items.iter().zip(&world.items);
-    let answered: Vec<_> = items().filter_map(|(row, state)| Some((row, state, state.answered?))).collect();
-    let known: Vec<_> = answered.iter().filter(|(row, ..)| row.preferred.is_some()).collect();
+    let answered: Vec<_> = items()
+        .filter_map(|(row, state)| Some((row, state, state.answered?)))
+        .collect();
+    let known: Vec<_> = answered
+        .iter()
+        .filter(|(row, ..)| row.preferred.is_some())
+        .collect();
     let switched: Vec<_> = items()
         .filter(|(row, state)| {
             let to = row.switch.as_ref().map(|switch| &switch.channel);
             state.leg > 1 && to == Some(&world.rules.channels[state.channel])
         })
         .collect();
-    let switched_waits: Vec<f64> =
-        switched.iter().filter_map(|(row, state)| Some(state.answered?.at - row.at_s)).collect();
-    let count = |test: &dyn Fn(&ItemState) -> bool| world.items.iter().filter(|state| test(state)).count() as u64;
+    let switched_waits: Vec<f64> = switched
+        .iter()
+        .filter_map(|(row, state)| Some(state.answered?.at - row.at_s))
+        .collect();
+    let count =
+        |test: &dyn Fn(&ItemState) -> bool| world.items.iter().filter(|state| test(state)).count() as u64;
     Summary {
         n: world.items.len() as u64,
         sl: all.sl,
@@ -246,26 +266,36 @@ fn summary(world: &World<'_>, channels: &[(String, Group)], cells: &[(String, Gr
         rescinded: world.counted.rescinded,
         invalid: world.counted.invalid,
         underskilled: per_cent(
-            answered.iter().filter(|(row, _, answer)| answer.level < row.min_level).count(),
+            answered
+                .iter()
+                .filter(|(row, _, answer)| answer.level < row.min_level)
+                .count(),
             answered.len(),
         ),
         transfers: count(&|state| state.transfer == Transfer::Was),
         preferred_hit: per_cent(
-            known.iter().filter(|(row, _, answer)| row.preferred == Some(answer.agent)).count(),
+            known
+                .iter()
+                .filter(|(row, _, answer)| row.preferred == Some(answer.agent))
+                .count(),
             known.len(),
         ),
         switched: switched.len() as u64,
         switched_aband: per_cent(
-            switched.iter().filter(|(_, state)| state.status == ItemStatus::Abandoned).count(),
+            switched
+                .iter()
+                .filter(|(_, state)| state.status == ItemStatus::Abandoned)
+                .count(),
             switched.len(),
         ),
         switched_asa_since_first_contact: rounded(mean(&switched_waits), 1),
-        aband_after_answer: count(&|state| {
-            state.status == ItemStatus::Abandoned && state.answered.is_some()
-        }),
+        aband_after_answer: count(&|state| state.status == ItemStatus::Abandoned && state.answered.is_some()),
         requeued_lost: world.items.iter().map(|state| u64::from(state.lost_agents)).sum(),
         unfinished: count(&|state| {
-            matches!(state.status, ItemStatus::Service | ItemStatus::Queued | ItemStatus::Offered)
+            matches!(
+                state.status,
+                ItemStatus::Service | ItemStatus::Queued | ItemStatus::Offered
+            )
         }),
     }
 }
@@ -285,7 +315,10 @@ fn shortfall(world: &World<'_>, cells: &[(String, Group)]) -> (f64, String) {
         }
     }
     let (cell, gap) = worst;
-    (rounded(sum / counted.max(1) as f64, 2), format!("{cell} -{gap:.1}"))
+    (
+        rounded(sum / counted.max(1) as f64, 2),
+        format!("{cell} -{gap:.1}"),
+    )
 }
 
 fn spread(values: &[f64]) -> Option<(f64, f64)> {

@@ -48,7 +48,10 @@ fn the_generator_draws_what_the_reference_draws() {
 fn decisions_alike_give_the_reference_simulators_log_to_the_byte() {
     let trace = Trace::parse(&small_day()).unwrap();
     let reference = include_str!("tests/data/taskrouter_int.log.csv");
-    assert_eq!(log(&trace, &mut *Baseline::TaskRouterInterrupt.router()), reference);
+    assert_eq!(
+        log(&trace, &mut *Baseline::TaskRouterInterrupt.router()),
+        reference
+    );
     for (baseline, of_reference) in [(Baseline::Fifo, FIFO), (Baseline::TimeToBreach, SLA_SLACK)] {
         let ours = fingerprint(&log(&trace, &mut *baseline.router()));
         assert_eq!(ours, of_reference, "{}", baseline.name());
@@ -99,33 +102,48 @@ fn a_smaller_roster_is_spread_over_the_list_and_nobody_knows_customers_who_is_no
     let trace = Trace::parse(&small_day()).unwrap();
     let fewer = trace.with_roster(&"-3".parse().unwrap()).unwrap();
     let ids: Vec<&str> = fewer.agents.iter().map(|agent| agent.id.as_str()).collect();
-    assert_eq!(ids, ["A001", "A002", "A004", "A005", "A006", "A008", "A009", "A010", "A012"]);
+    assert_eq!(
+        ids,
+        [
+            "A001", "A002", "A004", "A005", "A006", "A008", "A009", "A010", "A012"
+        ]
+    );
     for (item, before) in fewer.items.iter().zip(&trace.items) {
         let name = |day: &Trace, agent: Option<usize>| agent.map(|agent| day.agents[agent].id.clone());
         let was = name(&trace, before.preferred).filter(|id| ids.contains(&id.as_str()));
         assert_eq!(name(&fewer, item.preferred), was);
     }
-    assert_eq!(fewer.presence.iter().filter(|row| row.agent >= ids.len()).count(), 0);
+    assert_eq!(
+        fewer.presence.iter().filter(|row| row.agent >= ids.len()).count(),
+        0
+    );
 }
 
 #[test]
 fn a_larger_roster_answers_more_in_time() {
     let trace = Trace::parse(&small_day()).unwrap();
     let service_level = |day: &Trace| {
-        kpi::kpi(&live(day, &mut BenchEngine::new(Policy::default())).unwrap()).summary.sl
+        kpi::kpi(&live(day, &mut BenchEngine::new(Policy::default())).unwrap())
+            .summary
+            .sl
     };
     let doubled = trace.with_roster(&RosterChange { team: None, by: 12 }).unwrap();
     assert_eq!(doubled.agents.len(), 24);
     assert!(service_level(&doubled) > service_level(&trace) + 10.0);
     let one_team = trace.with_roster(&"bi_senior:+1".parse().unwrap()).unwrap();
-    assert_eq!(one_team.agents.last().map(|agent| agent.team.as_str()), Some("bi_senior"));
+    assert_eq!(
+        one_team.agents.last().map(|agent| agent.team.as_str()),
+        Some("bi_senior")
+    );
 }
 
 #[test]
 fn a_roster_that_cannot_be_is_refused_in_words() {
     let trace = Trace::parse(&small_day()).unwrap();
     let refusal = |change: &str| {
-        let changed = change.parse().and_then(|change: RosterChange| trace.with_roster(&change));
+        let changed = change
+            .parse()
+            .and_then(|change: RosterChange| trace.with_roster(&change));
         changed.err().map(|error| error.to_string()).unwrap_or_default()
     };
     assert_eq!(refusal("-12"), "cannot take 12 agents away where there are 12");
@@ -138,7 +156,10 @@ fn a_wrong_line_is_named() {
     let wrong = |change: &dyn Fn(&mut TraceFiles)| {
         let mut files = small_day();
         change(&mut files);
-        Trace::parse(&files).err().map(|error| error.to_string()).unwrap_or_default()
+        Trace::parse(&files)
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default()
     };
     assert_eq!(
         wrong(&|files| files.presence = files.presence.replacen("available", "asleep", 1)),

@@ -370,9 +370,7 @@ fn read_presence(row: &Row<'_>, agents: &HashMap<String, usize>) -> Result<Prese
         "lost" => Presence::Lost,
         "back" => Presence::Back,
         other => {
-            return Err(row.wrong(format!(
-                "state {other:?} is none of available, away, lost, back"
-            )));
+            return Err(row.wrong(format!("state {other:?} is none of available, away, lost, back")));
         }
     };
     Ok(PresenceRow {
@@ -424,7 +422,9 @@ fn read_item(
     let mut outcomes = Vec::new();
     for text in row.text("outcomes")?.split(';') {
         outcomes.push(read_outcome(text).ok_or_else(|| {
-            row.wrong(format!("outcome {text:?} is not written A<seconds>, D<seconds> or T"))
+            row.wrong(format!(
+                "outcome {text:?} is not written A<seconds>, D<seconds> or T"
+            ))
         })?);
     }
     Ok(ItemRow {

@@ -209,7 +209,10 @@ pub async fn read_snapshots(
     .bind(ids)
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|(id, bytes)| (WorkItemId::new(id), bytes)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(id, bytes)| (WorkItemId::new(id), bytes))
+        .collect())
 }
 
 /// Items that wait or are offered, by id after `after`.

@@ -130,7 +130,12 @@ impl SegmentCondition {
             .iter()
             .filter_map(|(name, text)| Some((Key::from(name.as_str()), typed(text, fields.get(name)?.is)?)))
             .collect();
-        context.add_variable_from_value("traits", Value::Map(Map { map: Arc::new(traits) }));
+        context.add_variable_from_value(
+            "traits",
+            Value::Map(Map {
+                map: Arc::new(traits),
+            }),
+        );
         context.add_variable_from_value("entitlement", facts.entitlement.as_str());
         context.add_variable_from_value("language", facts.language.as_str());
         context.add_variable_from_value("personaGroup", facts.persona_group.as_str());
@@ -143,7 +148,9 @@ impl SegmentCondition {
             Ok(_) => Err("a condition is true or false, this is neither".to_owned()),
             // The library's words may hold values of the customer: they are not repeated.
             Err(cel::ExecutionError::NoSuchKey(_)) => Err("a field has no value".to_owned()),
-            Err(_) => Err("it compares what cannot be compared, or calculates with what is no number".to_owned()),
+            Err(_) => {
+                Err("it compares what cannot be compared, or calculates with what is no number".to_owned())
+            }
         }
     }
 }
@@ -275,7 +282,11 @@ mod tests {
         let condition = SegmentCondition::parse(source)?;
         condition.check_fields(&fields())?;
         let facts = SegmentFacts {
-            traits: [("orders".into(), "12.5".into()), ("since".into(), "2020-05-01".into())].into(),
+            traits: [
+                ("orders".into(), "12.5".into()),
+                ("since".into(), "2020-05-01".into()),
+            ]
+            .into(),
             entitlement: "gold".into(),
             consents: vec!["email/marketing".into()],
             days_known: 40,
@@ -288,7 +299,10 @@ mod tests {
     fn conditions_see_traits_entitlement_consents_and_figures() {
         assert_eq!(holds("traits.orders > 3.0 && entitlement == 'gold'"), Ok(true));
         assert_eq!(holds("traits.orders > 3 && daysKnown >= 30"), Ok(true));
-        assert_eq!(holds("'email/marketing' in consents && !('sms/marketing' in consents)"), Ok(true));
+        assert_eq!(
+            holds("'email/marketing' in consents && !('sms/marketing' in consents)"),
+            Ok(true)
+        );
         assert_eq!(holds("traits.since < '2021-01-01'"), Ok(true));
         assert_eq!(holds("has(traits.city) && traits.city == 'Milano'"), Ok(false));
     }

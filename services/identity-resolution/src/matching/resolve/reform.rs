@@ -111,7 +111,11 @@ impl Resolver<'_> {
             anew.drain(&mut aside, MOST_PROFILES);
         }
         anew.drain(&mut aside, records.len() * 4);
-        let from = |o: &Observation| usize::try_from(o.record.0).ok().and_then(|place| records.get(place));
+        let from = |o: &Observation| {
+            usize::try_from(o.record.0)
+                .ok()
+                .and_then(|place| records.get(place))
+        };
         aside
             .inner
             .profiles()
@@ -176,7 +180,9 @@ impl Resolver<'_> {
             }
         }
         for (at, observation) in moving {
-            let Some(cluster) = clusters.get_mut(at) else { continue };
+            let Some(cluster) = clusters.get_mut(at) else {
+                continue;
+            };
             match cluster.known.filter(|id| store.profile(*id).is_some()) {
                 Some(id) => {
                     store.attach(id, observation);

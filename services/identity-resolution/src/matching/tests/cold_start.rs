@@ -114,7 +114,11 @@ fn very_rare_names_alone_are_shown_to_a_person_with_the_reason() {
         },
     );
     assert!(score.names_alone && !score.is_same(&policy));
-    assert!(score.words().ends_with("nothing agrees but names"), "{}", score.words());
+    assert!(
+        score.words().ends_with("nothing agrees but names"),
+        "{}",
+        score.words()
+    );
 }
 
 #[test]

@@ -126,11 +126,18 @@ impl<R: Rules> Bench<R> {
         let item = &self.floor.items[index];
         let steps = self.rules.steps(&self.floor, item);
         let waited = now - item.queued_at;
-        let passed = steps.iter().take_while(|step| step.after_s <= waited + INSTANT_S).count();
+        let passed = steps
+            .iter()
+            .take_while(|step| step.after_s <= waited + INSTANT_S)
+            .count();
         let current = steps[passed.max(1) - 1];
         if let Some(next) = steps.get(passed) {
             let at = item.queued_at + next.after_s;
-            self.timers.push(Reverse(Timer { at, number, item: index }));
+            self.timers.push(Reverse(Timer {
+                at,
+                number,
+                item: index,
+            }));
         }
         let requirement = Requirement {
             channel: item.channel,
@@ -140,10 +147,18 @@ impl<R: Rules> Bench<R> {
             level: current.level,
             only: current.only,
         };
-        let waiting = Waiting { order: self.rules.order(item), number, item: index };
+        let waiting = Waiting {
+            order: self.rules.order(item),
+            number,
+            item: index,
+        };
         let bucket = self.buckets.entry(requirement).or_default();
         let behind = bucket.partition_point(|other| {
-            other.order.total_cmp(&waiting.order).then(other.number.cmp(&number)) == Ordering::Less
+            other
+                .order
+                .total_cmp(&waiting.order)
+                .then(other.number.cmp(&number))
+                == Ordering::Less
         });
         bucket.insert(behind, waiting);
         requirement
@@ -156,7 +171,10 @@ impl<R: Rules> Bench<R> {
     /// The first of a bucket, out-of-date ones thrown away; empty buckets are forgotten.
     fn first(&mut self, requirement: Requirement, now: f64) -> Option<First> {
         let bucket = self.buckets.get(&requirement)?;
-        let stale = bucket.iter().take_while(|waiting| !self.is_waiting(waiting)).count();
+        let stale = bucket
+            .iter()
+            .take_while(|waiting| !self.is_waiting(waiting))
+            .count();
         let bucket = self.buckets.get_mut(&requirement)?;
         bucket.drain(..stale);
         let Some(first) = bucket.first() else {
@@ -185,7 +203,11 @@ impl<R: Rules> Bench<R> {
                 break;
             }
             self.timers.pop();
-            let waiting = Waiting { order: 0.0, number: timer.number, item: timer.item };
+            let waiting = Waiting {
+                order: 0.0,
+                number: timer.number,
+                item: timer.item,
+            };
             if self.is_waiting(&waiting) {
                 new.insert(self.insert(timer.item, now));
             }
@@ -202,20 +224,28 @@ impl<R: Rules> Bench<R> {
             .filter(|agent| self.floor.has_room(&self.floor.agents[*agent], R::INTERRUPTS))
             .collect();
         let requirements: Vec<Requirement> = self.buckets.keys().copied().collect();
-        let mut firsts: BinaryHeap<First> =
-            requirements.into_iter().filter_map(|requirement| self.first(requirement, now)).collect();
+        let mut firsts: BinaryHeap<First> = requirements
+            .into_iter()
+            .filter_map(|requirement| self.first(requirement, now))
+            .collect();
         let mut offers = Vec::new();
-        while !free.is_empty() && let Some(first) = firsts.pop() {
+        while !free.is_empty()
+            && let Some(first) = firsts.pop()
+        {
             let fresh = R::LOOKS_AT_ALL || new.contains(&first.requirement);
             let pool: Vec<AgentIndex> = (free.iter().copied())
                 .filter(|agent| fresh || freed.contains(agent))
                 .filter(|agent| fits(&self.floor.agents[*agent], &first.requirement))
                 .collect();
             // Blocked for the rest of this decision when nobody can take anything of it.
-            let Some((at, agent)) = self.find(&first.requirement, &pool, now) else { continue };
+            let Some((at, agent)) = self.find(&first.requirement, &pool, now) else {
+                continue;
+            };
             let waiting = self.buckets[&first.requirement][at];
             let own = First {
-                priority: self.rules.priority(&self.floor, &self.floor.items[waiting.item], now),
+                priority: self
+                    .rules
+                    .priority(&self.floor, &self.floor.items[waiting.item], now),
                 number: waiting.number,
                 requirement: first.requirement,
             };
@@ -271,7 +301,8 @@ impl<R: Rules> Bench<R> {
     }
 
     fn score(&self, agent: AgentIndex, item: &Item, now: f64) -> f64 {
-        self.rules.score(&self.floor, agent, &self.floor.agents[agent], item, now)
+        self.rules
+            .score(&self.floor, agent, &self.floor.agents[agent], item, now)
     }
 
     fn may_get(&self, index: AgentIndex, item: &Item, requirement: &Requirement, now: f64) -> bool {
@@ -306,7 +337,10 @@ impl<R: Rules> Router for Bench<R> {
         } else {
             Vec::new()
         };
-        Answer { offers, wake: self.timers.peek().map(|Reverse(timer)| timer.at) }
+        Answer {
+            offers,
+            wake: self.timers.peek().map(|Reverse(timer)| timer.at),
+        }
     }
 }
 

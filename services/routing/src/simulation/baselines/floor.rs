@@ -127,7 +127,10 @@ impl Floor {
                 let item = self.item_index[item];
                 self.items[item].channel = self.channels.number(channel);
                 self.enter(item, *t);
-                return Touched { item: Some(item), agent: None };
+                return Touched {
+                    item: Some(item),
+                    agent: None,
+                };
             }
             Event::Abandon { item, agent, .. } => {
                 let item = self.item_index[item];
@@ -139,23 +142,35 @@ impl Floor {
             Event::Agent { t, agent, state } => {
                 let agent = self.agent_index[agent];
                 self.presence(agent, *state, *t);
-                return Touched { item: None, agent: Some(agent) };
+                return Touched {
+                    item: None,
+                    agent: Some(agent),
+                };
             }
             Event::Accepted { item, agent, .. } => {
                 let (item, agent) = (self.item_index[item], self.agent_index[agent]);
                 self.items[item].place = Place::InHand;
                 self.agents[agent].offers.retain(|offered| *offered != item);
                 self.agents[agent].active.push(item);
-                return Touched { item: None, agent: Some(agent) };
+                return Touched {
+                    item: None,
+                    agent: Some(agent),
+                };
             }
             Event::Declined { item, agent, .. } | Event::Timeout { item, agent, .. } => {
                 let (item, agent) = (self.item_index[item], self.agent_index[agent]);
                 self.leave_offer(item);
                 self.items[item].excluded.insert(agent);
-                return Touched { item: Some(item), agent: Some(agent) };
+                return Touched {
+                    item: Some(item),
+                    agent: Some(agent),
+                };
             }
             Event::Done { agent, .. } => {
-                return Touched { item: None, agent: Some(self.agent_index[agent]) };
+                return Touched {
+                    item: None,
+                    agent: Some(self.agent_index[agent]),
+                };
             }
             Event::Free { t, item, agent } => {
                 let (item, agent) = (self.item_index[item], self.agent_index[agent]);
@@ -163,18 +178,33 @@ impl Floor {
                 let state = &mut self.agents[agent];
                 state.freed = Some((*t, state.idle_since));
                 state.idle_since = *t;
-                return Touched { item: None, agent: Some(agent) };
+                return Touched {
+                    item: None,
+                    agent: Some(agent),
+                };
             }
-            Event::Requeue { t, item, agent, reason, must_level } => {
+            Event::Requeue {
+                t,
+                item,
+                agent,
+                reason,
+                must_level,
+            } => {
                 let (item, agent) = (self.item_index[item], self.agent_index[agent]);
                 self.requeue(item, agent, *reason, *t);
                 self.items[item].must_level = *must_level;
-                return Touched { item: Some(item), agent: Some(agent) };
+                return Touched {
+                    item: Some(item),
+                    agent: Some(agent),
+                };
             }
             Event::Invalid { item, .. } => {
                 let item = self.item_index[item];
                 self.leave_offer(item);
-                return Touched { item: Some(item), agent: None };
+                return Touched {
+                    item: Some(item),
+                    agent: None,
+                };
             }
             Event::Decide { .. } | Event::End { .. } => {}
         }
@@ -210,8 +240,11 @@ impl Floor {
     }
 
     fn agent(&mut self, info: &AgentInfo) -> Agent {
-        let skills: BTreeMap<usize, u8> =
-            info.skills.iter().map(|(intent, level)| (self.intents.number(intent), *level)).collect();
+        let skills: BTreeMap<usize, u8> = info
+            .skills
+            .iter()
+            .map(|(intent, level)| (self.intents.number(intent), *level))
+            .collect();
         let mut levels = vec![0; self.intents.names.len()];
         for (intent, level) in skills {
             levels[intent] = level;
@@ -219,7 +252,11 @@ impl Floor {
         Agent {
             id: info.id.clone(),
             langs: info.langs.iter().map(|lang| self.langs.number(lang)).collect(),
-            channels: info.channels.iter().map(|channel| self.channels.number(channel)).collect(),
+            channels: info
+                .channels
+                .iter()
+                .map(|channel| self.channels.number(channel))
+                .collect(),
             levels,
             available: false,
             active: Vec::new(),
@@ -252,7 +289,10 @@ impl Floor {
             place: Place::Queued,
         });
         self.enter(item, t);
-        Touched { item: Some(item), agent: None }
+        Touched {
+            item: Some(item),
+            agent: None,
+        }
     }
 
     fn enter(&mut self, item: ItemIndex, t: f64) {
@@ -340,7 +380,11 @@ impl Floor {
     fn used(&self, agent: &Agent, channel: usize, interrupting: bool) -> i64 {
         let mut used = agent.units;
         if interrupting && Some(channel) == self.voice {
-            for held in agent.active.iter().map(|item| &self.rules[self.items[*item].channel]) {
+            for held in agent
+                .active
+                .iter()
+                .map(|item| &self.rules[self.items[*item].channel])
+            {
                 if held.interruptible {
                     used -= held.units;
                 }
@@ -355,8 +399,7 @@ impl Floor {
 
     /// Whether he has room for anything at all.
     pub(super) fn has_room(&self, agent: &Agent, interrupting: bool) -> bool {
-        let interruptible =
-            |item: &ItemIndex| self.rules[self.items[*item].channel].interruptible;
+        let interruptible = |item: &ItemIndex| self.rules[self.items[*item].channel].interruptible;
         let on_a_call = || self.voice.is_some_and(|voice| agent.count[voice] > 0);
         agent.available
             && (self.capacity - agent.units >= 2

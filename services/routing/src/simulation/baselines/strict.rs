@@ -23,7 +23,11 @@ impl Rules for Fifo {
 }
 
 fn at_once(level: u8) -> Step {
-    Step { after_s: 0.0, level, only: None }
+    Step {
+        after_s: 0.0,
+        level,
+        only: None,
+    }
 }
 
 /// Strict priority of channel and entitlement, then age in this queue: a change of channel makes a new task.
@@ -48,20 +52,30 @@ impl StrictPriority<false> {
         entitlements: [0.0; 3],
         widens: false,
     };
-    pub(super) const TASK_ROUTER: Self =
-        Self { channels: TASK_ROUTER, entitlements: BY_ENTITLEMENT, widens: true };
+    pub(super) const TASK_ROUTER: Self = Self {
+        channels: TASK_ROUTER,
+        entitlements: BY_ENTITLEMENT,
+        widens: true,
+    };
 }
 
 impl StrictPriority<true> {
-    pub(super) const TASK_ROUTER_INTERRUPT: Self =
-        Self { channels: TASK_ROUTER, entitlements: BY_ENTITLEMENT, widens: true };
+    pub(super) const TASK_ROUTER_INTERRUPT: Self = Self {
+        channels: TASK_ROUTER,
+        entitlements: BY_ENTITLEMENT,
+        widens: true,
+    };
 }
 
 impl<const INTERRUPTS: bool> Rules for StrictPriority<INTERRUPTS> {
     const INTERRUPTS: bool = INTERRUPTS;
 
     fn steps(&self, floor: &Floor, item: &Item) -> Vec<Step> {
-        if self.widens { widening(floor, item) } else { vec![at_once(item.must_level.max(1))] }
+        if self.widens {
+            widening(floor, item)
+        } else {
+            vec![at_once(item.must_level.max(1))]
+        }
     }
 
     fn order(&self, item: &Item) -> f64 {
@@ -71,8 +85,8 @@ impl<const INTERRUPTS: bool> Rules for StrictPriority<INTERRUPTS> {
     fn priority(&self, floor: &Floor, item: &Item, _now: f64) -> [f64; 2] {
         let channel = place(&CHANNELS, floor.channels.name(item.channel));
         let entitlement = place(&ENTITLEMENTS, floor.entitlements.name(item.entitlement));
-        let points = channel.map_or(0.0, |at| self.channels[at])
-            + entitlement.map_or(0.0, |at| self.entitlements[at]);
+        let points =
+            channel.map_or(0.0, |at| self.channels[at]) + entitlement.map_or(0.0, |at| self.entitlements[at]);
         [points, -item.queued_at]
     }
 }
@@ -94,14 +108,28 @@ pub(super) fn known_first(floor: &Floor, item: &Item, known_s: f64, widens_after
     let wanted = item.min_level.max(item.must_level);
     let mut steps = Vec::with_capacity(3);
     let mut after_s = 0.0;
-    let known = item.preferred.filter(|agent| item.leg == 1 && floor.agents[*agent].available);
+    let known = item
+        .preferred
+        .filter(|agent| item.leg == 1 && floor.agents[*agent].available);
     if known.is_some() {
-        steps.push(Step { after_s, level: least, only: known });
+        steps.push(Step {
+            after_s,
+            level: least,
+            only: known,
+        });
         after_s = known_s;
     }
-    steps.push(Step { after_s, level: wanted, only: None });
+    steps.push(Step {
+        after_s,
+        level: wanted,
+        only: None,
+    });
     if wanted > least {
-        steps.push(Step { after_s: after_s + widens_after_s, level: least, only: None });
+        steps.push(Step {
+            after_s: after_s + widens_after_s,
+            level: least,
+            only: None,
+        });
     }
     steps
 }

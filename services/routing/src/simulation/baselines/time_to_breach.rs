@@ -47,7 +47,12 @@ impl Rules for TimeToBreach {
         }
         let scarce = |agent: &Agent| abilities(agent).map(|what| 1.0 / f64::from(able[&what])).sum();
         self.scarcity = floor.agents.iter().map(scarce).collect();
-        for (index, agent) in floor.agents.iter().enumerate().filter(|(_, agent)| floor.serves_voice(agent)) {
+        for (index, agent) in floor
+            .agents
+            .iter()
+            .enumerate()
+            .filter(|(_, agent)| floor.serves_voice(agent))
+        {
             for lang in &agent.langs {
                 if self.voice_agents.len() <= *lang {
                     self.voice_agents.resize(lang + 1, Vec::new());
@@ -62,8 +67,11 @@ impl Rules for TimeToBreach {
             let agent = &floor.agents[**agent];
             agent.units == 0 && agent.available
         };
-        self.free_for_calls =
-            self.voice_agents.iter().map(|agents| agents.iter().filter(free).count() as i64).collect();
+        self.free_for_calls = self
+            .voice_agents
+            .iter()
+            .map(|agents| agents.iter().filter(free).count() as i64)
+            .collect();
     }
 
     fn steps(&self, floor: &Floor, item: &Item) -> Vec<Step> {
@@ -97,8 +105,16 @@ impl Rules for TimeToBreach {
         let in_hand = agent.active.len() + agent.offers.len();
         let is_call = Some(item.channel) == floor.voice;
         // Digital work goes where there is some already, not to an agent who could take a call.
-        let load = if !is_call && floor.serves_voice(agent) && in_hand == 0 { 3.0 } else { in_hand as f64 };
-        let interrupts = if is_call && !agent.active.is_empty() { 0.5 } else { 0.0 };
+        let load = if !is_call && floor.serves_voice(agent) && in_hand == 0 {
+            3.0
+        } else {
+            in_hand as f64
+        };
+        let interrupts = if is_call && !agent.active.is_empty() {
+            0.5
+        } else {
+            0.0
+        };
         known + 2.0 * under + 0.3 * over + self.scarcity[index] - idle - 0.5 * load + interrupts
     }
 
@@ -107,7 +123,10 @@ impl Rules for TimeToBreach {
             || !floor.serves_voice(agent)
             || agent.units > 0
             || used_up(floor, item, now) >= RESERVE_YIELDS
-            || agent.langs.iter().all(|lang| self.free_for_calls[*lang] > RESERVE)
+            || agent
+                .langs
+                .iter()
+                .all(|lang| self.free_for_calls[*lang] > RESERVE)
     }
 
     fn picked(&mut self, floor: &Floor, agent: &Agent) {

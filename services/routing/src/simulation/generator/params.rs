@@ -210,10 +210,15 @@ impl DayParams {
         for (name, channel) in &self.channels.0 {
             let shaped = channel.profile.len() >= 2 && channel.profile.iter().sum::<f64>() > 0.0;
             if !shaped {
-                return Err(format!("channels.{name}.profile needs two points and a mean above zero"));
+                return Err(format!(
+                    "channels.{name}.profile needs two points and a mean above zero"
+                ));
             }
             if let Some(switch) = channel.switch.iter().find(|switch| !known(&switch.to)) {
-                return Err(format!("channels.{name}.switch goes to {:?}, which is no channel", switch.to));
+                return Err(format!(
+                    "channels.{name}.switch goes to {:?}, which is no channel",
+                    switch.to
+                ));
             }
         }
         match self.overnight.0.iter().find(|(name, _)| !known(name)) {
@@ -233,6 +238,8 @@ impl DayParams {
     /// A channel that [`Self::parse`] has seen.
     pub(super) fn channel(&self, name: &str) -> &ChannelParams {
         let found = self.channels.0.iter().find(|(channel, _)| channel == name);
-        &found.expect("names of channels were checked when the parameters were read").1
+        &found
+            .expect("names of channels were checked when the parameters were read")
+            .1
     }
 }

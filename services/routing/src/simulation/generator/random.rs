@@ -19,7 +19,11 @@ impl Random {
         if seed >> 32 != 0 {
             key.push((seed >> 32) as u32);
         }
-        let mut random = Self { words: [0; WORDS], used: WORDS, second: None };
+        let mut random = Self {
+            words: [0; WORDS],
+            used: WORDS,
+            second: None,
+        };
         random.mix(19_650_218, &key);
         random
     }
@@ -30,7 +34,9 @@ impl Random {
         words[0] = start;
         for i in 1..WORDS {
             let last = words[i - 1];
-            words[i] = 1_812_433_253_u32.wrapping_mul(last ^ (last >> 30)).wrapping_add(i as u32);
+            words[i] = 1_812_433_253_u32
+                .wrapping_mul(last ^ (last >> 30))
+                .wrapping_add(i as u32);
         }
         let (mut i, mut j) = (1, 0);
         for _ in 0..WORDS.max(key.len()) {
@@ -46,8 +52,7 @@ impl Random {
         }
         for _ in 1..WORDS {
             let last = words[i - 1];
-            words[i] =
-                (words[i] ^ (last ^ (last >> 30)).wrapping_mul(1_566_083_941)).wrapping_sub(i as u32);
+            words[i] = (words[i] ^ (last ^ (last >> 30)).wrapping_mul(1_566_083_941)).wrapping_sub(i as u32);
             i += 1;
             if i == WORDS {
                 words[0] = words[WORDS - 1];

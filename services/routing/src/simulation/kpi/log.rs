@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::{super::world::{Transfer, World}, answered_on};
+use super::{
+    super::world::{Transfer, World},
+    answered_on,
+};
 
 /// The log as CSV.
 pub fn log(world: &World<'_>) -> String {
@@ -11,11 +14,21 @@ pub fn log(world: &World<'_>) -> String {
     for (row, state) in world.trace.items.iter().zip(&world.items) {
         let channel = &world.rules.channels[answered_on(state)];
         let status = state.status.as_str();
-        let _ = write!(text, "{},{status},{channel},{},{:.2},", row.id, row.entitlement, row.at_s);
+        let _ = write!(
+            text,
+            "{},{status},{channel},{},{:.2},",
+            row.id, row.entitlement, row.at_s
+        );
         let _ = match state.answered {
             Some(answer) => {
                 let agent = &world.trace.agents[answer.agent].id;
-                write!(text, "{:.2},{:.2},{agent},{}", answer.at, answer.at - row.at_s, answer.level)
+                write!(
+                    text,
+                    "{:.2},{:.2},{agent},{}",
+                    answer.at,
+                    answer.at - row.at_s,
+                    answer.level
+                )
             }
             None => write!(text, ",,,0"),
         };

@@ -17,7 +17,19 @@ pub fn show(kpi: &Kpi, title: &str) -> String {
     );
     let known = known_first(&CHANNELS, &kpi.channel).chain(known_first(&ENTITLEMENTS, &kpi.ent));
     for (name, group) in known.chain([("all", &kpi.all)]) {
-        let Group { n, answered, asa, asa_leg, p50, p90, sl, aband, late_open, norm, .. } = group;
+        let Group {
+            n,
+            answered,
+            asa,
+            asa_leg,
+            p50,
+            p90,
+            sl,
+            aband,
+            late_open,
+            norm,
+            ..
+        } = group;
         let _ = writeln!(
             text,
             "{name:<17} {n:>6} {answered:>6} {asa:>8.1} {asa_leg:>8.1} {p50:>8.1} {p90:>8.1} {sl:>6.1} \
@@ -26,7 +38,10 @@ pub fn show(kpi: &Kpi, title: &str) -> String {
     }
     let mut cells: Vec<_> = kpi.cell.iter().collect();
     cells.sort_by(|one, other| one.0.cmp(&other.0));
-    let cells: Vec<String> = cells.iter().map(|(name, group)| format!("{name} {:.0}", group.sl)).collect();
+    let cells: Vec<String> = cells
+        .iter()
+        .map(|(name, group)| format!("{name} {:.0}", group.sl))
+        .collect();
     let _ = writeln!(text, "cells SL%: {}", cells.join("  "));
     let _ = writeln!(text, "summary: {}", in_one_line(&kpi.summary));
     text
@@ -42,15 +57,44 @@ fn known_first<'a>(
         Some((*name, group))
     };
     let others = groups.iter().filter(|(name, _)| !usual.contains(&name.as_str()));
-    usual.iter().filter_map(named).chain(others.map(|(name, group)| (name.as_str(), group)))
+    usual
+        .iter()
+        .filter_map(named)
+        .chain(others.map(|(name, group)| (name.as_str(), group)))
 }
 
 fn in_one_line(summary: &Summary) -> String {
     let Summary {
-        n, sl, aband, shortfall_pp, worst_cell, sl_spread_pp, norm_ratio, asa_ratio_rt, jain_sl, occ_mean, occ_p10,
-        occ_p90, occ_min, occ_max, util_mean, jain_occ, offers_per_item, declines, timeouts, rescinded, invalid,
-        underskilled, transfers, preferred_hit, switched, switched_aband, switched_asa_since_first_contact,
-        aband_after_answer, requeued_lost, unfinished,
+        n,
+        sl,
+        aband,
+        shortfall_pp,
+        worst_cell,
+        sl_spread_pp,
+        norm_ratio,
+        asa_ratio_rt,
+        jain_sl,
+        occ_mean,
+        occ_p10,
+        occ_p90,
+        occ_min,
+        occ_max,
+        util_mean,
+        jain_occ,
+        offers_per_item,
+        declines,
+        timeouts,
+        rescinded,
+        invalid,
+        underskilled,
+        transfers,
+        preferred_hit,
+        switched,
+        switched_aband,
+        switched_asa_since_first_contact,
+        aband_after_answer,
+        requeued_lost,
+        unfinished,
     } = summary;
     format!(
         "n={n}, sl={sl:?}, aband={aband:?}, shortfall_pp={shortfall_pp:?}, worst_cell={worst_cell}, \

@@ -21,17 +21,34 @@ enum How {
 /// Looks at an item at the end of the day.
 pub(super) fn look(world: &World<'_>, item: ItemIndex) -> Seen {
     let (row, state) = (&world.trace.items[item], &world.items[item]);
-    let target = world.trace.rules.target_s(&world.rules.channels[answered_on(state)], &row.entitlement);
+    let target = world
+        .trace
+        .rules
+        .target_s(&world.rules.channels[answered_on(state)], &row.entitlement);
     let end = world.trace.rules.end_s;
     let (until, how) = match (state.answered, state.status) {
-        (Some(answer), _) => (answer.at, How::Answered { leg_wait: answer.leg_wait }),
+        (Some(answer), _) => (
+            answer.at,
+            How::Answered {
+                leg_wait: answer.leg_wait,
+            },
+        ),
         (None, ItemStatus::Abandoned) => {
             let at = state.ended_at.unwrap_or(end);
-            (at, How::Abandoned { counts: at - row.at_s >= world.trace.rules.short_abandon_s })
+            (
+                at,
+                How::Abandoned {
+                    counts: at - row.at_s >= world.trace.rules.short_abandon_s,
+                },
+            )
         }
         (None, _) => (end, How::Open),
     };
-    Seen { wait: until - row.at_s, target, how }
+    Seen {
+        wait: until - row.at_s,
+        target,
+        how,
+    }
 }
 
 /// Groups in the order in which they were first seen.
@@ -56,15 +73,22 @@ struct Cell {
 
 impl Tally {
     pub(super) fn count(&mut self, name: &str, seen: &Seen) {
-        let at = self.cells.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
-            self.cells.push((name.to_owned(), Cell::default()));
-            self.cells.len() - 1
-        });
+        let at = self
+            .cells
+            .iter()
+            .position(|(known, _)| known == name)
+            .unwrap_or_else(|| {
+                self.cells.push((name.to_owned(), Cell::default()));
+                self.cells.len() - 1
+            });
         self.cells[at].1.count(seen);
     }
 
     pub(super) fn groups(self) -> Vec<(String, Group)> {
-        self.cells.into_iter().map(|(name, cell)| (name, cell.group())).collect()
+        self.cells
+            .into_iter()
+            .map(|(name, cell)| (name, cell.group()))
+            .collect()
     }
 }
 
@@ -130,7 +154,9 @@ impl Group {
 
 /// Linear interpolation between ranks of sorted values.
 pub(super) fn percentile(sorted: &[f64], share: f64) -> f64 {
-    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
+    let Some(last) = sorted.len().checked_sub(1) else {
+        return 0.0;
+    };
     let rank = last as f64 * share;
     let below = rank as usize;
     let low = sorted[below];

@@ -29,7 +29,11 @@ impl Draws {
 /// Calls only, everybody equal, everything exponential.
 fn queue(arrivals_per_s: f64, patience_s: Option<f64>) -> Trace {
     let mut trace = Trace::parse(&small_day()).unwrap();
-    trace.rules.level_factor.values_mut().for_each(|factor| *factor = 1.0);
+    trace
+        .rules
+        .level_factor
+        .values_mut()
+        .for_each(|factor| *factor = 1.0);
     trace.rules.end_s = ITEMS as f64 / arrivals_per_s * 1.5;
     trace.agents = (0..AGENTS)
         .map(|number| AgentRow {
@@ -43,8 +47,13 @@ fn queue(arrivals_per_s: f64, patience_s: Option<f64>) -> Trace {
             end_s: trace.rules.end_s,
         })
         .collect();
-    trace.presence =
-        (0..AGENTS).map(|agent| PresenceRow { at_s: 0.0, agent, state: Presence::Available }).collect();
+    trace.presence = (0..AGENTS)
+        .map(|agent| PresenceRow {
+            at_s: 0.0,
+            agent,
+            state: Presence::Available,
+        })
+        .collect();
     let mut draws = Draws(1);
     let mut at_s = 0.0;
     trace.items = (0..ITEMS)
@@ -81,16 +90,27 @@ struct Seen {
 
 /// What those met with who came after the queue had filled.
 fn seen(world: &World<'_>) -> Seen {
-    let items: Vec<_> = world.trace.items.iter().zip(&world.items).skip(ITEMS / 20).collect();
+    let items: Vec<_> = world
+        .trace
+        .items
+        .iter()
+        .zip(&world.items)
+        .skip(ITEMS / 20)
+        .collect();
     let waits: Vec<f64> = (items.iter())
-        .filter_map(|(row, state)| Some(state.answered.map(|answer| answer.at).or(state.ended_at)? - row.at_s))
+        .filter_map(|(row, state)| {
+            Some(state.answered.map(|answer| answer.at).or(state.ended_at)? - row.at_s)
+        })
         .collect();
     let of = |count: usize, all: usize| count as f64 / all as f64;
     Seen {
         waiting_share: of(waits.iter().filter(|wait| **wait > 1e-9).count(), waits.len()),
         mean_wait_s: waits.iter().sum::<f64>() / waits.len() as f64,
         abandoned_share: of(
-            items.iter().filter(|(_, state)| state.status == ItemStatus::Abandoned).count(),
+            items
+                .iter()
+                .filter(|(_, state)| state.status == ItemStatus::Abandoned)
+                .count(),
             items.len(),
         ),
     }
@@ -124,8 +144,16 @@ fn without_abandonment_it_is_erlang_c() {
     let world = live(&trace, &mut *Baseline::Fifo.router()).unwrap();
     let (seen, (waits, wait_s)) = (seen(&world), erlang_c(rate));
     assert!((waits - 0.4336).abs() < 1e-4, "the closed form itself: {waits}");
-    assert!((seen.waiting_share - waits).abs() < 0.04, "{} for {waits}", seen.waiting_share);
-    assert!((seen.mean_wait_s / wait_s - 1.0).abs() < 0.2, "{} s for {wait_s} s", seen.mean_wait_s);
+    assert!(
+        (seen.waiting_share - waits).abs() < 0.04,
+        "{} for {waits}",
+        seen.waiting_share
+    );
+    assert!(
+        (seen.mean_wait_s / wait_s - 1.0).abs() < 0.2,
+        "{} s for {wait_s} s",
+        seen.mean_wait_s
+    );
     assert!(seen.abandoned_share < f64::EPSILON);
 }
 
@@ -135,6 +163,13 @@ fn with_abandonment_it_is_erlang_a() {
     let trace = queue(rate, Some(patience_s));
     let world = live(&trace, &mut *Baseline::Fifo.router()).unwrap();
     let (seen, abandon) = (seen(&world), erlang_a(rate, patience_s));
-    assert!((abandon - 0.1607).abs() < 1e-4, "the closed form itself: {abandon}");
-    assert!((seen.abandoned_share - abandon).abs() < 0.01, "{} for {abandon}", seen.abandoned_share);
+    assert!(
+        (abandon - 0.1607).abs() < 1e-4,
+        "the closed form itself: {abandon}"
+    );
+    assert!(
+        (seen.abandoned_share - abandon).abs() < 0.01,
+        "{} for {abandon}",
+        seen.abandoned_share
+    );
 }

@@ -34,7 +34,12 @@ impl Trace {
     /// agent has the hours, skills and fate of the one he is a double of.
     pub fn with_roster(&self, change: &RosterChange) -> Result<Self, TraceError> {
         let eligible: Vec<usize> = (0..self.agents.len())
-            .filter(|at| change.team.as_ref().is_none_or(|team| self.agents[*at].team == *team))
+            .filter(|at| {
+                change
+                    .team
+                    .as_ref()
+                    .is_none_or(|team| self.agents[*at].team == *team)
+            })
             .collect();
         if eligible.is_empty() {
             return Err(TraceError::Roster(match &change.team {
@@ -64,9 +69,10 @@ impl Trace {
             let double = trace.agents.len();
             trace.agents.push(agent);
             let presence = self.presence.iter().filter(|row| row.agent == original);
-            trace
-                .presence
-                .extend(presence.map(|row| super::PresenceRow { agent: double, ..*row }));
+            trace.presence.extend(presence.map(|row| super::PresenceRow {
+                agent: double,
+                ..*row
+            }));
         }
         trace
     }
@@ -85,7 +91,12 @@ impl Trace {
             .map(|(agent, _)| agent.clone())
             .collect();
         trace.presence = (self.presence.iter())
-            .filter_map(|row| Some(super::PresenceRow { agent: place[row.agent]?, ..*row }))
+            .filter_map(|row| {
+                Some(super::PresenceRow {
+                    agent: place[row.agent]?,
+                    ..*row
+                })
+            })
             .collect();
         for item in &mut trace.items {
             item.preferred = item.preferred.and_then(|agent| place[agent]);

@@ -16,7 +16,13 @@ impl World<'_> {
             Entry::Arrive(item) => self.enter(item, Happened::Arrive(item)),
             Entry::Abandon { item, leg } => self.abandon(item, leg),
             Entry::Switch { item, leg } => self.switch(item, leg),
-            Entry::OfferEnd { item, agent, leg, offer, outcome } => {
+            Entry::OfferEnd {
+                item,
+                agent,
+                leg,
+                offer,
+                outcome,
+            } => {
                 let state = &self.items[item];
                 let current = state.status == ItemStatus::Offered
                     && state.agent == Some(agent)
@@ -53,7 +59,8 @@ impl World<'_> {
         }
         let switch = self.trace.items[item].switch.as_ref();
         if let Some(switch) = switch.filter(|_| leg == 1 && state.answered.is_none()) {
-            self.calendar.add(now + switch.after_s, Entry::Switch { item, leg });
+            self.calendar
+                .add(now + switch.after_s, Entry::Switch { item, leg });
         }
         self.tell(happened);
     }
@@ -69,7 +76,11 @@ impl World<'_> {
         }
         let is = self.agents[agent].available(self.now);
         if is != was || to == Presence::Lost {
-            let now = if is { PresenceNow::Available } else { PresenceNow::Away };
+            let now = if is {
+                PresenceNow::Available
+            } else {
+                PresenceNow::Away
+            };
             self.tell(Happened::Agent(agent, now));
         }
     }
@@ -164,7 +175,11 @@ impl World<'_> {
         self.agents[agent].offers.retain(|offered| *offered != item);
         let rules = &self.trace.rules;
         let row = &self.trace.items[item];
-        let level = self.trace.agents[agent].skills.get(&row.intent).copied().unwrap_or(0);
+        let level = self.trace.agents[agent]
+            .skills
+            .get(&row.intent)
+            .copied()
+            .unwrap_or(0);
         let known = row.preferred == Some(agent);
         let factor = rules.level_factor.get(&level.clamp(1, 3)).copied().unwrap_or(1.0)
             * if known { rules.preferred_factor } else { 1.0 };
@@ -212,7 +227,8 @@ impl World<'_> {
         self.items[item].ended_at = Some(self.now);
         self.items[item].status = ItemStatus::WrapUp;
         self.plan_end_of_work(agent);
-        self.calendar.add(self.now + row.wrap_s, Entry::WrapUpDone { item, agent });
+        self.calendar
+            .add(self.now + row.wrap_s, Entry::WrapUpDone { item, agent });
         self.tell(Happened::Done(item, agent));
     }
 
@@ -238,7 +254,9 @@ impl World<'_> {
     fn running(&self, agent: AgentIndex) -> impl Iterator<Item = ItemIndex> {
         let active = &self.agents[agent].active;
         let channel = |item: ItemIndex| self.items[item].channel;
-        let on_a_call = active.iter().any(|(item, _)| Some(channel(*item)) == self.rules.voice);
+        let on_a_call = active
+            .iter()
+            .any(|(item, _)| Some(channel(*item)) == self.rules.voice);
         active
             .iter()
             .filter(move |(item, work)| {
@@ -254,8 +272,9 @@ impl World<'_> {
             let state = &self.agents[agent];
             let busy = !state.active.is_empty();
             let on_duty = state.on_duty && !state.lost;
-            let units: i64 =
-                (state.active.iter()).map(|(item, _)| self.rules.units[self.items[*item].channel]).sum();
+            let units: i64 = (state.active.iter())
+                .map(|(item, _)| self.rules.units[self.items[*item].channel])
+                .sum();
             let running: Vec<ItemIndex> = self.running(agent).collect();
             if !running.is_empty() {
                 let rate = self.rules.rate(running.len());
@@ -282,11 +301,15 @@ impl World<'_> {
         let running = self.running(agent).count();
         let next = self.running(agent).min_by(|one, other| {
             let by_id = || self.trace.items[*one].id.cmp(&self.trace.items[*other].id);
-            (self.items[*one].remaining.total_cmp(&self.items[*other].remaining)).then_with(by_id)
+            (self.items[*one]
+                .remaining
+                .total_cmp(&self.items[*other].remaining))
+            .then_with(by_id)
         });
         if let Some(item) = next {
             let after = self.items[item].remaining.max(0.0) / self.rules.rate(running);
-            self.calendar.add(self.now + after, Entry::WorkDone { item, agent, version });
+            self.calendar
+                .add(self.now + after, Entry::WorkDone { item, agent, version });
         }
     }
 }

@@ -43,7 +43,11 @@ pub(in super::super) struct AgentState {
 impl AgentState {
     pub(super) fn new(row: &AgentRow, rules: &Rules) -> Self {
         Self {
-            speaks_on: rules.channels.iter().map(|channel| row.channels.contains(channel)).collect(),
+            speaks_on: rules
+                .channels
+                .iter()
+                .map(|channel| row.channels.contains(channel))
+                .collect(),
             on_duty: false,
             lost: false,
             not_responding_until: -1.0,

@@ -11,7 +11,10 @@ impl World<'_> {
         let rules = &self.trace.rules;
         let positive = |table: &std::collections::BTreeMap<String, i64>| {
             let number = |value: &i64| u32::try_from(*value).unwrap_or(0);
-            table.iter().map(|(channel, value)| (channel.clone(), number(value))).collect()
+            table
+                .iter()
+                .map(|(channel, value)| (channel.clone(), number(value)))
+                .collect()
         };
         Event::Init {
             t: 0.0,
@@ -41,19 +44,50 @@ impl World<'_> {
         let item_id = |item: ItemIndex| self.trace.items[item].id.clone();
         let agent_id = |agent: AgentIndex| self.trace.agents[agent].id.clone();
         match happened {
-            Happened::Arrive(item) => Event::Arrive { t, item: self.item_info(item) },
+            Happened::Arrive(item) => Event::Arrive {
+                t,
+                item: self.item_info(item),
+            },
             Happened::Switch(item) => Event::Switch {
                 t,
                 item: item_id(item),
                 channel: self.rules.channels[self.items[item].channel].clone(),
             },
-            Happened::Abandon(item, agent) => Event::Abandon { t, item: item_id(item), agent: agent.map(agent_id) },
-            Happened::Agent(agent, state) => Event::Agent { t, agent: agent_id(agent), state },
-            Happened::Accepted(item, agent) => Event::Accepted { t, item: item_id(item), agent: agent_id(agent) },
-            Happened::Declined(item, agent) => Event::Declined { t, item: item_id(item), agent: agent_id(agent) },
-            Happened::RangOut(item, agent) => Event::Timeout { t, item: item_id(item), agent: agent_id(agent) },
-            Happened::Done(item, agent) => Event::Done { t, item: item_id(item), agent: agent_id(agent) },
-            Happened::Free(item, agent) => Event::Free { t, item: item_id(item), agent: agent_id(agent) },
+            Happened::Abandon(item, agent) => Event::Abandon {
+                t,
+                item: item_id(item),
+                agent: agent.map(agent_id),
+            },
+            Happened::Agent(agent, state) => Event::Agent {
+                t,
+                agent: agent_id(agent),
+                state,
+            },
+            Happened::Accepted(item, agent) => Event::Accepted {
+                t,
+                item: item_id(item),
+                agent: agent_id(agent),
+            },
+            Happened::Declined(item, agent) => Event::Declined {
+                t,
+                item: item_id(item),
+                agent: agent_id(agent),
+            },
+            Happened::RangOut(item, agent) => Event::Timeout {
+                t,
+                item: item_id(item),
+                agent: agent_id(agent),
+            },
+            Happened::Done(item, agent) => Event::Done {
+                t,
+                item: item_id(item),
+                agent: agent_id(agent),
+            },
+            Happened::Free(item, agent) => Event::Free {
+                t,
+                item: item_id(item),
+                agent: agent_id(agent),
+            },
             Happened::Requeue(item, agent, reason) => Event::Requeue {
                 t,
                 item: item_id(item),
@@ -61,7 +95,11 @@ impl World<'_> {
                 reason,
                 must_level: self.items[item].must_level,
             },
-            Happened::Invalid(item, agent) => Event::Invalid { t, item: item_id(item), agent: agent_id(agent) },
+            Happened::Invalid(item, agent) => Event::Invalid {
+                t,
+                item: item_id(item),
+                agent: agent_id(agent),
+            },
         }
     }
 
@@ -75,7 +113,10 @@ impl World<'_> {
             entitlement: row.entitlement.clone(),
             min_level: row.min_level,
             customer: row.customer.clone(),
-            preferred: row.preferred.map(|agent| self.trace.agents[agent].id.clone()).unwrap_or_default(),
+            preferred: row
+                .preferred
+                .map(|agent| self.trace.agents[agent].id.clone())
+                .unwrap_or_default(),
             carried_wait_s: row.carried_wait_s,
         }
     }
