@@ -319,14 +319,18 @@ async fn all_sit(
             .context("OpenDesk")?
             .into_inner();
         sitting.spawn(async move {
+            let mut cycles = tokio::task::JoinSet::new();
             while let Some(shown) = lines.message().await? {
+                while let Some(ended) = cycles.try_join_next() {
+                    ended??;
+                }
                 let Some(Event::OfferMade(offer)) = shown.event else {
                     continue;
                 };
                 let Some(item) = offer.work_item else { continue };
                 counts.seen(&item.case_id);
                 let (mut client, token, counts) = (client.clone(), token.clone(), counts.clone());
-                tokio::spawn(async move {
+                cycles.spawn(async move {
                     let accept = AcceptOfferRequest {
                         offer_id: offer.offer_id,
                         ..AcceptOfferRequest::default()

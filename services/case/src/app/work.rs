@@ -1,5 +1,7 @@
 //! What routing reports: who was asked, who took the work, who has it now, what is done when it waits too long.
 
+use std::collections::hash_map::Entry;
+
 use chrono::{DateTime, Utc};
 use trama_platform::Tx;
 use trama_proto::{
@@ -159,10 +161,10 @@ impl Batch {
         self.workspace.steps.push(step);
         if let Some(request) = request {
             let line = outbound_line(tenant, customer, &request, Some(case), after(heard, tx.now()));
-            let key = (tenant.clone(), line.id);
-            if !self.workspace.lines.contains_key(&key) {
+            // A repeat finds the line in place: the customer was told.
+            if let Entry::Vacant(place) = self.workspace.lines.entry((tenant.clone(), line.id)) {
                 tx.publish_as(*id, tenant, &customer.to_string(), &request);
-                self.workspace.lines.insert(key, (line, true));
+                place.insert((line, true));
             }
         }
     }

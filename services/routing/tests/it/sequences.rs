@@ -163,7 +163,7 @@ struct Said {
 
 #[derive(Clone)]
 enum Word {
-    Asked(Uuid, WorkRequested),
+    Asked(Uuid, Box<WorkRequested>),
     Withdrawn(Uuid, WorkWithdrawn),
 }
 
@@ -378,7 +378,7 @@ impl Said {
                 }
                 event.customer_left = left;
                 let id = app.publish(ACME, &event.case_id, &event).await;
-                self.last.insert(case, Word::Asked(id, event));
+                self.last.insert(case, Word::Asked(id, Box::new(event)));
             }
             Op::Withdrawn { case, reason } => {
                 let event = WorkWithdrawn {
@@ -394,7 +394,7 @@ impl Said {
                 match self.last.get(&case) {
                     Some(Word::Asked(id, event)) => {
                         let id = if same_id { *id } else { other };
-                        app.deliver_again(id, ACME, &event.case_id, event).await;
+                        app.deliver_again(id, ACME, &event.case_id, event.as_ref()).await;
                     }
                     Some(Word::Withdrawn(id, event)) => {
                         let id = if same_id { *id } else { other };
