@@ -35,6 +35,8 @@ CREATE TABLE work_items (
     handover              jsonb,
     -- Encoded ContextSnapshot; only passed on.
     snapshot              bytea,
+    -- W3C trace context of the request that was last worked in.
+    trace                 text,
     agent_id              text,
     offer_id              uuid,
     offer_expires_at      timestamptz,

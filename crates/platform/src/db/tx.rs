@@ -90,6 +90,11 @@ impl Tx {
         self.trace.clone_from(&cause.trace);
     }
 
+    /// The same for a trace that was kept, for what happens long after its message.
+    pub fn follow_trace(&mut self, trace: Option<&str>) {
+        self.trace = trace.map(str::to_owned);
+    }
+
     /// Publishes an event with this transaction: it leaves after the commit, or never.
     pub fn publish<E: Event>(&mut self, tenant: &TenantId, key: &str, event: &E) -> Uuid {
         let id = self.new_id();

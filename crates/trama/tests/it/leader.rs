@@ -465,10 +465,10 @@ async fn dies_at(point: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_between_commit_and_ack_leaves_each_case_one_item() {
-    dies_at("stage.before_ack:40").await;
+    dies_at("stage.before_ack:12").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_between_commit_and_publish_leaves_each_case_one_item() {
-    dies_at("outbox.before_publish:30").await;
+    dies_at("outbox.before_publish:12").await;
 }

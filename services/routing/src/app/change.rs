@@ -340,12 +340,17 @@ impl Change {
 
     /// Saves. The leader does not tell itself what it does.
     pub async fn save(
-        self,
+        mut self,
         tx: &mut Tx,
         batch: &[Envelope],
         signals: &Signals,
         by_leader: bool,
     ) -> Result<(), Error> {
+        for (item, place) in &self.causes {
+            if let (Some(item), Some(cause)) = (self.items.get_mut(item), batch.get(*place)) {
+                item.trace.clone_from(&cause.trace);
+            }
+        }
         let loads = self.loads();
         if !self.moved.is_empty() {
             store::move_offers(tx.conn(), &self.tenant, &self.moved, self.now).await?;
@@ -395,6 +400,8 @@ impl Change {
         for (item, event) in &self.events {
             if let Some(envelope) = self.causes.get(item).and_then(|n| batch.get(*n)) {
                 tx.follow(envelope);
+            } else if by_leader {
+                tx.follow_trace(self.items.get(item).and_then(|i| i.trace.as_deref()));
             }
             match event {
                 Event::Made(e) => tx.publish(&self.tenant, &e.case_id, e),

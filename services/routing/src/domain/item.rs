@@ -151,6 +151,8 @@ pub struct WorkItem {
     pub handover: Option<HandoverNote>,
     /// Encoded context, when it is new; what is stored stays otherwise.
     pub snapshot: Option<Vec<u8>>,
+    /// Trace of the request that was last worked in: its offers belong to it.
+    pub trace: Option<String>,
     /// First answer.
     pub answered: Option<Answered>,
     /// How the customer waits.

@@ -119,6 +119,7 @@ pub fn request(
         transfers: 0,
         handover: None,
         snapshot: Some(request.snapshot),
+        trace: None,
         answered: None,
         manner: Manner {
             way: if left && request.calls_back {
@@ -269,6 +270,7 @@ pub fn tombstone(tenant: &TenantId, case_id: CaseId, revision: i64, now: DateTim
         transfers: 0,
         handover: None,
         snapshot: None,
+        trace: None,
         answered: None,
         manner: Manner::default(),
         state: State::Cancelled { at: now },

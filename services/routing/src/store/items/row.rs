@@ -25,7 +25,7 @@ macro_rules! columns {
              route, preferred_agent, pinned_agent, exclusions, transfers, handover, agent_id, offer_id,
              offer_expires_at, held_units, rest, assigned_at, done_at, wrap_up_until, answered_at, answered_channel,
              answered_in_target, ended_at, second, second_agent, second_offer_id, second_units, second_expires_at,
-             second_joined_at, manner
+             second_joined_at, manner, trace
              FROM work_items ",
             $rest
         )
@@ -69,6 +69,7 @@ pub(super) struct Row {
     second_expires_at: Option<DateTime<Utc>>,
     second_joined_at: Option<DateTime<Utc>>,
     manner: Value,
+    trace: Option<String>,
 }
 
 /// A hand-over as JSON.
@@ -225,6 +226,7 @@ impl Row {
                 .and_then(|v| serde_json::from_value::<NoteJson>(v).ok())
                 .and_then(NoteJson::note),
             snapshot: None,
+            trace: self.trace,
             answered,
             manner,
             state,

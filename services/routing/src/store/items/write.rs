@@ -226,6 +226,7 @@ pub async fn write_items(
         .bind(states.iter().map(|s| s.second_expires).collect::<Vec<_>>())
         .bind(states.iter().map(|s| s.second_joined).collect::<Vec<_>>())
         .bind(manners)
+        .bind(items.iter().map(|i| i.trace.as_deref()).collect::<Vec<_>>())
         .execute(conn)
         .await?;
     if done.rows_affected() == items.len() as u64 {
@@ -239,25 +240,25 @@ const WRITE: &str = "INSERT INTO work_items (tenant, work_item_id, case_id, numb
         due_at, rank_at, waiting_since, queued_at, channel_kind, route, preferred_agent, pinned_agent,
         exclusions, transfers, handover, snapshot, agent_id, offer_id, offer_expires_at, held_units, rest,
         assigned_at, done_at, wrap_up_until, answered_at, answered_channel, answered_in_target, ended_at, second,
-        second_agent, second_offer_id, second_units, second_expires_at, second_joined_at, manner)
+        second_agent, second_offer_id, second_units, second_expires_at, second_joined_at, manner, trace)
      SELECT $1, i.work_item_id, i.case_id, i.number, i.version + 1, i.revision, i.state, i.queue, i.intent, i.entitlement,
         i.language, i.priority, i.due_at, i.rank_at, i.waiting_since, i.queued_at, i.channel_kind, i.route,
         i.preferred_agent, i.pinned_agent, i.exclusions, i.transfers, i.handover,
         i.snapshot, i.agent_id, i.offer_id, i.offer_expires_at, i.held_units, i.rest, i.assigned_at, i.done_at,
         i.wrap_up_until, i.answered_at, i.answered_channel, i.answered_in_target, i.ended_at, i.second,
-        i.second_agent, i.second_offer_id, i.second_units, i.second_expires_at, i.second_joined_at, i.manner
+        i.second_agent, i.second_offer_id, i.second_units, i.second_expires_at, i.second_joined_at, i.manner, i.trace
      FROM unnest($2::uuid[], $3::uuid[], $4::integer[], $5::bigint[], $6::bigint[], $7::text[], $8::text[], $9::text[],
         $10::text[], $11::text[], $12::integer[], $13::timestamptz[], $14::timestamptz[], $15::timestamptz[],
         $16::timestamptz[], $17::integer[], $18::jsonb[], $19::text[], $20::text[], $21::jsonb[], $22::integer[],
         $23::jsonb[], $24::bytea[], $25::text[], $26::uuid[], $27::timestamptz[], $28::integer[], $29::text[],
         $30::timestamptz[], $31::timestamptz[], $32::timestamptz[], $33::timestamptz[], $34::integer[],
         $35::boolean[], $36::timestamptz[], $37::jsonb[], $38::text[], $39::uuid[], $40::integer[],
-        $41::timestamptz[], $42::timestamptz[], $43::jsonb[])
+        $41::timestamptz[], $42::timestamptz[], $43::jsonb[], $44::text[])
          AS i (work_item_id, case_id, number, version, revision, state, queue, intent, entitlement, language, priority,
         due_at, rank_at, waiting_since, queued_at, channel_kind, route, preferred_agent, pinned_agent,
         exclusions, transfers, handover, snapshot, agent_id, offer_id, offer_expires_at, held_units, rest,
         assigned_at, done_at, wrap_up_until, answered_at, answered_channel, answered_in_target, ended_at, second,
-        second_agent, second_offer_id, second_units, second_expires_at, second_joined_at, manner)
+        second_agent, second_offer_id, second_units, second_expires_at, second_joined_at, manner, trace)
      ON CONFLICT (tenant, work_item_id) DO UPDATE SET
         version = excluded.version, revision = excluded.revision, state = excluded.state, queue = excluded.queue,
         intent = excluded.intent, entitlement = excluded.entitlement, language = excluded.language, priority =
@@ -272,5 +273,5 @@ const WRITE: &str = "INSERT INTO work_items (tenant, work_item_id, case_id, numb
         answered_in_target = excluded.answered_in_target, ended_at = excluded.ended_at, second = excluded.second,
         second_agent = excluded.second_agent, second_offer_id = excluded.second_offer_id, second_units =
         excluded.second_units, second_expires_at = excluded.second_expires_at, second_joined_at =
-        excluded.second_joined_at, manner = excluded.manner
+        excluded.second_joined_at, manner = excluded.manner, trace = excluded.trace
      WHERE work_items.version = excluded.version - 1";
