@@ -1,6 +1,6 @@
 # The short way to everything. The work is done by cargo and by scripts/; this file only names it.
 .DEFAULT_GOAL := help
-.PHONY: help run story up down test lint fmt bench bench-routing generate clean toolchain
+.PHONY: help run story up down test lint fmt bench bench-routing bench-identity charts generate clean toolchain
 # One target after the other even with -j: they share servers and build output.
 .NOTPARALLEL:
 SHELL := bash
@@ -21,7 +21,7 @@ TRAMA = $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/trama
 
 help: ## Show this help
 	@echo "Trama: make TARGET [STORY=anna] [ARGS='...']"
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 12
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 18
 
 run: toolchain ## Run everything on this machine and play a story; stays up until Ctrl-C
 	@scripts/dev up
@@ -51,6 +51,7 @@ lint: toolchain ## Check format, code, protos, layers, dependencies and generate
 	scripts/lint/deny
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	scripts/lint/generated
+	scripts/charts/check --no-checkov
 
 fmt: ## Format the code
 	cargo fmt --all
@@ -63,9 +64,17 @@ bench-routing: toolchain ## Compare routers on many simulated days; measure one 
 	cargo build --release -p trama-bench --bin trama-bench-routing
 	$(TARGET_DIR)/release/trama-bench-routing --policy bench/routing/policy.yaml $(ARGS)
 
+bench-identity: toolchain ## Compare identity resolution with Splink (PyPI) on the same files: DATA=DIR
+	cargo build --release --workspace --bin trama
+	bench/identity/run.sh $(TARGET_DIR)/release/trama $(DATA)
+
+charts: ## Check the charts on rendered objects
+	scripts/charts/check $(ARGS)
+
 generate: ## Write the generated files: docs/reference/
 	cargo build -q --workspace --bin trama
 	$(TARGET_DIR)/debug/trama generate docs
+	$(TARGET_DIR)/debug/trama generate crds
 
 clean: ## Stop everything; delete the data and the build output
 	@for dir in .dev .dev/test .dev/story .dev/bench; do if [ -d $$dir ]; then scripts/dev wipe --dir $$dir; fi; done

@@ -1,0 +1,117 @@
+{{- /* What the schema cannot say. Every message names the key and the fix. */ -}}
+{{- define "trama.validate" -}}
+{{- $root := . -}}
+{{- $v := .Values -}}
+
+{{- /* Keys of other charts, and keys that were removed from this one: what to write instead. */ -}}
+{{- $hints := dict
+  "replicaCount" "services.<name>.replicas, or defaults.replicas for all"
+  "replicas" "services.<name>.replicas, or defaults.replicas for all"
+  "autoscaling" "services.<name>.autoscaling, or defaults.autoscaling for all"
+  "ingress" "expose.<door>.via: ingress; the doors are webhooks, chat, grpc and grpcWeb"
+  "postgresql" "database.existingSecret with your own PostgreSQL; for a look values-trial.yaml"
+  "secrets" "resources.secrets for what resources name; database, nats and auth .existingSecret for credentials"
+  "podSecurityContext" "pods.securityContext"
+  "serviceMonitor" "metrics.monitor: service"
+  "env" "services.<name>.env, or defaults.env for all"
+-}}
+{{- range $key, $instead := $hints -}}
+{{- if hasKey $v $key -}}
+{{- fail (printf "values: `%s` does not exist here: use %s" $key $instead) -}}
+{{- end -}}
+{{- end -}}
+
+{{- if not $v.trial.enabled -}}
+{{- range $key := list "database" "nats" -}}
+{{- if not (index $v $key).existingSecret -}}
+{{- fail (printf "values: %s.existingSecret is empty: name the Secret, or look around with values-trial.yaml" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- $keys := $v.database.keys -}}
+{{- if and (not $keys.url) (not (and $keys.host $keys.name $keys.user)) -}}
+{{- fail "values: database.keys: name `url`, or `host`, `name` and `user` (and `password`, `port`)" -}}
+{{- end -}}
+{{- if and $keys.url (or $keys.host $keys.name $keys.user $keys.password $keys.port) -}}
+{{- fail "values: database.keys: `url` and the parts exclude each other: set `url: \"\"` to use the parts" -}}
+{{- end -}}
+{{- if and (ne (empty $v.database.tls.certKey) (empty $v.database.tls.keyKey)) -}}
+{{- fail "values: database.tls: certKey and keyKey go together" -}}
+{{- end -}}
+{{- else -}}
+{{- if not $v.trial.password -}}
+{{- fail "values: trial.password is empty: use values-trial.yaml" -}}
+{{- end -}}
+{{- if eq $v.migrations.mode "hook" -}}
+{{- fail "values: migrations.mode: a hook runs before the trial's PostgreSQL is there: use `job`" -}}
+{{- end -}}
+{{- end -}}
+
+{{- $bus := $v.config.bus | default dict -}}
+{{- if and (eq ($bus.durability | default "interval") "replicated") (lt (int ($bus.replicas | default 1)) 3) -}}
+{{- fail "values: config.bus.durability: `replicated` needs config.bus.replicas of 3 or more" -}}
+{{- end -}}
+{{- $stage := $v.config.stage | default dict -}}
+{{- if le (int ($stage.inbox_days | default 10)) (int ($bus.retention_days | default 7)) -}}
+{{- fail "values: config.stage.inbox_days must be more than config.bus.retention_days, or a late redelivery counts twice" -}}
+{{- end -}}
+
+{{- $enabled := include "trama.enabled" . | fromJsonArray -}}
+{{- if not $enabled -}}
+{{- fail "values: every service is switched off" -}}
+{{- end -}}
+{{- range $name := $enabled -}}
+{{- $service := include "trama.service" (list $root $name) | fromJson -}}
+{{- $scaling := $service.autoscaling -}}
+{{- $partitions := int ($bus.partitions | default 2) -}}
+{{- if and (ne $scaling.mode "none") (gt (int $scaling.min) (int $scaling.max)) -}}
+{{- fail (printf "values: services.%s.autoscaling: min is more than max" $name) -}}
+{{- end -}}
+{{- if and (ne $scaling.mode "none") (not (dig "requests" "cpu" "" $service.resources)) -}}
+{{- fail (printf "values: services.%s.autoscaling: without resources.requests.cpu there is no percentage of it" $name) -}}
+{{- end -}}
+{{- if eq $scaling.mode "keda" -}}
+{{- if not $v.keda.monitoringEndpoint -}}
+{{- fail (printf "values: services.%s.autoscaling.mode: keda needs keda.monitoringEndpoint, such as nats-headless.nats.svc:8222" $name) -}}
+{{- end -}}
+{{- if gt (int $scaling.max) $partitions -}}
+{{- fail (printf "values: services.%s.autoscaling.max is %d, but config.bus.partitions is %d: one pod works in one partition at least" $name (int $scaling.max) $partitions) -}}
+{{- end -}}
+{{- end -}}
+{{- range $other := include "trama.calls" $name | fromJsonArray -}}
+{{- if not (has $other $enabled) -}}
+{{- fail (printf "values: services.%s asks %s, which is switched off: switch both" $name $other) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (include "trama.calls" $name | fromJsonArray) (not $v.trial.enabled) (not $v.auth.existingSecret) -}}
+{{- fail (printf "values: auth.existingSecret is empty, but %s needs a key to ask other services" $name) -}}
+{{- end -}}
+{{- if eq $name "ingest" -}}
+{{- $most := eq $scaling.mode "none" | ternary (int $service.replicas) (int $scaling.max) -}}
+{{- $objects := $v.objects.persistence -}}
+{{- if and (gt $most 1) (or (not $objects.enabled) (ne $objects.accessMode "ReadWriteMany")) -}}
+{{- fail "values: more than one ingest needs objects.persistence.enabled with accessMode ReadWriteMany: all of them read and write the attachments" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- $expose := $v.expose -}}
+{{- range $door := list "webhooks" "chat" "grpc" "grpcWeb" -}}
+{{- $d := index $expose $door -}}
+{{- if and (ne $d.via "none") (not $d.hostnames) -}}
+{{- fail (printf "values: expose.%s.hostnames is empty: under which host name is it reached?" $door) -}}
+{{- end -}}
+{{- if and (eq $d.via "gateway") (not $d.parentRefs) -}}
+{{- fail (printf "values: expose.%s.parentRefs is empty: which Gateway carries it?" $door) -}}
+{{- end -}}
+{{- if and (ne $d.via "none") (has $door (list "webhooks" "chat")) (not (has "ingest" $enabled)) -}}
+{{- fail (printf "values: expose.%s is ingest's door, and ingest is switched off" $door) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq $expose.grpc.via "gateway") (eq $expose.grpcWeb.via "gateway") -}}
+{{- range $host := $expose.grpc.hostnames -}}
+{{- if has $host $expose.grpcWeb.hostnames -}}
+{{- fail (printf "values: expose.grpc and expose.grpcWeb share %s: the Gateway API refuses a GRPCRoute and an HTTPRoute on one host name" $host) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
