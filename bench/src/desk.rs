@@ -54,19 +54,19 @@ const BARE_TABLES: &str = "
 const BARE_CYCLE: &str = r"\set agent random(1, 256)
 SELECT gen_random_uuid() AS item, gen_random_uuid() AS offer \gset
 BEGIN;
-INSERT INTO item VALUES (:'item', 'offered', :agent, decode(repeat('78', 1000), 'hex'));
-INSERT INTO offer VALUES (:'offer', :'item', :agent, 'pending');
+INSERT INTO item VALUES (:item::uuid, 'offered', :agent, decode(repeat('78', 1000), 'hex'));
+INSERT INTO offer VALUES (:offer::uuid, :item::uuid, :agent, 'pending');
 UPDATE agent SET units = units + 2 WHERE id = :agent;
 INSERT INTO outbox VALUES (gen_random_uuid(), decode(repeat('78', 100), 'hex'));
 COMMIT;
 BEGIN;
-UPDATE offer SET state = 'accepted' WHERE id = :'offer';
-UPDATE item SET state = 'assigned' WHERE id = :'item';
+UPDATE offer SET state = 'accepted' WHERE id = :offer::uuid;
+UPDATE item SET state = 'assigned' WHERE id = :item::uuid;
 INSERT INTO outbox VALUES (gen_random_uuid(), decode(repeat('78', 100), 'hex'));
 COMMIT;
 BEGIN;
-UPDATE offer SET state = 'completed' WHERE id = :'offer';
-UPDATE item SET state = 'completed' WHERE id = :'item';
+UPDATE offer SET state = 'completed' WHERE id = :offer::uuid;
+UPDATE item SET state = 'completed' WHERE id = :item::uuid;
 UPDATE agent SET units = units - 2 WHERE id = :agent;
 INSERT INTO outbox VALUES (gen_random_uuid(), decode(repeat('78', 100), 'hex'));
 COMMIT;
