@@ -48,12 +48,12 @@ pub async fn in_hand(
             o.from_agent, o.note, o.explanation AS offer_explanation, w.snapshot
          FROM unnest($2::text[], $3::uuid[]) AS wanted (agent, id)
          CROSS JOIN LATERAL (
-             SELECT * FROM work_items WHERE tenant = $1 AND work_item_id = wanted.id OFFSET 0
+             SELECT *, CASE WHEN agent_id = wanted.agent AND state IN ('offered', 'assigned', 'wrapping')
+                            THEN offer_id WHEN second_agent = wanted.agent THEN second_offer_id END AS hand_offer
+             FROM work_items WHERE tenant = $1 AND work_item_id = wanted.id OFFSET 0
          ) w
          CROSS JOIN LATERAL (
-             SELECT * FROM offers WHERE tenant = $1
-               AND offer_id = CASE WHEN w.agent_id = wanted.agent AND w.state IN ('offered', 'assigned', 'wrapping')
-                                   THEN w.offer_id WHEN w.second_agent = wanted.agent THEN w.second_offer_id END OFFSET 0
+             SELECT * FROM offers WHERE tenant = $1 AND offer_id = w.hand_offer OFFSET 0
          ) o
          ORDER BY o.offered_at, o.offer_id"
     ))
@@ -101,13 +101,16 @@ pub async fn fates(
     offers: &[OfferId],
 ) -> Result<Vec<OfferFate>, Error> {
     let offers: Vec<Uuid> = offers.iter().map(|o| o.uuid()).collect();
-    Ok(
-        sqlx::query_as("SELECT offer_id, state FROM offers WHERE tenant = $1 AND offer_id = ANY($2)")
-            .bind(tenant.as_str())
-            .bind(offers)
-            .fetch_all(conn)
-            .await?,
+    Ok(sqlx::query_as(
+        "SELECT o.offer_id, o.state FROM unnest($2::uuid[]) AS wanted (id)
+             CROSS JOIN LATERAL (
+                 SELECT offer_id, state FROM offers WHERE tenant = $1 AND offer_id = wanted.id OFFSET 0
+             ) o",
     )
+    .bind(tenant.as_str())
+    .bind(offers)
+    .fetch_all(conn)
+    .await?)
 }
 
 /// An agent's offers that ended since a moment.

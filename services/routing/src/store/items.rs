@@ -14,7 +14,7 @@ pub(crate) use row::{handover_of, handover_word};
 pub use write::write_items;
 
 use crate::domain::WorkItem;
-use row::{Row, columns};
+use row::{Row, columns, columns_by_id};
 
 fn items(rows: Vec<Row>) -> Result<Vec<WorkItem>, Error> {
     rows.into_iter().map(Row::item).collect()
@@ -45,14 +45,16 @@ pub async fn last_of_cases(
     lock(conn, tenant, &ids).await
 }
 
+/// Locks in the order of ids, as everywhere.
 async fn lock(conn: &mut PgConnection, tenant: &TenantId, ids: &[Uuid]) -> Result<Vec<WorkItem>, Error> {
-    let rows = sqlx::query_as(columns!(
-        "WHERE tenant = $1 AND work_item_id = ANY($2) ORDER BY work_item_id FOR UPDATE"
-    ))
-    .bind(tenant.as_str())
-    .bind(ids)
-    .fetch_all(conn)
-    .await?;
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    ids.dedup();
+    let rows = sqlx::query_as(columns_by_id!("FOR UPDATE"))
+        .bind(tenant.as_str())
+        .bind(ids)
+        .fetch_all(conn)
+        .await?;
     items(rows)
 }
 
@@ -75,19 +77,21 @@ pub async fn lock_with_offers(
     ids: &[WorkItemId],
     offers: &[OfferId],
 ) -> Result<Vec<WorkItem>, Error> {
-    let ids: Vec<Uuid> = ids.iter().map(|i| i.uuid()).collect();
     let offers: Vec<Uuid> = offers.iter().map(|o| o.uuid()).collect();
-    let rows = sqlx::query_as(columns!(
-        "WHERE tenant = $1 AND number > 0 AND work_item_id = ANY($2 || ARRAY(
-             SELECT o.work_item_id FROM offers o WHERE o.tenant = $1 AND o.offer_id = ANY($3)))
-         ORDER BY work_item_id FOR UPDATE"
-    ))
+    let offered: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT o.work_item_id FROM unnest($2::uuid[]) AS wanted (id)
+         CROSS JOIN LATERAL (
+             SELECT work_item_id FROM offers WHERE tenant = $1 AND offer_id = wanted.id OFFSET 0
+         ) o",
+    )
     .bind(tenant.as_str())
-    .bind(ids)
     .bind(offers)
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
-    items(rows)
+    let ids: Vec<Uuid> = ids.iter().map(|i| i.uuid()).chain(offered).collect();
+    let mut found = lock(conn, tenant, &ids).await?;
+    found.retain(|item| item.number > 0);
+    Ok(found)
 }
 
 /// These items as they are, not locked.
@@ -97,7 +101,7 @@ pub async fn read_items(
     ids: &[WorkItemId],
 ) -> Result<Vec<WorkItem>, Error> {
     let ids: Vec<Uuid> = ids.iter().map(|i| i.uuid()).collect();
-    let rows = sqlx::query_as(columns!("WHERE tenant = $1 AND work_item_id = ANY($2)"))
+    let rows = sqlx::query_as(columns_by_id!("OFFSET 0"))
         .bind(tenant.as_str())
         .bind(ids)
         .fetch_all(conn)
@@ -113,7 +117,7 @@ pub async fn read_open(
     limit: i64,
 ) -> Result<Vec<WorkItem>, Error> {
     let rows = sqlx::query_as(columns!(
-        "WHERE tenant = $1 AND work_item_id > $2 AND state IN ('pending', 'offered', 'assigned', 'wrapping')
+        "work_items WHERE tenant = $1 AND work_item_id > $2 AND state IN ('pending', 'offered', 'assigned', 'wrapping')
          ORDER BY work_item_id LIMIT $3"
     ))
     .bind(tenant.as_str())
@@ -130,14 +134,25 @@ pub async fn read_in_hand_of(
     tenant: &TenantId,
     agents: &[&str],
 ) -> Result<Vec<WorkItem>, Error> {
-    let rows = sqlx::query_as(columns!(
-        "WHERE tenant = $1 AND ((agent_id = ANY($2) AND state IN ('offered', 'assigned', 'wrapping'))
-                                OR second_agent = ANY($2))"
-    ))
+    let mut ids: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT w.work_item_id FROM unnest($2::text[]) AS wanted (agent)
+         CROSS JOIN LATERAL (
+             SELECT work_item_id FROM work_items
+             WHERE tenant = $1 AND agent_id = wanted.agent AND state IN ('offered', 'assigned', 'wrapping')
+             UNION ALL SELECT work_item_id FROM work_items WHERE tenant = $1 AND second_agent = wanted.agent
+         ) w",
+    )
     .bind(tenant.as_str())
     .bind(agents)
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
+    ids.sort_unstable();
+    ids.dedup();
+    let rows = sqlx::query_as(columns_by_id!("OFFSET 0"))
+        .bind(tenant.as_str())
+        .bind(ids)
+        .fetch_all(conn)
+        .await?;
     items(rows)
 }
 
@@ -149,7 +164,7 @@ pub async fn lock_of_agents(
 ) -> Result<Vec<WorkItem>, Error> {
     let agents: Vec<&str> = agents.iter().map(AgentId::as_str).collect();
     let rows = sqlx::query_as(columns!(
-        "WHERE tenant = $1 AND ((agent_id = ANY($2) AND state IN ('offered', 'assigned', 'wrapping'))
+        "work_items WHERE tenant = $1 AND ((agent_id = ANY($2) AND state IN ('offered', 'assigned', 'wrapping'))
                                 OR second_agent = ANY($2) OR (pinned_agent = ANY($2) AND state = 'pending'))
          ORDER BY work_item_id FOR UPDATE"
     ))
@@ -202,8 +217,10 @@ pub async fn read_snapshots(
 ) -> Result<HashMap<WorkItemId, Vec<u8>>, Error> {
     let ids: Vec<Uuid> = items.iter().map(|i| i.uuid()).collect();
     let rows: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
-        "SELECT work_item_id, snapshot FROM work_items
-         WHERE tenant = $1 AND work_item_id = ANY($2) AND snapshot IS NOT NULL",
+        "SELECT w.work_item_id, w.snapshot FROM unnest($2::uuid[]) AS wanted (id)
+         CROSS JOIN LATERAL (
+             SELECT work_item_id, snapshot FROM work_items WHERE tenant = $1 AND work_item_id = wanted.id OFFSET 0
+         ) w WHERE w.snapshot IS NOT NULL",
     )
     .bind(tenant.as_str())
     .bind(ids)

@@ -139,7 +139,8 @@ pub async fn read_offers(
     let ids: Vec<Uuid> = ids.iter().map(|o| o.uuid()).collect();
     Ok(sqlx::query_as(
         "SELECT offer_id, work_item_id, agent_id, state, offered_at, explanation, reason
-         FROM offers WHERE tenant = $1 AND offer_id = ANY($2)",
+         FROM unnest($2::uuid[]) AS wanted (id)
+         CROSS JOIN LATERAL (SELECT * FROM offers WHERE tenant = $1 AND offer_id = wanted.id OFFSET 0) o",
     )
     .bind(tenant.as_str())
     .bind(ids)

@@ -19,19 +19,30 @@ use crate::{
 };
 
 macro_rules! columns {
-    ($rest:literal) => {
+    ($($from:literal),+) => {
         concat!(
             "SELECT work_item_id, case_id, number, version, revision, state, waiting_since, queued_at, channel_kind,
              route, preferred_agent, pinned_agent, exclusions, transfers, handover, agent_id, offer_id,
              offer_expires_at, held_units, rest, assigned_at, done_at, wrap_up_until, answered_at, answered_channel,
              answered_in_target, ended_at, second, second_agent, second_offer_id, second_units, second_expires_at,
              second_joined_at, manner, trace
-             FROM work_items ",
-            $rest
+             FROM ",
+            $($from),+
         )
     };
 }
-pub(super) use columns;
+/// Id by id of `$2`, in their order: without fresh statistics the planner would rather read the whole table.
+macro_rules! columns_by_id {
+    ($end:literal) => {
+        $crate::store::items::row::columns!(
+            "unnest($2::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
+                 SELECT * FROM work_items WHERE tenant = $1 AND work_item_id = wanted.id ",
+            $end,
+            ") w"
+        )
+    };
+}
+pub(super) use {columns, columns_by_id};
 
 #[derive(FromRow)]
 pub(super) struct Row {
