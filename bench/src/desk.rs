@@ -1,10 +1,13 @@
 //! What desks can do: offer, accept, complete over gRPC, with everything on disk; and how soon an offer is seen.
+//!
+//! Two rates: `offer and accept` with agents who may take whatever comes, and the whole cycle with agents who have three
+//! chats at most, so that every completion makes room for the next offer.
 
 use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -34,8 +37,14 @@ use crate::{
     servers::Servers,
 };
 
-/// Humans at their desks: each has at most three chats, and one offer at a time.
+/// Humans at their desks: each has one offer at a time, and as many chats as they have units for.
 const AGENTS: u64 = 256;
+/// Units for three chats.
+const THREE_CHATS: i32 = 6;
+/// Units for whatever comes.
+const MANY_CHATS: i32 = 1_000_000;
+/// Commands at a time, when what was accepted is completed.
+const HANDS: usize = 256;
 /// HTTP/2 connections that the desks share.
 const CONNECTIONS: usize = 16;
 /// Longest wait for the last cycle.
@@ -91,24 +100,29 @@ pub async fn run(arguments: &Arguments, servers: &Servers, machine: &Machine) ->
     report.compare_to(BARE);
     report.note = format!(
         "{} cycles of {AGENTS} agents: offer on the desk's stream, AcceptOffer, CompleteWork; all was waiting when they came.\n\
+         Of these, offer and accept alone: {:.0} a second; completing what was accepted: {:.0} a second.\n\
          p50 and p99: from the request for work on the bus to the offer on a free agent's desk, at {} a second.\n\
-         Full speed: {}.",
-        ours.cycles, ours.pace, ours.cpu
+         Whole cycles: {}.\n\
+         Offer and accept: {}.",
+        ours.cycles, ours.accepts, ours.completes, ours.pace, ours.cpu, ours.accept_cpu
     );
     Ok(report)
 }
 
 struct Ours {
     rate: f64,
+    accepts: f64,
+    completes: f64,
     cycles: u64,
     seen: Latencies,
     pace: f64,
     cpu: String,
+    accept_cpu: String,
 }
 
 async fn ours(app: &TestApp, arguments: &Arguments) -> anyhow::Result<Ours> {
     let cycles = arguments.messages / 2;
-    let counts = Arc::new(Counts::default());
+    let counts = Arc::new(Counts::new());
     let desks = Desks::open(app, &counts).await?;
 
     // How soon is an offer seen? Agents are free, work trickles in.
@@ -131,9 +145,45 @@ async fn ours(app: &TestApp, arguments: &Arguments) -> anyhow::Result<Ours> {
     counts.wait_for(trickle).await?;
     let seen = counts.take_latencies();
 
-    // How much can they do? Everything waits already.
+    // How many offers are made and accepted? Everything waits already, and agents take whatever comes.
     desks.presence(app, Presence::Away).await?;
-    stream::iter(trickle..trickle + cycles)
+    desks.give_units(app, MANY_CHATS).await?;
+    counts.completes.store(false, Ordering::Relaxed);
+    publish(app, trickle..trickle + cycles).await;
+    let (cpu, began) = (Cpu::now(), Instant::now());
+    desks.presence(app, Presence::Available).await?;
+    counts.wait_for(trickle + cycles).await?;
+    let accepts = cycles as f64 / began.elapsed().as_secs_f64();
+    let accept_cpu = cpu.since(cycles, 0.0).to_string();
+    let began = Instant::now();
+    desks.complete_all(app, &counts).await?;
+    let completes = cycles as f64 / began.elapsed().as_secs_f64();
+
+    // And how many whole cycles, by agents who have three chats at most?
+    desks.presence(app, Presence::Away).await?;
+    desks.give_units(app, THREE_CHATS).await?;
+    counts.completes.store(true, Ordering::Relaxed);
+    publish(app, trickle + cycles..trickle + 2 * cycles).await;
+    let (cpu, began) = (Cpu::now(), Instant::now());
+    desks.presence(app, Presence::Available).await?;
+    counts.wait_for(trickle + 2 * cycles).await?;
+    let rate = cycles as f64 / began.elapsed().as_secs_f64();
+    let cpu = cpu.since(cycles, 0.0).to_string();
+    Ok(Ours {
+        rate,
+        accepts,
+        completes,
+        cycles,
+        seen,
+        pace,
+        cpu,
+        accept_cpu,
+    })
+}
+
+/// Work that waits before anybody is there.
+async fn publish(app: &TestApp, numbers: std::ops::Range<u64>) {
+    stream::iter(numbers)
         .map(|number| async move {
             let event = work(app, number);
             app.publish(TENANT, &event.case_id, &event).await;
@@ -142,18 +192,6 @@ async fn ours(app: &TestApp, arguments: &Arguments) -> anyhow::Result<Ours> {
         .collect::<()>()
         .await;
     app.settle().await;
-    let (cpu, began) = (Cpu::now(), Instant::now());
-    desks.presence(app, Presence::Available).await?;
-    counts.wait_for(trickle + cycles).await?;
-    let rate = cycles as f64 / began.elapsed().as_secs_f64();
-    let cpu = cpu.since(cycles, 0.0).to_string();
-    Ok(Ours {
-        rate,
-        cycles,
-        seen,
-        pace,
-        cpu,
-    })
 }
 
 fn agent_id(number: u64) -> String {
@@ -186,14 +224,26 @@ fn work(app: &TestApp, number: u64) -> WorkRequested {
 }
 
 /// What the desks have seen and done.
-#[derive(Default)]
 struct Counts {
     done: AtomicU64,
+    /// Whether desks complete what they have accepted at once, or hold it.
+    completes: AtomicBool,
+    held: Mutex<Vec<(u64, String)>>,
     departures: Mutex<HashMap<String, Instant>>,
     latencies: Mutex<Latencies>,
 }
 
 impl Counts {
+    fn new() -> Self {
+        Self {
+            done: AtomicU64::new(0),
+            completes: AtomicBool::new(true),
+            held: Mutex::default(),
+            departures: Mutex::default(),
+            latencies: Mutex::default(),
+        }
+    }
+
     fn left(&self, case: &str) {
         let mut departures = self.departures.lock().unwrap_or_else(PoisonError::into_inner);
         departures.insert(case.to_owned(), Instant::now());
@@ -232,25 +282,9 @@ struct Desks {
 
 impl Desks {
     async fn open(app: &TestApp, counts: &Arc<Counts>) -> anyhow::Result<Self> {
-        let mut routing = RoutingServiceClient::new(app.grpc());
+        upsert_agents(app, THREE_CHATS).await?;
         let mut requests = Vec::new();
         for number in 0..AGENTS {
-            let agent = Agent {
-                agent_id: agent_id(number),
-                display_name: agent_id(number),
-                languages: vec!["it".to_owned()],
-                channel_kinds: vec![ChannelKind::WebChat.into()],
-                capacity_units: 6,
-                ..Agent::default()
-            };
-            let upsert = UpsertAgentRequest {
-                agent: Some(agent),
-                request_id: String::new(),
-            };
-            routing
-                .upsert_agent(app.request(TENANT, "admin", upsert))
-                .await
-                .context("UpsertAgent")?;
             let token = app.token(TENANT, &agent_id(number), "*");
             requests.push((token, counts.clone()));
         }
@@ -275,6 +309,29 @@ impl Desks {
         Ok(Self { _closed: closed })
     }
 
+    async fn give_units(&self, app: &TestApp, units: i32) -> anyhow::Result<()> {
+        upsert_agents(app, units).await
+    }
+
+    /// Completes what the desks hold.
+    async fn complete_all(&self, app: &TestApp, counts: &Counts) -> anyhow::Result<()> {
+        let held = std::mem::take(&mut *counts.held.lock().unwrap_or_else(PoisonError::into_inner));
+        let complete = |(agent, item): (u64, String)| async move {
+            let request = CompleteWorkRequest {
+                work_item_id: item,
+                ..CompleteWorkRequest::default()
+            };
+            DeskServiceClient::new(app.grpc())
+                .complete_work(app.request(TENANT, &agent_id(agent), request))
+                .await
+        };
+        let mut answers = stream::iter(held).map(complete).buffer_unordered(HANDS);
+        while let Some(answer) = answers.next().await {
+            answer.context("CompleteWork")?;
+        }
+        Ok(())
+    }
+
     async fn presence(&self, app: &TestApp, presence: Presence) -> anyhow::Result<()> {
         let set = |number: u64| async move {
             let request = SetPresenceRequest {
@@ -291,6 +348,31 @@ impl Desks {
         }
         Ok(())
     }
+}
+
+async fn upsert_agents(app: &TestApp, units: i32) -> anyhow::Result<()> {
+    let mut routing = RoutingServiceClient::new(app.grpc());
+    let chats = ChannelKind::WebChat;
+    for number in 0..AGENTS {
+        let agent = Agent {
+            agent_id: agent_id(number),
+            display_name: agent_id(number),
+            languages: vec!["it".to_owned()],
+            channel_kinds: vec![chats.into()],
+            capacity_units: units,
+            max_at_once: [(chats.as_str_name().to_owned(), units)].into(),
+            ..Agent::default()
+        };
+        let upsert = UpsertAgentRequest {
+            agent: Some(agent),
+            request_id: String::new(),
+        };
+        routing
+            .upsert_agent(app.request(TENANT, "admin", upsert))
+            .await
+            .context("UpsertAgent")?;
+    }
+    Ok(())
 }
 
 fn with_token<T>(token: &str, message: T) -> anyhow::Result<tonic::Request<T>> {
@@ -330,12 +412,19 @@ async fn all_sit(
                 let Some(item) = offer.work_item else { continue };
                 counts.seen(&item.case_id);
                 let (mut client, token, counts) = (client.clone(), token.clone(), counts.clone());
+                let desk = number as u64;
                 cycles.spawn(async move {
                     let accept = AcceptOfferRequest {
                         offer_id: offer.offer_id,
                         ..AcceptOfferRequest::default()
                     };
                     client.accept_offer(with_token(&token, accept)?).await?;
+                    if !counts.completes.load(Ordering::Relaxed) {
+                        let mut held = counts.held.lock().unwrap_or_else(PoisonError::into_inner);
+                        held.push((desk, item.work_item_id));
+                        counts.done.fetch_add(1, Ordering::Relaxed);
+                        return Ok(());
+                    }
                     let complete = CompleteWorkRequest {
                         work_item_id: item.work_item_id,
                         ..CompleteWorkRequest::default()

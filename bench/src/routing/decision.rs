@@ -10,7 +10,7 @@ use std::{
 
 use comfy_table::{Cell, CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use trama_routing::matcher::{
-    AgentKey, AgentSpec, Cell as Goal, Channel, Engine, ItemKey, ItemSpec, Millis, Policy, Presence,
+    AgentKey, AgentSpec, AskedFirst, Cell as Goal, Channel, Engine, ItemKey, ItemSpec, Millis, Policy, Presence,
     Requirement, Step,
 };
 
@@ -215,9 +215,14 @@ impl Floor {
                 carried_ms: 0,
                 cell: self.goals[channel * STRETCH.len() + entitlement],
                 preferred: None,
+                preferred_until: None,
                 pinned: None,
+                pinned_until: None,
+                asked_first: AskedFirst::Anybody,
                 excluded: Vec::new(),
                 human_only: false,
+                pausable: true,
+                units: None,
                 order: self.items,
             },
             self.now,

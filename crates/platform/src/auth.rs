@@ -2,15 +2,12 @@
 
 mod dev;
 mod layer;
+mod tokens;
 
-use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
-use jsonwebtoken::{
-    Algorithm, DecodingKey, Validation,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet},
-};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -18,10 +15,11 @@ use trama_proto::ids::TenantId;
 
 pub use dev::{DevIssuer, DevToken};
 pub use layer::{AuthLayer, AuthService};
+use tokens::Tokens;
 
 use crate::{
     Clock, Error, Kind,
-    config::{AuthConfig, IssuerConfig},
+    config::AuthConfig,
     lifecycle::Lifecycle,
     outbound::Outbound,
 };
@@ -83,74 +81,12 @@ impl ApiKey {
 pub struct Authenticator(Arc<Inner>);
 
 struct Inner {
-    issuers: Vec<Issuer>,
+    tokens: Tokens,
     api_keys: ArcSwap<HashMap<String, ApiKey>>,
     api_keys_file: Option<std::path::PathBuf>,
     /// Opens this process to itself only.
     internal: String,
     clock: Clock,
-    outbound: Outbound,
-}
-
-struct Issuer {
-    config: IssuerConfig,
-    keys: ArcSwap<Option<JwkSet>>,
-}
-
-#[derive(Deserialize)]
-struct Claims {
-    sub: String,
-    #[serde(default)]
-    scope: Scopes,
-    /// Some issuers write `scp`.
-    #[serde(default)]
-    scp: Scopes,
-    exp: i64,
-    #[serde(default)]
-    nbf: Option<i64>,
-    #[serde(flatten)]
-    rest: HashMap<String, serde_json::Value>,
-}
-
-/// One text with spaces between (RFC 8693), or a list.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Scopes {
-    Text(String),
-    List(Vec<String>),
-}
-
-impl Default for Scopes {
-    fn default() -> Self {
-        Self::List(Vec::new())
-    }
-}
-
-impl Scopes {
-    fn into_list(self) -> Vec<String> {
-        match self {
-            Self::Text(text) => text.split_whitespace().map(str::to_owned).collect(),
-            Self::List(list) => list,
-        }
-    }
-}
-
-/// The algorithm of a key. `alg` is optional in RFC 7517: without it the key's type decides.
-fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
-    if let Some(named) = jwk.common.key_algorithm {
-        return named.to_string().parse().ok();
-    }
-    match &jwk.algorithm {
-        AlgorithmParameters::RSA(_) => Some(Algorithm::RS256),
-        AlgorithmParameters::EllipticCurve(key) => match key.curve {
-            EllipticCurve::P256 => Some(Algorithm::ES256),
-            EllipticCurve::P384 => Some(Algorithm::ES384),
-            _ => None,
-        },
-        AlgorithmParameters::OctetKeyPair(_) => Some(Algorithm::EdDSA),
-        // A shared secret in a published key set is no secret.
-        _ => None,
-    }
 }
 
 const REFRESH: Duration = Duration::from_secs(30);
@@ -166,24 +102,15 @@ impl Authenticator {
         outbound: Outbound,
         lifecycle: &Lifecycle,
     ) -> Result<Self, Error> {
-        let issuers = config
-            .issuers
-            .iter()
-            .map(|i| Issuer {
-                config: i.clone(),
-                keys: ArcSwap::default(),
-            })
-            .collect();
         let this = Self(Arc::new(Inner {
-            issuers,
+            tokens: Tokens::new(&config.issuers, outbound),
             api_keys: ArcSwap::default(),
             api_keys_file: config.api_keys_file.clone(),
             internal: format!("{}{}", clock.new_id().simple(), clock.new_id().simple()),
             clock,
-            outbound,
         }));
         this.read_api_keys()?;
-        this.read_key_sets().await;
+        this.0.tokens.refresh().await;
         let (again, stopping) = (this.clone(), lifecycle.stopping());
         lifecycle.spawn("auth", async move {
             loop {
@@ -191,7 +118,7 @@ impl Authenticator {
                     () = stopping.cancelled() => return Ok(()),
                     () = tokio::time::sleep(REFRESH) => {}
                 }
-                again.read_key_sets().await;
+                again.0.tokens.refresh().await;
                 if let Err(error) = again.read_api_keys() {
                     tracing::warn!(
                         detail = error.detail(),
@@ -216,30 +143,6 @@ impl Authenticator {
         Ok(())
     }
 
-    async fn read_key_sets(&self) {
-        for issuer in &self.0.issuers {
-            match self.key_set(&issuer.config.jwks).await {
-                Ok(keys) => issuer.keys.store(Arc::new(Some(keys))),
-                Err(error) => {
-                    tracing::warn!(
-                        issuer = issuer.config.issuer,
-                        detail = error.detail(),
-                        "key set cannot be read; the last good one stays"
-                    );
-                }
-            }
-        }
-    }
-
-    async fn key_set(&self, location: &str) -> Result<JwkSet, Error> {
-        let bytes = if location.starts_with("http://") || location.starts_with("https://") {
-            self.0.outbound.get_bytes(location, 1024 * 1024).await?.to_vec()
-        } else {
-            std::fs::read(Path::new(location)).map_err(|e| Error::unavailable("key set", e))?
-        };
-        serde_json::from_slice(&bytes).map_err(|e| Error::new(Kind::Invalid, "not a JWK set").because(e))
-    }
-
     /// The token with which this process calls itself.
     pub(crate) fn internal_token(&self) -> &str {
         &self.0.internal
@@ -262,7 +165,7 @@ impl Authenticator {
         if let Some(key) = token.strip_prefix("trama_") {
             return self.by_api_key(key, headers);
         }
-        self.by_jwt(token)
+        self.0.tokens.authenticate(token, self.0.clock.now())
     }
 
     fn for_service(
@@ -315,59 +218,6 @@ impl Authenticator {
             scopes: stored.scopes.clone(),
             service: false,
         })
-    }
-
-    fn by_jwt(&self, token: &str) -> Result<Principal, Error> {
-        let refused =
-            |why: &str| Error::new(Kind::Unauthenticated, format!("the token is not accepted: {why}"));
-        let header = jsonwebtoken::decode_header(token).map_err(|_| refused("it is no JWT"))?;
-        for issuer in &self.0.issuers {
-            let keys = issuer.keys.load();
-            let Some(keys) = keys.as_ref().as_ref() else {
-                continue;
-            };
-            let jwk = match &header.kid {
-                Some(kid) => keys.find(kid),
-                None => keys.keys.first(),
-            };
-            let Some(jwk) = jwk else { continue };
-            let key = DecodingKey::from_jwk(jwk).map_err(|_| refused("its key cannot be used"))?;
-            // The algorithm is the key's, never the token's word alone.
-            if algorithm(jwk) != Some(header.alg) {
-                return Err(refused("its algorithm is not the key's"));
-            }
-            let mut validation = Validation::new(header.alg);
-            validation.set_issuer(&[&issuer.config.issuer]);
-            validation.set_audience(&[&issuer.config.audience]);
-            validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-            // Times are checked below, with the injected clock.
-            validation.validate_exp = false;
-            let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation)
-                .map_err(|e| refused(&e.to_string()))?
-                .claims;
-            let now = self.0.clock.now().timestamp();
-            if claims.exp + 30 < now {
-                return Err(refused("it has expired"));
-            }
-            if claims.nbf.is_some_and(|nbf| nbf - 30 > now) {
-                return Err(refused("it is not valid yet"));
-            }
-            let tenant = claims
-                .rest
-                .get(&issuer.config.tenant_claim)
-                .and_then(serde_json::Value::as_str)
-                .ok_or_else(|| refused("it names no tenant"))?
-                .parse()?;
-            let mut scopes = claims.scope.into_list();
-            scopes.extend(claims.scp.into_list());
-            return Ok(Principal {
-                tenant,
-                subject: claims.sub,
-                scopes,
-                service: false,
-            });
-        }
-        Err(refused("no trusted issuer has its key"))
     }
 }
 

@@ -23,6 +23,7 @@ pub mod page;
 pub mod resources;
 mod server;
 mod service;
+mod statistics;
 pub mod stage;
 pub mod telemetry;
 pub mod timers;

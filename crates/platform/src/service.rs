@@ -22,6 +22,7 @@ use crate::{
     resources::{Folder, ResourceStore, Secrets, Source},
     server::{Addresses, Doors, Sockets},
     stage::{Loop, Stage},
+    statistics,
     telemetry::Telemetry,
     timers::{self, TimerHandler},
 };
@@ -234,6 +235,7 @@ async fn start_with(
     clients.set_local(routes.clone().into_axum_router());
     for (db, stages) in loops {
         outbox::start(&db, &config.stage, lifecycle);
+        statistics::start(&db, lifecycle);
         if stages.is_empty() {
             continue;
         }

@@ -142,14 +142,14 @@ CREATE INDEX offers_of_item ON offers (tenant, work_item_id);
 CREATE INDEX offers_ended ON offers (tenant, agent_id, ended_at) WHERE state NOT IN ('pending', 'accepted');
 SELECT isolate_tenants('offers');
 
--- What the leader of a tenant has not seen yet: every transaction that changes an item or an agent says so here.
+-- What the leader of a tenant has not seen yet: every transaction that changes items or agents says so here, in one row.
 -- Read by deleting, so that a transaction that commits late is never skipped.
 CREATE TABLE changes (
-    tenant       text   NOT NULL,
-    change_id    bigint GENERATED ALWAYS AS IDENTITY,
-    work_item_id uuid,
-    agent_id     text,
-    noted_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    tenant        text        NOT NULL,
+    change_id     bigint      GENERATED ALWAYS AS IDENTITY,
+    work_item_ids uuid[]      NOT NULL,
+    agent_ids     text[]      NOT NULL,
+    noted_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (tenant, change_id)
 );
 SELECT isolate_tenants('changes');
@@ -182,8 +182,7 @@ CREATE TABLE queue_states (
 );
 SELECT isolate_tenants('queue_states');
 
--- What each transition adds to the figures: only ever inserted, in the transition's transaction, so that nobody waits
--- for a counter. The leader folds it into `figures` by deleting; what is read is the sum of both.
+-- What each transaction adds to the figures: only ever inserted, so that nobody waits for a counter. The leader folds it into `figures` by deleting; what is read is the sum of both.
 CREATE TABLE figure_facts (
     tenant             text        NOT NULL,
     fact_id            bigint      GENERATED ALWAYS AS IDENTITY,

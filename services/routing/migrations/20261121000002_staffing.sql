@@ -19,6 +19,22 @@ CREATE TABLE volumes (
 );
 SELECT isolate_tenants('volumes');
 
+-- Work that has ended and is not counted in volumes yet: only ever inserted, by the transactions that end it, so that
+-- nobody waits for a counter. The leader folds it by deleting; what is read is both.
+CREATE TABLE volume_facts (
+    tenant         text             NOT NULL,
+    fact_id        bigint           GENERATED ALWAYS AS IDENTITY,
+    starts_at      timestamptz      NOT NULL,
+    channel_kind   integer          NOT NULL,
+    intent         text             NOT NULL,
+    language       text             NOT NULL,
+    contacts       double precision NOT NULL,
+    handled        double precision NOT NULL,
+    handle_seconds double precision NOT NULL,
+    PRIMARY KEY (tenant, fact_id)
+);
+SELECT isolate_tenants('volume_facts');
+
 -- Who should be there. Stretches of one agent do not overlap: an import replaces all that it touches.
 CREATE TABLE schedules (
     tenant    text        NOT NULL,

@@ -6,6 +6,8 @@
 //! memory and loads again.
 
 mod keeper;
+#[cfg(test)]
+mod kept_tests;
 mod lead;
 mod listen;
 mod looks;

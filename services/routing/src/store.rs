@@ -28,8 +28,8 @@ pub use figures::{
 };
 pub(crate) use items::{handover_of, handover_word};
 pub use items::{
-    last_of_cases, lock_items, lock_of_agents, lock_waiting_in, lock_with_offers, read_in_hand_of,
-    read_items, read_open, read_snapshot, read_snapshots, unanswered_after, write_items,
+    last_of_cases, lock_items, lock_of_agents, lock_waiting_in, lock_with_offers, move_items, only_moves,
+    read_in_hand_of, read_items, read_open, read_snapshot, read_snapshots, unanswered_after, write_items,
 };
 pub use offers::{MovedOffer, NewOffer, OfferRow, insert_offers, move_offers, offers_of, read_offers};
 pub use queues::{QueueState, find_queue_states, set_queue_state};

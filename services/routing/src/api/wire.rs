@@ -10,7 +10,7 @@ use trama_proto::{
 };
 
 use crate::{
-    domain::{Agent, Handover, Manner, Presence, Requirement, Rest, Route, Second, State, Way, WorkItem},
+    domain::{Agent, Handover, Manner, Presence, Requirement, Rest, Second, State, Way, WorkItem},
     store::{HandRow, OfferRow, WorkItemRow, handover_of, kind},
 };
 
@@ -129,10 +129,7 @@ pub(crate) fn row(row: WorkItemRow) -> v1::WorkItem {
         "abandoned" => WorkItemState::Abandoned,
         _ => WorkItemState::Unspecified,
     };
-    let route = serde_json::from_value::<Route>(row.route).unwrap_or_else(|error| {
-        tracing::error!(%error, "a stored route cannot be read");
-        Route::nowhere()
-    });
+    let route = row.route.0;
     let (required_skills, required_levels) = skills(&route.requirement);
     v1::WorkItem {
         work_item_id: row.work_item_id.to_string(),
@@ -155,10 +152,7 @@ pub(crate) fn row(row: WorkItemRow) -> v1::WorkItem {
         paused: row.rest == "paused",
         wrap_up_until: row.wrap_up_until.map(to_wire),
         transfers: row.transfers,
-        callback_at: serde_json::from_value(row.manner)
-            .ok()
-            .and_then(|m| callback_at(&m))
-            .map(to_wire),
+        callback_at: callback_at(&row.manner).map(to_wire),
         second_agent_id: row.second_agent.unwrap_or_default(),
     }
 }

@@ -18,7 +18,7 @@ use trama_proto::{
 
 use super::{
     OFFER_EXPIRY, PARK, WRAP_UP,
-    figures::{Before, facts},
+    figures::facts,
     signals::{News, Signals},
     staffing,
 };
@@ -31,8 +31,8 @@ use crate::{
 pub struct Change {
     tenant: TenantId,
     now: DateTime<Utc>,
-    /// Items as they were, as far as it matters here.
-    before: HashMap<WorkItemId, Before>,
+    /// Items as they were.
+    before: HashMap<WorkItemId, WorkItem>,
     items: BTreeMap<WorkItemId, WorkItem>,
     /// Units that this transaction has taken already.
     taken: BTreeMap<AgentId, i32>,
@@ -89,7 +89,7 @@ impl Change {
 
     /// An item as it was read, locked.
     pub fn know(&mut self, item: &WorkItem) {
-        self.before.entry(item.id).or_insert_with(|| Before::of(item));
+        self.before.entry(item.id).or_insert_with(|| item.clone());
     }
 
     /// Whether an item was read, locked, by this transaction.
@@ -308,7 +308,7 @@ impl Change {
         let before = self
             .before
             .values()
-            .flat_map(|b| &b.units)
+            .flat_map(WorkItem::units)
             .map(|(agent, _)| agent.clone());
         let after = self.items.values().flat_map(|i| i.agents().cloned());
         let all: BTreeSet<AgentId> = before.chain(after).collect();
@@ -324,7 +324,7 @@ impl Change {
             for (agent, units) in item.units() {
                 add(agent, units);
             }
-            for (agent, units) in self.before.get(&item.id).into_iter().flat_map(|b| &b.units) {
+            for (agent, units) in self.before.get(&item.id).into_iter().flat_map(WorkItem::units) {
                 add(agent, -units);
             }
         }
@@ -357,9 +357,14 @@ impl Change {
         }
         // In this order: a case's last item must be closed before its next one opens.
         for open in [false, true] {
-            let items: Vec<&WorkItem> = self.items.values().filter(|i| i.is_open() == open).collect();
-            if !items.is_empty() {
-                store::write_items(tx.conn(), &self.tenant, &items).await?;
+            let items = self.items.values().filter(|i| i.is_open() == open);
+            let (moved, whole): (Vec<&WorkItem>, Vec<&WorkItem>) =
+                items.partition(|i| self.before.get(&i.id).is_some_and(|b| store::only_moves(b, i)));
+            if !moved.is_empty() {
+                store::move_items(tx.conn(), &self.tenant, &moved).await?;
+            }
+            if !whole.is_empty() {
+                store::write_items(tx.conn(), &self.tenant, &whole).await?;
             }
         }
         if !self.made.is_empty() {
@@ -419,7 +424,7 @@ impl Change {
         let mut desks = BTreeSet::new();
         for item in self.items.values() {
             desks.extend(item.agents().map(|agent| (agent.clone(), item.id)));
-            let before = self.before.get(&item.id).into_iter().flat_map(|b| &b.units);
+            let before = self.before.get(&item.id).into_iter().flat_map(WorkItem::units);
             desks.extend(before.map(|(agent, _)| (agent.clone(), item.id)));
         }
         desks.into_iter().collect()

@@ -6,7 +6,7 @@ use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use trama_platform::Error;
 use trama_proto::{
     common::v1::ChannelKind,
-    ids::{AgentId, TenantId, WorkItemId},
+    ids::{TenantId, WorkItemId},
     resources::TenantResources,
     routing::v1::Kpi,
 };
@@ -22,34 +22,9 @@ const SHORT_ABANDON: TimeDelta = TimeDelta::seconds(5);
 /// Figures are kept by quarters of an hour.
 pub const QUARTER: TimeDelta = TimeDelta::minutes(15);
 
-/// An item before a transaction.
-#[derive(Debug, Clone, Default)]
-pub struct Before {
-    /// Units it held.
-    pub units: Vec<(AgentId, i32)>,
-    open: bool,
-    answered: bool,
-    transfers: i32,
-}
-
-impl Before {
-    /// As it was read.
-    pub fn of(item: &WorkItem) -> Self {
-        Self {
-            units: item
-                .units()
-                .map(|(agent, units)| (agent.clone(), units))
-                .collect(),
-            open: item.is_open(),
-            answered: item.answered.is_some(),
-            transfers: item.transfers,
-        }
-    }
-}
-
 /// What a transaction adds: the difference between its items before and after.
 pub fn facts(
-    before: &HashMap<WorkItemId, Before>,
+    before: &HashMap<WorkItemId, WorkItem>,
     items: &BTreeMap<WorkItemId, WorkItem>,
     now: DateTime<Utc>,
 ) -> Vec<Fact> {
@@ -59,18 +34,15 @@ pub fn facts(
         .collect()
 }
 
-fn fact(before: Option<&Before>, item: &WorkItem, now: DateTime<Utc>) -> Option<Fact> {
-    let new = Before {
-        open: true,
-        ..Before::default()
-    };
-    let was = before.unwrap_or(&new);
+fn fact(before: Option<&WorkItem>, item: &WorkItem, now: DateTime<Utc>) -> Option<Fact> {
+    let was_open = before.is_none_or(WorkItem::is_open);
+    let was_answered = before.is_some_and(|b| b.answered.is_some());
     let mut adds = Sums {
         arrived: i64::from(before.is_none()),
-        transferred: i64::from(item.transfers - was.transfers),
+        transferred: i64::from(item.transfers - before.map_or(0, |b| b.transfers)),
         ..Sums::default()
     };
-    let answered = item.answered.filter(|_| !was.answered);
+    let answered = item.answered.filter(|_| !was_answered);
     if let Some(answered) = answered {
         let waited = (answered.at - item.waiting_since).num_milliseconds().max(0);
         let promised = (item.route.due_at - item.waiting_since).num_milliseconds().max(1);
@@ -86,14 +58,14 @@ fn fact(before: Option<&Before>, item: &WorkItem, now: DateTime<Utc>) -> Option<
             assigned_at,
             at,
         } => {
-            if let (true, Some(_), Some(since)) = (was.open, agent, assigned_at) {
+            if let (true, Some(_), Some(since)) = (was_open, agent, assigned_at) {
                 adds.completed = 1;
                 adds.handle_ms = (*at - *since).num_milliseconds().max(0);
             }
             agent.as_ref()
         }
         State::Abandoned { at } => {
-            adds.abandoned = i64::from(was.open && *at - item.waiting_since >= SHORT_ABANDON);
+            adds.abandoned = i64::from(was_open && *at - item.waiting_since >= SHORT_ABANDON);
             None
         }
         State::Pending | State::Offered(_) | State::Cancelled { .. } => None,

@@ -14,6 +14,7 @@ use super::{Explanation, Health, Led, Question, TRUSTED_SHARE, seat::Floor, seat
 use crate::{
     app::Routing,
     matcher::{CheckCursor, Violation},
+    store,
 };
 
 /// The leader looks by itself this often: a hint may be lost.
@@ -221,8 +222,9 @@ impl Lead {
         self.checker.next_round = Some(Instant::now() + ROUND);
         let asked = async {
             let mut tx = self.routing.db.system_tx().await?;
-            let found = crate::store::violations(tx.conn(), &self.tenant).await?;
-            while crate::store::fold_facts(tx.conn(), &self.tenant, FOLDED).await? >= FOLDED {}
+            let found = store::violations(tx.conn(), &self.tenant).await?;
+            while store::fold_facts(tx.conn(), &self.tenant, FOLDED).await? >= FOLDED {}
+            while store::staffing::fold_volumes(tx.conn(), &self.tenant, FOLDED).await? >= FOLDED {}
             tx.commit().await?;
             Ok::<_, Error>(found)
         };

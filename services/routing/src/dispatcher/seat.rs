@@ -42,11 +42,14 @@ impl Seat {
 enum Place {
     Waits {
         version: i64,
+        /// Languages that any of its steps asks for, whether or not somebody speaks them.
+        languages: Vec<String>,
     },
     Held {
         agent: AgentId,
         kind: ChannelKind,
         stage: Stage,
+        pausable: bool,
     },
 }
 
@@ -56,6 +59,8 @@ pub(super) struct InHand {
     pub kind: ChannelKind,
     pub rest: Rest,
     pub accepted: bool,
+    /// A call may make it rest: not who helps a colleague, nor what holds the units of another channel.
+    pub pausable: bool,
 }
 
 /// A tenant in memory.
@@ -80,11 +85,16 @@ pub(super) struct Floor {
     goals: BTreeSet<String>,
     /// Languages of the matcher's vocabulary; who speaks any language speaks them all.
     languages: BTreeSet<String>,
+    /// How many agents say that they speak a language.
+    spoken: HashMap<String, usize>,
     /// Agents who have nothing left to do, or whose work may go on.
     pub touched: BTreeSet<AgentId>,
     /// Of when the last decision was.
     pub decided_at: Option<DateTime<Utc>>,
 }
+
+/// No stored item has this version.
+const NEVER_STORED: i64 = -1;
 
 fn millis(at: DateTime<Utc>) -> i64 {
     at.timestamp_millis()
@@ -112,6 +122,7 @@ impl Floor {
             lapses: BTreeSet::new(),
             goals: BTreeSet::new(),
             languages: BTreeSet::new(),
+            spoken: HashMap::new(),
             touched: BTreeSet::new(),
             decided_at: None,
         }
@@ -143,14 +154,6 @@ impl Floor {
 
     pub(super) fn waiting(&self) -> impl Iterator<Item = WorkItemId> + use<'_> {
         self.waiting.keys().copied()
-    }
-
-    /// Other rules from now on.
-    pub(super) fn set_rules(&mut self, rules: Rules, now: DateTime<Utc>) {
-        if rules != self.rules {
-            self.engine.set_policy(rules.policy.clone(), millis(now));
-            self.rules = rules;
-        }
     }
 
     /// Items whose exclusions ended by now: they are to be put again.
@@ -210,6 +213,12 @@ impl Floor {
     ) {
         self.touched.insert(agent.id.clone());
         let before = self.agents.insert(agent.id.clone(), agent.clone());
+        self.count_speakers(before.as_ref(), agent, now);
+        if before.as_ref().is_some_and(|b| b.capacity_units != agent.capacity_units) {
+            // As what they count depends on it.
+            let hands: Vec<_> = self.hands(&agent.id).map(|(seat, _)| (now, seat.item)).collect();
+            self.lapses.extend(hands);
+        }
         let spec = self.spec_of(agent);
         let key = spec.key;
         let known = before.as_ref().is_some_and(|b| same_abilities(b, agent));
@@ -267,6 +276,41 @@ impl Floor {
         }
     }
 
+    /// A language is asked for only where somebody speaks it; so when the first speaker comes, or the last one goes, what
+    /// waits and names it is put again.
+    fn count_speakers(&mut self, before: Option<&Agent>, agent: &Agent, now: DateTime<Utc>) {
+        let tongues = |agent: &Agent| -> BTreeSet<String> { agent.languages.iter().map(|l| primary(l)).collect() };
+        let (before, after) = (before.map(tongues).unwrap_or_default(), tongues(agent));
+        let mut turned: BTreeSet<&String> = BTreeSet::new();
+        for language in after.difference(&before) {
+            let speakers = self.spoken.entry(language.clone()).or_default();
+            *speakers += 1;
+            if *speakers == 1 {
+                turned.insert(language);
+            }
+        }
+        for language in before.difference(&after) {
+            if let Some(speakers) = self.spoken.get_mut(language) {
+                *speakers -= 1;
+                if *speakers == 0 {
+                    self.spoken.remove(language);
+                    turned.insert(language);
+                }
+            }
+        }
+        if turned.is_empty() {
+            return;
+        }
+        for (seat, place) in &mut self.places {
+            if let Place::Waits { version, languages } = place
+                && languages.iter().any(|language| turned.contains(language))
+            {
+                *version = NEVER_STORED;
+                self.lapses.insert((now, seat.item));
+            }
+        }
+    }
+
     /// A language of the customers is heard of: who speaks any speaks this one too.
     fn hear_language(&mut self, language: &str, now: DateTime<Utc>) {
         if !self.languages.insert(language.to_owned()) {
@@ -318,11 +362,13 @@ impl Floor {
                     agent: agent.clone(),
                     kind: item.channel,
                     stage,
+                    pausable: true,
                 },
                 InHand {
                     kind: item.channel,
                     rest,
                     accepted,
+                    pausable: true,
                 },
             )
         };
@@ -414,24 +460,30 @@ impl Floor {
         } else {
             item.units().next()
         };
-        match (place, units) {
-            (Place::Held { agent, kind, stage }, Some((_, units))) if rest == Rest::No => {
+        let Place::Held { agent, stage, .. } = place else {
+            return place;
+        };
+        let kind = match units {
+            Some((_, units)) if rest == Rest::No => {
                 let capacity = self.agents.get(&agent).map_or(0, |a| a.capacity_units);
-                let kind = if self.rules.units(kind, capacity) == units {
-                    kind
+                if self.rules.units(item.channel, capacity) == units {
+                    item.channel
                 } else {
-                    self.rules.kind_taking(units, capacity).unwrap_or(kind)
-                };
-                Place::Held { agent, kind, stage }
+                    self.rules.kind_taking(units, capacity).unwrap_or(item.channel)
+                }
             }
-            (place, _) => place,
+            Some(_) | None => item.channel,
+        };
+        Place::Held {
+            agent,
+            kind,
+            stage,
+            // A colleague waits for who helps them; and a conversation that counts as a letter is none.
+            pausable: !seat.second && kind == item.channel,
         }
     }
 
     fn wait(&mut self, seat: Seat, item: &WorkItem, resources: Option<&TenantResources>, now: DateTime<Utc>) {
-        let place = Place::Waits {
-            version: item.version,
-        };
         let until: Vec<_> = item
             .excluded
             .iter()
@@ -439,7 +491,8 @@ impl Floor {
             .filter(|until| *until > now)
             .collect();
         let excluded_changes = until.len() != item.excluded.len();
-        if self.places.get(&seat) == Some(&place) && !excluded_changes {
+        let known = matches!(self.places.get(&seat), Some(Place::Waits { version, .. }) if *version == item.version);
+        if known && !excluded_changes {
             return;
         }
         if !seat.second {
@@ -461,6 +514,16 @@ impl Floor {
         let spec = self.item_spec(seat, item, resources, now);
         self.seats.insert(spec.key, seat);
         self.engine.enqueue(spec, millis(now));
+        let steps = item.route.steps.iter().map(|step| &step.requirement);
+        let mut languages: Vec<String> = std::iter::once(&item.route.requirement)
+            .chain(steps)
+            .filter_map(|wanted| wanted.language.as_deref().map(primary))
+            .collect();
+        languages.dedup();
+        let place = Place::Waits {
+            version: item.version,
+            languages,
+        };
         self.places.insert(seat, place);
     }
 
@@ -468,14 +531,21 @@ impl Floor {
         &mut self,
         seat: Seat,
         item: &WorkItem,
-        (place, in_hand): (Place, InHand),
+        (place, mut in_hand): (Place, InHand),
         resources: Option<&TenantResources>,
         now: DateTime<Utc>,
     ) {
         let place = self.held(seat, item, place, in_hand.rest);
-        let Place::Held { agent, kind, stage } = &place else {
+        let Place::Held {
+            agent,
+            kind,
+            stage,
+            pausable,
+        } = &place
+        else {
             return;
         };
+        in_hand.pausable = *pausable;
         self.touched.insert(agent.clone());
         let before = self.places.get(&seat).cloned();
         self.release(seat);
@@ -493,7 +563,8 @@ impl Floor {
                 agent: of,
                 kind: was,
                 stage: from,
-            }) if of == *agent && was == *kind => match (from, *stage) {
+                pausable: before,
+            }) if of == *agent && was == *kind && before == *pausable => match (from, *stage) {
                 (Stage::Offered { .. }, Stage::Active) => {
                     self.engine.accepted(seat.key(), key, at);
                 }
@@ -513,6 +584,7 @@ impl Floor {
             _ => {
                 let mut spec = self.item_spec(seat, item, resources, now);
                 spec.channel = Rules::channel(*kind);
+                spec.pausable = *pausable;
                 self.seats.insert(spec.key, seat);
                 self.engine.enqueue(spec, at);
                 self.engine.hold(seat.key(), key, *stage, at);
@@ -556,6 +628,7 @@ impl Floor {
                 agent: agent.clone(),
                 kind: ChannelKind::Unspecified,
                 stage: Stage::Offered { until },
+                pausable: false,
             },
         );
     }
@@ -616,6 +689,7 @@ impl Floor {
                 pinned: wanted.pinned.as_ref().map(|agent| self.key_of(agent)),
                 excluded: keys(self, &mut wanted.excluded.iter()),
                 human_only: false,
+                pausable: true,
                 order,
             };
         }
@@ -649,16 +723,15 @@ impl Floor {
             pinned: item.pinned.as_ref().map(|agent| self.key_of(agent)),
             excluded: keys(self, &mut excluded.collect::<Vec<_>>().into_iter()),
             human_only: route.human_only,
+            pausable: true,
             order,
         }
     }
 
     /// A language is asked for only where somebody speaks it: else nobody would ever answer.
     fn requirement(&mut self, wanted: &Requirement, now: DateTime<Utc>) -> matcher::Requirement {
-        let language = wanted.language.as_deref().map(primary).filter(|language| {
-            let speaks = |a: &Agent| a.languages.iter().any(|l| primary(l) == *language);
-            self.agents.values().any(speaks)
-        });
+        let language = wanted.language.as_deref().map(primary);
+        let language = language.filter(|language| self.spoken.contains_key(language));
         if let Some(language) = &language {
             self.hear_language(language, now);
         }

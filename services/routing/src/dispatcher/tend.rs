@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     app::{Change, Looked},
-    domain::{Facts, Route, Stage, State, WorkItem, route},
+    domain::{Facts, Route, Rules, Stage, State, WorkItem, route},
     store,
 };
 
@@ -47,17 +47,25 @@ fn differ(a: &Route, b: &Route) -> bool {
 }
 
 impl Lead {
-    /// Notes other resources: agents are told again, and waiting work is routed anew unless that was done by these.
-    pub(super) async fn see_resources(&mut self, floor: &mut Floor) -> Result<(), Error> {
+    /// Notes other resources: agents are told again, and waiting work is routed anew unless that was done by these. False
+    /// when somebody else leads.
+    pub(super) async fn see_resources(&mut self, floor: &mut Floor) -> Result<bool, Error> {
         let resources: Arc<Resources> = self.routing.resources.snapshot();
         if self
             .seen
             .as_ref()
             .is_some_and(|seen| Arc::ptr_eq(seen, &resources))
         {
-            return Ok(());
+            return Ok(true);
         }
         let tenant = resources.tenant(&self.tenant);
+        if Rules::of(tenant) != floor.rules {
+            // What is in hand counts by the rules it was taken by, and who is asked again when by those of now.
+            match self.load().await? {
+                Some(loaded) => *floor = loaded,
+                None => return Ok(false),
+            }
+        }
         let print = fingerprint(tenant)?;
         let mut tx = self.routing.db.system_tx().await?;
         let known = store::find_routed_by(tx.conn(), &self.tenant).await?;
@@ -66,12 +74,14 @@ impl Lead {
         floor.put_agents_again(tenant, now);
         floor.rerouting = (known != Some(print)).then(Uuid::nil);
         self.seen = Some(resources);
-        Ok(())
+        Ok(true)
     }
 
     /// Looks at waiting work that is due. `None`: there is nothing of that kind to do.
     pub(super) async fn tend(&mut self, floor: &mut Floor) -> Result<Option<Outcome>, Error> {
-        self.see_resources(floor).await?;
+        if !self.see_resources(floor).await? {
+            return Ok(Some(Outcome::Fenced));
+        }
         let due = floor.looks.take(self.routing.db.clock().now(), SLICE);
         if due.is_empty() && floor.rerouting.is_none() {
             return Ok(None);

@@ -15,8 +15,8 @@ use crate::{
     store::{self, Changed},
 };
 
-/// Changes that one look takes in.
-const CHANGES: i64 = 5_000;
+/// Transactions whose changes one look takes in.
+const CHANGES: i64 = 500;
 /// Rows that are loaded at once when a leader begins.
 const SLAB: i64 = 5_000;
 
@@ -79,10 +79,7 @@ impl Lead {
         if !self.holds(&mut tx).await? {
             return Ok(Looked::Fenced);
         }
-        let resources = self.routing.resources.snapshot();
-        let resources = resources.tenant(&self.tenant);
         let now = tx.now();
-        floor.set_rules(Rules::of(resources), now);
         let (mut changed, more) = store::take_changes(tx.conn(), &self.tenant, CHANGES).await?;
         let took = !changed.is_empty();
         changed.items.extend(floor.lapsed(now));
@@ -92,7 +89,7 @@ impl Lead {
         floor.decided_at = Some(now);
         metrics::counter!("trama_routing_ticks_total").increment(1);
         metrics::counter!("trama_routing_decisions_total").increment(decision.offers.len() as u64);
-        let chores = self.chores(floor);
+        let chores = Self::chores(floor);
         let again = more;
         if decision.offers.is_empty() && chores.is_empty() {
             if took {

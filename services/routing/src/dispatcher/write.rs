@@ -22,9 +22,9 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Chores {
     /// Work whose agent's call is over.
-    resume: Vec<(AgentId, WorkItemId)>,
+    pub(super) resume: Vec<(AgentId, WorkItemId)>,
     /// Draining agents with nothing left to do.
-    drained: Vec<AgentId>,
+    pub(super) drained: Vec<AgentId>,
 }
 
 impl Chores {
@@ -34,19 +34,19 @@ impl Chores {
 }
 
 /// One offer on its way.
-struct Draft {
-    seat: Seat,
-    agent: AgentId,
+pub(super) struct Draft {
+    pub(super) seat: Seat,
+    pub(super) agent: AgentId,
     capacity: i32,
     explanation: String,
     why: serde_json::Value,
     /// Work that rests meanwhile.
-    pauses: Vec<WorkItemId>,
+    pub(super) pauses: Vec<WorkItemId>,
 }
 
 impl Lead {
     /// What follows from what was taken in, besides offers.
-    pub(super) fn chores(&self, floor: &mut Floor) -> Chores {
+    pub(super) fn chores(floor: &mut Floor) -> Chores {
         let mut chores = Chores::default();
         for id in std::mem::take(&mut floor.touched) {
             let Some(agent) = floor.agent(&id) else { continue };
@@ -73,7 +73,7 @@ impl Lead {
         chores
     }
 
-    fn draft(&self, floor: &mut Floor, proposal: &Proposal) -> Option<Draft> {
+    pub(super) fn draft(floor: &mut Floor, proposal: &Proposal) -> Option<Draft> {
         let seat = floor.seat(proposal.item)?;
         let agent = floor.agent_of(proposal.agent)?.clone();
         let capacity = floor.agent(&agent)?.capacity_units;
@@ -89,8 +89,8 @@ impl Lead {
                 .collect();
             floor
                 .hands(&agent)
-                .filter(|(s, hand)| {
-                    !s.second && hand.accepted && hand.rest == Rest::No && kinds.contains(&hand.kind)
+                .filter(|(_, hand)| {
+                    hand.pausable && hand.accepted && hand.rest == Rest::No && kinds.contains(&hand.kind)
                 })
                 .map(|(s, _)| s.item)
                 .collect()
@@ -114,7 +114,7 @@ impl Lead {
         chores: &Chores,
     ) -> Result<bool, Error> {
         let now = tx.now();
-        let drafts: Vec<Draft> = proposals.iter().filter_map(|p| self.draft(floor, p)).collect();
+        let drafts: Vec<Draft> = proposals.iter().filter_map(|p| Self::draft(floor, p)).collect();
         let mut ids: BTreeSet<WorkItemId> = drafts.iter().map(|d| d.seat.item).collect();
         ids.extend(drafts.iter().flat_map(|d| d.pauses.iter().copied()));
         ids.extend(chores.resume.iter().map(|(_, item)| *item));
@@ -134,7 +134,8 @@ impl Lead {
 
         let mut refused = Changed::default();
         for draft in drafts {
-            let taken = take(&draft, &mut items, &mut locked, &tx, floor, &mut change, now);
+            let offer = OfferId::new(tx.new_id());
+            let taken = take(&draft, offer, &mut items, &mut locked, floor, &mut change, now);
             if !taken {
                 floor.refused(draft.seat, now);
                 refused.items.insert(draft.seat.item);
@@ -202,11 +203,11 @@ impl Lead {
 }
 
 /// Takes an item and an agent for each other, if both are as the matcher thinks.
-fn take(
+pub(super) fn take(
     draft: &Draft,
+    offer: OfferId,
     items: &mut HashMap<WorkItemId, WorkItem>,
     agents: &mut BTreeMap<AgentId, Agent>,
-    tx: &Tx,
     floor: &Floor,
     change: &mut Change,
     now: DateTime<Utc>,
@@ -235,7 +236,7 @@ fn take(
     }
     let timeout = TimeDelta::seconds(i64::from(item.route.offer_timeout_seconds));
     let hold = Hold {
-        offer: OfferId::new(tx.new_id()),
+        offer,
         agent: draft.agent.clone(),
         units,
         until: now + timeout,
@@ -294,7 +295,7 @@ fn take(
 }
 
 /// The call is over: work goes on, as far as there is room.
-fn resume(
+pub(super) fn resume(
     agent: &AgentId,
     id: WorkItemId,
     items: &mut HashMap<WorkItemId, WorkItem>,

@@ -36,21 +36,28 @@ impl BitSet {
     /// From there on to the end.
     pub(super) fn iter_from(&self, from: usize) -> impl Iterator<Item = usize> {
         let first = from / 64;
-        self.words
-            .iter()
-            .enumerate()
-            .skip(first)
-            .flat_map(|(n, word)| bits_of(*word, n * 64))
-            .skip_while(move |n| *n < from)
+        self.words.iter().enumerate().skip(first).flat_map(move |(n, word)| {
+            let wanted = if n == first { u64::MAX << (from % 64) } else { u64::MAX };
+            bits_of(*word & wanted, n * 64)
+        })
     }
 
-    /// What is in both, in order.
-    pub(super) fn both<'a>(&'a self, other: &'a BitSet) -> impl Iterator<Item = usize> + 'a {
+    /// What is in both, word by word: a loop within a loop is faster than one iterator over all.
+    pub(super) fn both_by_word<'a>(
+        &'a self,
+        other: &'a BitSet,
+    ) -> impl Iterator<Item = impl Iterator<Item = usize>> + 'a {
         self.words
             .iter()
             .zip(&other.words)
             .enumerate()
-            .flat_map(|(n, (a, b))| bits_of(a & b, n * 64))
+            .filter(|(_, (a, b))| *a & *b != 0)
+            .map(|(n, (a, b))| bits_of(a & b, n * 64))
+    }
+
+    /// What is in both, in order.
+    pub(super) fn both<'a>(&'a self, other: &'a BitSet) -> impl Iterator<Item = usize> + 'a {
+        self.both_by_word(other).flatten()
     }
 
     pub(super) fn meets(&self, other: &BitSet) -> bool {
@@ -86,5 +93,6 @@ mod tests {
         assert_eq!(a.both(&b).collect::<Vec<_>>(), [63, 200]);
         assert!(a.meets(&b) && !a.contains(65));
         assert_eq!(b.iter().count(), 4);
+        assert_eq!(b.iter_from(65).collect::<Vec<_>>(), [65, 200, 900]);
     }
 }

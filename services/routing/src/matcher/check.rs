@@ -95,7 +95,9 @@ impl Engine {
             match held.stage {
                 Stage::Parked => continue,
                 Stage::Offered { .. } => pending += 1,
-                Stage::Active | Stage::Wrapping => mine.active_units += size,
+                Stage::Active | Stage::Wrapping => {
+                    mine.active_units += if thing.spec.pausable { size } else { 0 };
+                }
             }
             mine.count += 1;
             used += size;

@@ -24,17 +24,12 @@ pub(super) enum Choosing {
 }
 
 impl Engine {
-    /// Items of a class with a deadline up to here may take a reserved agent.
-    pub(super) fn pressing_line(&self, class: usize, now: Millis) -> Millis {
-        now.saturating_add(self.pressing_left(class))
-    }
-
-    /// With so much time left, items of a class press.
-    pub(super) fn pressing_left(&self, class: usize) -> Millis {
+    /// With so much time left, items of such a class press: they may take a reserved agent.
+    pub(super) fn pressing_left(&self, channel: Channel, target_ms: Millis) -> Millis {
         let rule = &self.policy.reserve;
-        match self.work_of(self.queue.head(class).channel) {
+        match self.work_of(channel) {
             Work::Call => rule.urgent_left_ms,
-            Work::Other => span(self.queue.head(class).target_ms, 1.0 - rule.release_share),
+            Work::Other => span(target_ms, 1.0 - rule.release_share),
         }
     }
 
@@ -48,7 +43,7 @@ impl Engine {
 
     /// Remembers that only the reserve is in the way.
     pub(super) fn hold_back(&mut self, class: usize, now: Millis) {
-        let press = self.queue.head(class).presses_at(self.pressing_left(class));
+        let press = self.queue.head(class).presses_at();
         let room = self.queue.class_mut(class);
         if !room.held {
             room.held = true;
@@ -94,7 +89,7 @@ impl Engine {
             State::Queued(at) => at.due,
             State::Held(_) | State::Nowhere => place.0,
         };
-        let may_take_reserved = journey <= self.pressing_line(class, now);
+        let may_take_reserved = journey <= self.queue.head(class).pressing_line(now);
         if let Some(only) = key.only {
             return self.choose_only(key, only.agent, only.pinned || may_take_reserved);
         }

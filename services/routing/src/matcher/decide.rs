@@ -45,10 +45,27 @@ pub(super) struct Marks {
     /// By class: the decision it was last collected in.
     seen: Vec<u64>,
     decision: u64,
+    /// Classes collected in this decision.
+    collected: Vec<usize>,
     /// The most urgent classes of those looked at so far, with their rank at the last look, the first first.
     pub(super) notable: Vec<(f64, usize)>,
     /// Where to look on.
     pub(super) notable_next: usize,
+}
+
+impl Marks {
+    fn collect(&mut self, class: usize) {
+        if std::mem::replace(&mut self.seen[class], self.decision) != self.decision {
+            self.collected.push(class);
+        }
+    }
+}
+
+/// The agents who changed, with the channels that fit what is left of them, one bit each.
+struct Changed {
+    /// Empty when there are many of them.
+    fits: Vec<(usize, u32)>,
+    many: bool,
 }
 
 /// A class that may go next.
@@ -112,12 +129,8 @@ impl Engine {
 
     fn match_round(&mut self, offers: &mut Vec<Proposal>, now: Millis) {
         let (mut contenders, agents) = self.collect(now);
-        let mut fits = self.fits_any(&agents);
+        let mut changed = self.changed(&agents);
         while let Some(mut next) = contenders.pop() {
-            // Whoever brought it may be full by now, while others who changed still have room.
-            if next.by_agent && !self.any_may_take(&agents, next.class) {
-                continue;
-            }
             if next.by_head {
                 let Some(known) = self.contender(next.class, None, now) else {
                     continue;
@@ -132,17 +145,16 @@ impl Engine {
                     continue;
                 }
             }
-            let pressing = next.pressing_only.then(|| self.pressing_line(next.class, now));
+            let pressing = next
+                .pressing_only
+                .then(|| self.queue.head(next.class).pressing_line(now));
             match self.choose(next.class, next.place, now) {
                 Choosing::Found(agent) => {
                     offers.push(self.propose(next.place.2, agent, next.rank, now));
                     self.contend(&mut contenders, &next, pressing, now);
-                    let left = self.fits_any(&agents);
-                    if left != fits {
+                    if self.has_less(&mut changed, agent) {
                         // What only an agent brought here is of no use once they are full.
-                        fits = left;
-                        contenders
-                            .retain(|c| !c.by_agent || fits & (1 << self.queue.head(c.class).channel.0) != 0);
+                        contenders.retain(|c| !c.by_agent || self.any_may_take(&changed, c.class));
                     }
                     if !self.dirty_agents.is_empty() {
                         // The agent left the reserve by that: what it kept them from is weighed with the rest.
@@ -157,7 +169,7 @@ impl Engine {
                 }
                 Choosing::Reserved => {
                     self.hold_back(next.class, now);
-                    let line = self.pressing_line(next.class, now);
+                    let line = self.queue.head(next.class).pressing_line(now);
                     if !next.pressing_only {
                         self.contend(&mut contenders, &next, Some(line), now);
                     }
@@ -214,18 +226,16 @@ impl Engine {
 
     /// The classes that may have become possible since the last decision.
     fn collect(&mut self, now: Millis) -> (BinaryHeap<Contender>, Vec<usize>) {
-        let mut list = Vec::new();
         let mut marks = std::mem::take(&mut self.marks);
         marks.decision += 1;
         marks.seen.resize(self.queue.classes.len(), 0);
+        marks.collected.clear();
         for class in std::mem::take(&mut self.dirty_classes) {
-            if self.queue.waiting.contains(class)
-                && std::mem::replace(&mut marks.seen[class], marks.decision) != marks.decision
-            {
-                list.push(class);
+            if self.queue.waiting.contains(class) {
+                marks.collect(class);
             }
         }
-        let changed = list.len();
+        let changed = marks.collected.len();
         let agents = std::mem::take(&mut self.dirty_agents);
         for agent in agents.iter().copied() {
             let Some(Some(it)) = self.staff.agents.get_mut(agent) else {
@@ -238,33 +248,29 @@ impl Engine {
             for class in it.own.iter().copied() {
                 if room.fits & (1 << self.queue.head(class).channel.0) != 0
                     && self.queue.waiting.contains(class)
-                    && std::mem::replace(&mut marks.seen[class], marks.decision) != marks.decision
                 {
-                    list.push(class);
+                    marks.collect(class);
                 }
             }
             let was_resting = it.resting;
             let profile = self.staff.profile_of(agent);
             let kept_from_calls = self.is_reserved(profile, &room, Work::Call);
             let kept_from_others = self.is_reserved(profile, &room, Work::Other);
+            let kept = (self.whole * u32::from(kept_from_calls)) | (!self.whole * u32::from(kept_from_others));
             let mut look_at = Millis::MAX;
-            for class in profile.classes.both(&self.queue.waiting) {
-                let head = self.queue.head(class);
-                let bit = 1_u32 << head.channel.0;
-                if room.fits & bit == 0 || marks.seen[class] == marks.decision {
-                    continue;
+            for classes in profile.classes.both_by_word(&self.queue.waiting) {
+                for class in classes {
+                    let head = self.queue.head(class);
+                    let bit = 1_u32 << head.channel.0;
+                    if room.fits & bit == 0 || marks.seen[class] == marks.decision {
+                        continue;
+                    }
+                    if kept & bit != 0 && !head.presses(now) {
+                        look_at = look_at.min(head.presses_at());
+                        continue;
+                    }
+                    marks.collect(class);
                 }
-                let kept = if self.whole & bit != 0 {
-                    kept_from_calls
-                } else {
-                    kept_from_others
-                };
-                if kept && !head.pressing(self.pressing_line(class, now)) {
-                    look_at = look_at.min(head.presses_at(self.pressing_left(class)));
-                    continue;
-                }
-                marks.seen[class] = marks.decision;
-                list.push(class);
             }
             if look_at == Millis::MAX {
                 continue;
@@ -275,9 +281,8 @@ impl Engine {
             }
             self.look_again(agent, look_at.max(now + 1));
         }
-        self.marks = marks;
-        let mut contenders = Vec::with_capacity(list.len());
-        for (n, class) in list.into_iter().enumerate() {
+        let mut contenders = Vec::with_capacity(marks.collected.len() + 1);
+        for (n, class) in marks.collected.iter().copied().enumerate() {
             let (rank, due) = self.queue.peek(class, &self.policy.ranking, now);
             contenders.push(Contender {
                 rank: rank * self.results.weight(self.queue.head(class).cell),
@@ -288,29 +293,44 @@ impl Engine {
                 by_agent: n >= changed,
             });
         }
+        self.marks = marks;
         (BinaryHeap::from(contenders), agents)
     }
 
-    /// Channels that still fit one of these agents, one bit each. With many of them it is not worth asking.
-    fn fits_any(&self, agents: &[usize]) -> u32 {
-        if agents.len() > MANY {
-            return u32::MAX;
+    /// With many agents it is not worth asking each of them.
+    fn changed(&self, agents: &[usize]) -> Changed {
+        let many = agents.len() > MANY;
+        let asked = if many { &[] } else { agents };
+        Changed {
+            fits: asked.iter().map(|agent| (*agent, self.fits(*agent))).collect(),
+            many,
         }
-        agents
-            .iter()
-            .filter_map(|agent| self.staff.agents[*agent].as_ref()?.place)
-            .fold(0, |mask, (room, _)| mask | room.fits)
     }
 
-    /// Whether one of these agents still has room for a class they can serve. With many it is not worth asking.
-    fn any_may_take(&self, agents: &[usize], class: usize) -> bool {
+    fn fits(&self, agent: usize) -> u32 {
+        let room = self.staff.agents[agent].as_ref().and_then(|it| it.place);
+        room.map_or(0, |(room, _)| room.fits)
+    }
+
+    /// Takes note of an offer to an agent; returns whether they are of those who changed and fewer channels fit now.
+    fn has_less(&self, changed: &mut Changed, agent: usize) -> bool {
+        let now = self.fits(agent);
+        changed
+            .fits
+            .iter_mut()
+            .find(|(known, _)| *known == agent)
+            .is_some_and(|(_, fits)| std::mem::replace(fits, now) != now)
+    }
+
+    /// Whether one of these agents still has room for a class they can serve.
+    fn any_may_take(&self, changed: &Changed, class: usize) -> bool {
         let bit = 1_u32 << self.queue.head(class).channel.0;
-        agents.len() > MANY
-            || agents.iter().any(|agent| {
-                self.staff.agents[*agent].as_ref().is_some_and(|it| {
-                    it.place.is_some_and(|(room, _)| room.fits & bit != 0)
-                        && (self.staff.profile(it.profile).classes.contains(class) || it.own.contains(&class))
-                })
+        changed.many
+            || changed.fits.iter().any(|(agent, fits)| {
+                fits & bit != 0
+                    && self.staff.agents[*agent].as_ref().is_some_and(|it| {
+                        self.staff.profile(it.profile).classes.contains(class) || it.own.contains(&class)
+                    })
             })
     }
 

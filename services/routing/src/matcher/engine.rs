@@ -185,7 +185,7 @@ impl Engine {
             .expect("items are named by live places only");
         let state = std::mem::replace(&mut it.state, State::Nowhere);
         it.token = token;
-        let (order, channel) = (it.spec.order, it.spec.channel);
+        let (order, channel, pausable) = (it.spec.order, it.spec.channel, it.spec.pausable);
         match state {
             State::Nowhere => {}
             State::Queued(at) => {
@@ -194,8 +194,7 @@ impl Engine {
                 }
             }
             State::Held(held) => {
-                let profile = self.staff.profile_of(held.agent).key.clone();
-                let size = units(&profile, &self.policy, channel);
+                let size = units(&self.staff.profile_of(held.agent).key, &self.policy, channel);
                 let agent = self.staff.agent_mut(held.agent);
                 agent.held.retain(|i| *i != item);
                 let mine = &mut agent.by_channel[usize::from(channel.0)];
@@ -208,7 +207,7 @@ impl Engine {
                     }
                     Stage::Active | Stage::Wrapping => {
                         mine.count -= 1;
-                        mine.active_units -= size;
+                        mine.active_units -= if pausable { size } else { 0 };
                         agent.used -= size;
                         agent.in_hand -= 1;
                         agent.idle_since = now;
@@ -226,7 +225,8 @@ impl Engine {
 
     /// Puts an item into an agent's hands.
     pub(super) fn give_to(&mut self, item: usize, agent: usize, stage: Stage) {
-        let channel = self.item_at(item).spec.channel;
+        let spec = &self.item_at(item).spec;
+        let (channel, pausable) = (spec.channel, spec.pausable);
         let size = units(&self.staff.profile_of(agent).key, &self.policy, channel);
         let it = self.staff.agent_mut(agent);
         it.held.push(item);
@@ -240,7 +240,7 @@ impl Engine {
             }
             Stage::Active | Stage::Wrapping => {
                 mine.count += 1;
-                mine.active_units += size;
+                mine.active_units += if pausable { size } else { 0 };
                 it.used += size;
                 it.in_hand += 1;
             }
@@ -267,7 +267,7 @@ impl Engine {
         excluded.dedup();
 
         let wish = self.need(&spec, 0);
-        let mut need = self.need(&spec, step);
+        let mut need = if step == 0 { wish } else { self.need(&spec, step) };
         let mut only = spec.pinned.map(|agent| Only { agent, pinned: true });
         let rule = &self.policy.preferred;
         let patience = rule.max_wait_ms.min(span(spec.target_ms, rule.share_of_target));

@@ -24,6 +24,7 @@ enum Happening {
         preferred: Option<u32>,
         pinned: Option<u32>,
         human_only: bool,
+        pausable: bool,
     },
     Leaves(usize),
     Presence(u32, u8),
@@ -44,9 +45,9 @@ fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         6 => (
             (0..6_u8, 0..2_u16, 0..4_u8, 0..2_u16, any::<bool>(), prop_oneof![Just(0), 0..200_i64]),
-            (proptest::option::weighted(0.2, 0..7_u32), proptest::option::weighted(0.05, 0..7_u32), proptest::bool::weighted(0.2)),
-        ).prop_map(|((channel, skill, level, language, gold, carried_s), (preferred, pinned, human_only))| Comes {
-            channel, skill, level, language, gold, carried_s, preferred, pinned, human_only
+            (proptest::option::weighted(0.2, 0..7_u32), proptest::option::weighted(0.05, 0..7_u32), proptest::bool::weighted(0.2), proptest::bool::weighted(0.8)),
+        ).prop_map(|((channel, skill, level, language, gold, carried_s), (preferred, pinned, human_only, pausable))| Comes {
+            channel, skill, level, language, gold, carried_s, preferred, pinned, human_only, pausable
         }),
         1 => (0..30_usize).prop_map(Leaves),
         3 => (agent.clone(), 0..6_u8).prop_map(|(a, p)| Presence(a, p)),
@@ -161,6 +162,7 @@ impl Pair {
                 preferred,
                 pinned,
                 human_only,
+                pausable,
             } => {
                 let base = [30_000, 60_000, 180_000, 1_200_000, 7_200_000, 14_400_000][usize::from(channel)];
                 let target = if gold { base * 2 / 3 } else { base };
@@ -195,6 +197,7 @@ impl Pair {
                     pinned: pinned.map(AgentKey),
                     excluded: Vec::new(),
                     human_only,
+                    pausable,
                     order: u64::try_from(self.next).unwrap(),
                 };
                 self.engine.enqueue(spec.clone(), now);

@@ -41,22 +41,34 @@ impl Engine {
         const LOOKED_AT: usize = 24;
         const KEPT: usize = 12;
         let mut ranked = std::mem::take(&mut self.marks.notable);
-        let from = self.marks.notable_next;
-        let more = self.queue.waiting.iter_from(from).take(LOOKED_AT);
-        ranked.extend(more.map(|class| (0.0, class)));
-        self.marks.notable_next = ranked
-            .last()
-            .filter(|_| ranked.len() >= LOOKED_AT)
-            .map_or(0, |(_, last)| last + 1);
+        let known: [usize; KEPT] = std::array::from_fn(|n| ranked.get(n).map_or(usize::MAX, |(_, class)| *class));
         ranked.retain(|(_, class)| self.queue.waiting.contains(*class));
-        ranked.sort_unstable_by_key(|(_, class)| *class);
-        ranked.dedup_by_key(|(_, class)| *class);
+        let mut next = 0;
+        for (n, class) in self
+            .queue
+            .waiting
+            .iter_from(self.marks.notable_next)
+            .take(LOOKED_AT)
+            .enumerate()
+        {
+            if n + 1 == LOOKED_AT {
+                next = class + 1;
+            }
+            if !known.contains(&class) {
+                ranked.push((0.0, class));
+            }
+        }
+        self.marks.notable_next = next;
         for (rank, class) in &mut ranked {
             let weight = self.results.weight(self.queue.head(*class).cell);
             *rank = self.queue.peek(*class, &self.policy.ranking, now).0 * weight;
         }
-        ranked.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        ranked.truncate(KEPT);
+        let first = |a: &(f64, usize), b: &(f64, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+        if ranked.len() > KEPT {
+            ranked.select_nth_unstable_by(KEPT, first);
+            ranked.truncate(KEPT);
+        }
+        ranked.sort_unstable_by(first);
         self.marks.notable = ranked;
     }
 }

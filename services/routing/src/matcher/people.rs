@@ -3,7 +3,7 @@
 use super::engine::{Engine, State};
 use super::feedback::RunningMean;
 use super::policy::Policy;
-use super::queue::ClassKey;
+use super::queue::{ClassKey, Manner};
 use super::spec::{AgentSpec, Presence, Stage};
 use super::staff::{InHand, units};
 use super::words::{AgentKey, ItemKey, Millis};
@@ -225,7 +225,7 @@ impl Engine {
     /// Adds up what an agent holds, by the rules and the capacity of now.
     fn recount(&mut self, agent: usize) {
         let key = self.staff.profile_of(agent).key.clone();
-        let held: Vec<(usize, Stage, u32)> = self
+        let held: Vec<(usize, Stage, u32, bool)> = self
             .staff
             .agent(agent)
             .held
@@ -240,6 +240,7 @@ impl Engine {
                     usize::from(channel.0),
                     held.stage,
                     units(&key, &self.policy, channel),
+                    it.spec.pausable,
                 ))
             })
             .collect();
@@ -247,7 +248,7 @@ impl Engine {
         let it = self.staff.agent_mut(agent);
         it.by_channel = vec![InHand::default(); channels];
         (it.used, it.pending, it.in_hand) = (0, 0, 0);
-        for (channel, stage, size) in held {
+        for (channel, stage, size, pausable) in held {
             if stage == Stage::Parked {
                 continue;
             }
@@ -256,7 +257,9 @@ impl Engine {
             it.by_channel[channel].count += 1;
             match stage {
                 Stage::Offered { .. } => it.pending += 1,
-                Stage::Active | Stage::Wrapping => it.by_channel[channel].active_units += size,
+                Stage::Active | Stage::Wrapping => {
+                    it.by_channel[channel].active_units += if pausable { size } else { 0 };
+                }
                 Stage::Parked => {}
             }
         }
@@ -280,8 +283,11 @@ impl Engine {
     /// The class of that key; a new one is introduced to everybody who can serve it.
     pub(super) fn class_of(&mut self, key: ClassKey) -> usize {
         let (need, only) = (key.need, key.only);
-        let is_live = self.policy.rule(key.channel).live;
-        let (class, new) = self.queue.intern_class(key, is_live);
+        let manner = Manner {
+            is_live: self.policy.rule(key.channel).live,
+            press_left_ms: self.pressing_left(key.channel, key.target_ms),
+        };
+        let (class, new) = self.queue.intern_class(key, manner);
         if !new {
             return class;
         }

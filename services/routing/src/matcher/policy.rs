@@ -332,12 +332,17 @@ impl Reserve {
 }
 
 impl Ranking {
+    /// The rank of work with so much time left: larger goes first.
+    pub(super) fn rank_in_time(&self, left_ms: Millis) -> f64 {
+        1.0 / (1.0 + left_ms as f64 / self.theta_ms as f64)
+    }
+
     /// The rank of work with that deadline: larger goes first. On `live` channels customers leave, so late work is
     /// ranked by rules of its own there.
     pub fn rank(&self, due_at: Millis, target_ms: Millis, live: bool, now: Millis) -> f64 {
         let left = (due_at - now) as f64;
         if left > 0.0 {
-            return 1.0 / (1.0 + left / self.theta_ms as f64);
+            return self.rank_in_time(due_at - now);
         }
         let used = used_share(due_at, target_ms, now);
         if used >= self.starve_share {

@@ -12,8 +12,6 @@ use super::words::{AgentKey, Cell, Channel, Millis};
 
 /// No such time.
 const NEVER: Millis = Millis::MAX;
-/// Not known: look it up. (Smaller than any now, like every deadline that has passed.)
-const UNKNOWN: Millis = Millis::MIN;
 
 /// One requirement on one channel, and the profiles that meet it.
 #[derive(Debug, Clone)]
@@ -66,18 +64,34 @@ pub(super) struct Class {
     pub(super) press_at: Option<Millis>,
 }
 
-/// What ranking needs of a class, close together in memory. Times of nothing are [`NEVER`].
+/// What every look at a class needs, close together in memory. Times of nothing are [`NEVER`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head {
     first: Millis,
+    /// With so much time left, its items press.
+    press_left_ms: Millis,
+    pub(super) cell: Cell,
+    pub(super) channel: Channel,
+    /// Customers of its channel are there, and leave.
+    pub(super) is_live: bool,
+}
+
+/// What ranking needs besides once the most urgent item of a class is late.
+#[derive(Debug, Clone, Copy)]
+struct Late {
     live: Millis,
     leg_first: Millis,
     leg_live: Millis,
-    pub(super) target_ms: Millis,
-    pub(super) channel: Channel,
-    pub(super) cell: Cell,
+    target_ms: Millis,
+}
+
+/// What a policy says about a class.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Manner {
     /// Customers of its channel are there, and leave.
     pub(super) is_live: bool,
+    /// With so much time left, its items press.
+    pub(super) press_left_ms: Millis,
 }
 
 /// The item that would go next from a class.
@@ -93,6 +107,7 @@ pub(super) struct Queue {
     need_index: HashMap<(Channel, bool, Requirement), usize>,
     pub(super) classes: Vec<Option<Class>>,
     heads: Vec<Head>,
+    late: Vec<Late>,
     class_index: HashMap<ClassKey, usize>,
     spare_needs: Vec<usize>,
     spare_classes: Vec<usize>,
@@ -102,14 +117,19 @@ pub(super) struct Queue {
 }
 
 impl Head {
-    /// Whether its most urgent item has a deadline up to there.
-    pub(super) fn pressing(&self, line: Millis) -> bool {
-        self.first <= line
+    /// Whether its most urgent item presses.
+    pub(super) fn presses(&self, now: Millis) -> bool {
+        self.first <= self.pressing_line(now)
     }
 
-    /// When its most urgent item will press, if pressing means so much time left.
-    pub(super) fn presses_at(&self, left_ms: Millis) -> Millis {
-        self.first.saturating_sub(left_ms)
+    /// Items with a deadline up to there press.
+    pub(super) fn pressing_line(&self, now: Millis) -> Millis {
+        now.saturating_add(self.press_left_ms)
+    }
+
+    /// When its most urgent item will press.
+    pub(super) fn presses_at(&self) -> Millis {
+        self.first.saturating_sub(self.press_left_ms)
     }
 }
 
@@ -165,10 +185,11 @@ impl Queue {
     }
 
     /// The class of that key, and whether it is new (agents do not know it yet).
-    pub(super) fn intern_class(&mut self, key: ClassKey, is_live: bool) -> (usize, bool) {
+    pub(super) fn intern_class(&mut self, key: ClassKey, manner: Manner) -> (usize, bool) {
         if let Some(known) = self.class_index.get(&key) {
             // The policy may have changed since.
-            self.heads[*known].is_live = is_live;
+            let head = &mut self.heads[*known];
+            (head.is_live, head.press_left_ms) = (manner.is_live, manner.press_left_ms);
             return (*known, false);
         }
         for need in [key.need, key.wish] {
@@ -178,13 +199,16 @@ impl Queue {
         }
         let head = Head {
             first: NEVER,
+            press_left_ms: manner.press_left_ms,
+            cell: key.cell,
+            channel: key.channel,
+            is_live: manner.is_live,
+        };
+        let late = Late {
             live: NEVER,
             leg_first: NEVER,
             leg_live: NEVER,
             target_ms: key.target_ms,
-            channel: key.channel,
-            cell: key.cell,
-            is_live,
         };
         let class = Class {
             key: key.clone(),
@@ -195,9 +219,10 @@ impl Queue {
         };
         let place = put(&mut self.classes, &mut self.spare_classes, class);
         if place < self.heads.len() {
-            self.heads[place] = head;
+            (self.heads[place], self.late[place]) = (head, late);
         } else {
             self.heads.push(head);
+            self.late.push(late);
         }
         self.class_index.insert(key, place);
         (place, true)
@@ -245,10 +270,12 @@ impl Queue {
         }
         let head = &mut self.heads[class];
         head.first = head.first.min(due);
-        head.live = UNKNOWN;
+        // A deadline that has passed is as good as unknown.
+        let late = &mut self.late[class];
+        late.live = late.live.min(due);
         if let Some(leg_due) = leg_due {
-            head.leg_first = head.leg_first.min(leg_due);
-            head.leg_live = UNKNOWN;
+            late.leg_first = late.leg_first.min(leg_due);
+            late.leg_live = late.leg_live.min(leg_due);
         }
     }
 
@@ -261,21 +288,25 @@ impl Queue {
         order: u64,
         item: usize,
     ) -> bool {
-        let room = self.class_mut(class);
+        let room = self.classes[class]
+            .as_mut()
+            .expect("a class lives while anything waits in it");
         room.journey.remove(&(due, order, item));
         if let Some(leg_due) = leg_due {
             room.leg.remove(&(leg_due, order, item));
         }
         let (first, leg_first) = (first_of(&room.journey), first_of(&room.leg));
         let empty = room.journey.is_empty();
-        let head = &mut self.heads[class];
-        head.first = first;
-        head.leg_first = leg_first;
-        if head.live == due {
-            head.live = UNKNOWN;
+        self.heads[class].first = first;
+        let late = &mut self.late[class];
+        late.leg_first = leg_first;
+        if late.live == due {
+            late.live = next_of(&room.journey, due);
         }
-        if leg_due == Some(head.leg_live) {
-            head.leg_live = UNKNOWN;
+        if let Some(leg_due) = leg_due
+            && late.leg_live == leg_due
+        {
+            late.leg_live = next_of(&room.leg, leg_due);
         }
         if empty {
             self.waiting.remove(class);
@@ -286,37 +317,39 @@ impl Queue {
 
     /// The rank and the deadline of the item that would go next from a class, by its head alone.
     pub(super) fn peek(&mut self, class: usize, ranking: &Ranking, now: Millis) -> (f64, Millis) {
-        let head = &mut self.heads[class];
-        let mut best = (
-            ranking.rank(head.first, head.target_ms, head.is_live, now),
-            head.first,
-        );
+        let head = &self.heads[class];
         if head.first > now {
             // Nothing is late on the journey's clock, and a leg's deadline is never earlier than the journey's.
-            return best;
+            return (ranking.rank_in_time(head.first - now), head.first);
         }
-        if ranking.rescue && head.live <= now {
-            let room = self.classes[class].as_ref().expect("ranked classes have items");
-            head.live = live_of(&room.journey, now);
-        }
-        if ranking.rescue && head.leg_first != NEVER && head.leg_live <= now {
-            let room = self.classes[class].as_ref().expect("ranked classes have items");
-            head.leg_live = live_of(&room.leg, now);
-        }
+        let (first, is_live) = (head.first, head.is_live);
+        let late = &mut self.late[class];
+        let rank = |due| ranking.rank(due, late.target_ms, is_live, now);
+        let mut best = (rank(first), first);
         let mut also = |due: Millis| {
             if due != NEVER {
-                let rank = ranking.rank(due, head.target_ms, head.is_live, now);
+                let rank = rank(due);
                 if rank > best.0 {
                     best = (rank, due);
                 }
             }
         };
         if ranking.rescue {
-            also(head.live);
+            if late.live <= now {
+                let room = self.classes[class].as_ref().expect("ranked classes have items");
+                late.live = live_of(&room.journey, now);
+            }
+            also(late.live);
         }
-        also(head.leg_first);
-        if ranking.rescue && head.leg_first != NEVER {
-            also(head.leg_live);
+        if late.leg_first != NEVER {
+            also(late.leg_first);
+            if ranking.rescue {
+                if late.leg_live <= now {
+                    let room = self.classes[class].as_ref().expect("ranked classes have items");
+                    late.leg_live = live_of(&room.leg, now);
+                }
+                also(late.leg_live);
+            }
         }
         best
     }
@@ -391,9 +424,8 @@ impl Queue {
         let Some(room) = &self.classes[class] else {
             return !self.waiting.contains(class);
         };
-        let head = &self.heads[class];
-        head.first == first_of(&room.journey)
-            && head.leg_first == first_of(&room.leg)
+        self.heads[class].first == first_of(&room.journey)
+            && self.late[class].leg_first == first_of(&room.leg)
             && self.waiting.contains(class) != room.journey.is_empty()
             && room.leg.len() <= room.journey.len()
     }
@@ -401,6 +433,11 @@ impl Queue {
 
 fn first_of(line: &BTreeSet<Place>) -> Millis {
     line.first().map_or(NEVER, |p| p.0)
+}
+
+/// The deadline of whoever comes next, now that one with that deadline is gone.
+fn next_of(line: &BTreeSet<Place>, due: Millis) -> Millis {
+    line.range((due, 0, 0)..).next().map_or(NEVER, |p| p.0)
 }
 
 fn live_of(line: &BTreeSet<Place>, now: Millis) -> Millis {

@@ -45,6 +45,7 @@ fn item(key: u128, channel: Channel, now: Millis, target_ms: Millis) -> ItemSpec
         pinned: None,
         excluded: Vec::new(),
         human_only: false,
+        pausable: true,
         order: key as u64,
     }
 }

@@ -53,6 +53,8 @@ pub struct ItemSpec {
     pub excluded: Vec<AgentKey>,
     /// Not for bots.
     pub human_only: bool,
+    /// In hand, a call may pause it, where the policy lets calls pause its channel.
+    pub pausable: bool,
     /// Breaks ties between equal deadlines; smaller goes first.
     pub order: u64,
 }

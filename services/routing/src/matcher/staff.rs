@@ -53,7 +53,7 @@ pub(super) struct Profile {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct InHand {
     pub(super) count: u32,
-    /// Units of accepted work: what a call may pause.
+    /// Units of accepted work that a call may pause.
     pub(super) active_units: u32,
 }
 

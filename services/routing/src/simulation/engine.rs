@@ -297,6 +297,7 @@ impl Day {
             pinned: None,
             excluded: Vec::new(),
             human_only: false,
+            pausable: true,
             order: place as u64,
         };
         self.engine.enqueue(spec, now);

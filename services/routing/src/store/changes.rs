@@ -27,33 +27,27 @@ impl Changed {
     }
 }
 
-/// Tells the leader what this transaction changes.
+/// Tells the leader what this transaction changes: one row, whatever it is.
 pub async fn tell_leader(conn: &mut PgConnection, tenant: &TenantId, changed: &Changed) -> Result<(), Error> {
-    let items = changed.items.iter().map(|i| (Some(i.uuid()), None));
-    let agents = changed.agents.iter().map(|a| (None, Some(a.as_str())));
-    let (items, agents): (Vec<Option<Uuid>>, Vec<Option<&str>>) = items.chain(agents).unzip();
-    sqlx::query(
-        "INSERT INTO changes (tenant, work_item_id, agent_id)
-         SELECT $1, c.work_item_id, c.agent_id FROM unnest($2::uuid[], $3::text[]) AS c (work_item_id, agent_id)",
-    )
-    .bind(tenant.as_str())
-    .bind(items)
-    .bind(agents)
-    .execute(conn)
-    .await?;
+    sqlx::query("INSERT INTO changes (tenant, work_item_ids, agent_ids) VALUES ($1, $2, $3)")
+        .bind(tenant.as_str())
+        .bind(changed.items.iter().map(|i| i.uuid()).collect::<Vec<_>>())
+        .bind(changed.agents.iter().map(AgentId::as_str).collect::<Vec<_>>())
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
-/// Takes what has changed, at most so many rows. The second value says that there may be more.
+/// Takes what has changed, of at most so many transactions. The second value says that there may be more.
 pub async fn take_changes(
     conn: &mut PgConnection,
     tenant: &TenantId,
     limit: i64,
 ) -> Result<(Changed, bool), Error> {
-    let rows: Vec<(Option<Uuid>, Option<String>, f64)> = sqlx::query_as(
+    let rows: Vec<(Vec<Uuid>, Vec<String>, f64)> = sqlx::query_as(
         "DELETE FROM changes WHERE tenant = $1 AND change_id = ANY(ARRAY(
              SELECT change_id FROM changes WHERE tenant = $1 ORDER BY change_id LIMIT $2))
-         RETURNING work_item_id, agent_id, extract(epoch FROM clock_timestamp() - noted_at)::float8",
+         RETURNING work_item_ids, agent_ids, extract(epoch FROM clock_timestamp() - noted_at)::float8",
     )
     .bind(tenant.as_str())
     .bind(limit)
@@ -64,9 +58,9 @@ pub async fn take_changes(
     if let Some(lag) = rows.iter().map(|(.., lag)| *lag).reduce(f64::max) {
         metrics::histogram!("trama_routing_change_lag_seconds").record(lag);
     }
-    for (item, agent, _) in rows {
-        changed.items.extend(item.map(WorkItemId::new));
-        if let Some(agent) = agent {
+    for (items, agents, _) in rows {
+        changed.items.extend(items.into_iter().map(WorkItemId::new));
+        for agent in agents {
             changed.agents.insert(agent.parse()?);
         }
     }

@@ -78,14 +78,16 @@ pub async fn add_facts(conn: &mut PgConnection, tenant: &TenantId, facts: &[Fact
     sqlx::query(
         "INSERT INTO figure_facts (tenant, starts_at, queue, channel_kind, entitlement, arrived, answered, answered_in_target, wait_ms, normalised_micros,
              abandoned, transferred, completed, handle_ms, reoffered)
-         SELECT $1, date_bin('15 minutes', f.at, TIMESTAMPTZ '2000-01-01Z'), f.queue, f.channel_kind, f.entitlement,
-             f.arrived, f.answered, f.answered_in_target, f.wait_ms, f.normalised_micros, f.abandoned, f.transferred, f.completed, f.handle_ms,
-             CASE WHEN EXISTS (SELECT 1 FROM offers o WHERE o.tenant = $1 AND o.work_item_id = f.item
-                                                        AND o.agent_id <> f.answered_by) THEN 1 ELSE 0 END
+         SELECT $1, date_bin('15 minutes', f.at, TIMESTAMPTZ '2000-01-01Z') AS starts_at, f.queue, f.channel_kind, f.entitlement,
+             sum(f.arrived), sum(f.answered), sum(f.answered_in_target), sum(f.wait_ms), sum(f.normalised_micros), sum(f.abandoned),
+             sum(f.transferred), sum(f.completed), sum(f.handle_ms),
+             count(*) FILTER (WHERE EXISTS (SELECT 1 FROM offers o WHERE o.tenant = $1 AND o.work_item_id = f.item
+                                                                     AND o.agent_id <> f.answered_by))
          FROM unnest($2::uuid[], $3::timestamptz[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[],
                      $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[])
               AS f (item, at, queue, channel_kind, entitlement, answered_by, arrived, answered, answered_in_target, wait_ms, normalised_micros,
-                    abandoned, transferred, completed, handle_ms)",
+                    abandoned, transferred, completed, handle_ms)
+         GROUP BY 2, 3, 4, 5",
     )
     .bind(tenant.as_str())
     .bind(facts.iter().map(|f| f.item.uuid()).collect::<Vec<Uuid>>())

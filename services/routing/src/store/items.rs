@@ -1,5 +1,7 @@
 //! Work items.
 
+mod columns;
+mod moves;
 mod row;
 mod write;
 
@@ -10,6 +12,7 @@ use trama_platform::Error;
 use trama_proto::ids::{AgentId, CaseId, OfferId, TenantId, WorkItemId};
 use uuid::Uuid;
 
+pub use moves::{move_items, only_moves};
 pub(crate) use row::{handover_of, handover_word};
 pub use write::write_items;
 

@@ -2,11 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use sqlx::{FromRow, PgConnection};
+use sqlx::{FromRow, PgConnection, types::Json};
 use trama_platform::Error;
 use trama_proto::ids::{CaseId, TenantId, WorkItemId};
 use uuid::Uuid;
+
+use crate::domain::{Manner, Route};
 
 /// An item as the API shows it.
 #[derive(Debug, Clone, FromRow)]
@@ -28,7 +29,7 @@ pub struct WorkItemRow {
     /// Points.
     pub priority: i32,
     /// The policy's decision.
-    pub route: Value,
+    pub route: Json<Route>,
     /// Language.
     pub language: String,
     /// Entitlement.
@@ -52,7 +53,7 @@ pub struct WorkItemRow {
     /// By when, with its points; the order of the list.
     pub rank_at: DateTime<Utc>,
     /// How the customer waits.
-    pub manner: Value,
+    pub manner: Json<Manner>,
 }
 
 macro_rules! columns {

@@ -97,13 +97,17 @@ impl Model {
             .find(|(c, _)| *c == channel)
             .map(|(_, cap)| *cap);
         let cap = own_cap.unwrap_or(rule.max_at_once) as usize;
-        let paused: u32 = hands
-            .iter()
-            .filter(|(c, s)| {
-                !matches!(s, Stage::Offered { .. })
-                    && rule.pauses.contains(&self.policy.channels[usize::from(c.0)].name)
+        let paused: u32 = self
+            .things
+            .values()
+            .filter(|t| {
+                let name = &self.policy.channels[usize::from(t.spec.channel.0)].name;
+                t.spec.pausable && rule.pauses.contains(name)
             })
-            .map(|(c, _)| self.units(person, *c))
+            .filter(|t| {
+                matches!(t.place, Place::With(who, Stage::Active | Stage::Wrapping, _) if who == person.spec.key)
+            })
+            .map(|t| self.units(person, t.spec.channel))
             .sum();
         self.open(person, channel)
             && (person.spec.bot

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::FromRow;
+use sqlx::{FromRow, types::Json};
 use trama_platform::Error;
 use trama_proto::ids::{AgentId, CaseId, OfferId, WorkItemId};
 use uuid::Uuid;
 
 use crate::{
     domain::{
-        Answered, Exclusion, Hand, Handover, HandoverNote, Hold, Rest, Second, State, Wanted, WorkItem,
+        Answered, Exclusion, Hand, Handover, HandoverNote, Hold, Manner, Rest, Route, Second, State, Wanted,
+        WorkItem,
     },
     error::broken_row,
     store::kind,
@@ -55,7 +56,7 @@ pub(super) struct Row {
     waiting_since: DateTime<Utc>,
     queued_at: DateTime<Utc>,
     channel_kind: i32,
-    route: Value,
+    route: Json<Route>,
     preferred_agent: Option<String>,
     pinned_agent: Option<String>,
     exclusions: Value,
@@ -79,7 +80,7 @@ pub(super) struct Row {
     second_units: Option<i32>,
     second_expires_at: Option<DateTime<Utc>>,
     second_joined_at: Option<DateTime<Utc>>,
-    manner: Value,
+    manner: Json<Manner>,
     trace: Option<String>,
 }
 
@@ -196,15 +197,6 @@ impl Row {
         let state = self
             .read_state()
             .ok_or_else(|| broken("a state without what belongs to it"))?;
-        let route = serde_json::from_value(self.route)
-            .map_err(|_| broken_row("work_items", self.work_item_id, "a route that cannot be read"))?;
-        let manner = serde_json::from_value(self.manner).map_err(|_| {
-            broken_row(
-                "work_items",
-                self.work_item_id,
-                "a manner of waiting that cannot be read",
-            )
-        })?;
         let answered = match (self.answered_at, self.answered_channel, self.answered_in_target) {
             (Some(at), Some(channel), Some(in_target)) => Some(Answered {
                 at,
@@ -220,7 +212,7 @@ impl Row {
             number: self.number,
             version: self.version,
             revision: self.revision,
-            route,
+            route: self.route.0,
             channel: kind(self.channel_kind),
             waiting_since: self.waiting_since,
             queued_at: self.queued_at,
@@ -239,7 +231,7 @@ impl Row {
             snapshot: None,
             trace: self.trace,
             answered,
-            manner,
+            manner: self.manner.0,
             state,
         })
     }

@@ -1,127 +1,17 @@
-//! Writing items as sets.
+//! Writing whole items as sets.
 
-use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 use trama_platform::Error;
 use trama_proto::ids::{AgentId, TenantId};
-use uuid::Uuid;
 
-use super::row::{ExclusionJson, NoteJson, WantedJson, rest_word};
-use crate::{
-    domain::{Hand, Second, State, WorkItem},
-    error::lost_race,
+use super::{
+    columns::Columns,
+    row::{ExclusionJson, NoteJson},
 };
+use crate::{domain::WorkItem, error::lost_race};
 
-/// What the state says, column by column.
-#[derive(Default)]
-struct Columns<'a> {
-    state: &'static str,
-    agent: Option<&'a str>,
-    offer: Option<Uuid>,
-    expires: Option<DateTime<Utc>>,
-    units: Option<i32>,
-    rest: &'static str,
-    assigned: Option<DateTime<Utc>>,
-    done: Option<DateTime<Utc>>,
-    wrap_up: Option<DateTime<Utc>>,
-    ended: Option<DateTime<Utc>>,
-    second: Option<Value>,
-    second_agent: Option<&'a str>,
-    second_offer: Option<Uuid>,
-    second_units: Option<i32>,
-    second_expires: Option<DateTime<Utc>>,
-    second_joined: Option<DateTime<Utc>>,
-}
-
-impl<'a> Columns<'a> {
-    fn of(item: &'a WorkItem) -> Self {
-        let plain = |state| Self {
-            state,
-            rest: "no",
-            ..Self::default()
-        };
-        let hand = |state, hand: &'a Hand| Self {
-            agent: Some(hand.agent.as_str()),
-            offer: Some(hand.offer.uuid()),
-            units: Some(hand.units),
-            assigned: Some(hand.at),
-            ..plain(state)
-        };
-        match &item.state {
-            State::Pending => plain("pending"),
-            State::Offered(h) => Self {
-                agent: Some(h.agent.as_str()),
-                offer: Some(h.offer.uuid()),
-                expires: Some(h.until),
-                units: Some(h.units),
-                ..plain("offered")
-            },
-            State::Assigned {
-                hand: h,
-                rest,
-                second,
-            } => {
-                let mut columns = Self {
-                    rest: rest_word(*rest),
-                    ..hand("assigned", h)
-                };
-                if let Some(second) = second {
-                    columns.add_second(second);
-                }
-                columns
-            }
-            State::Wrapping {
-                hand: h,
-                done_at,
-                until,
-            } => Self {
-                done: Some(*done_at),
-                wrap_up: Some(*until),
-                ..hand("wrapping", h)
-            },
-            State::Completed {
-                agent,
-                assigned_at,
-                at,
-            } => Self {
-                agent: agent.as_ref().map(AgentId::as_str),
-                assigned: *assigned_at,
-                ended: Some(*at),
-                ..plain("completed")
-            },
-            State::Cancelled { at } => Self {
-                ended: Some(*at),
-                ..plain("cancelled")
-            },
-            State::Abandoned { at } => Self {
-                ended: Some(*at),
-                ..plain("abandoned")
-            },
-        }
-    }
-
-    fn add_second(&mut self, second: &'a Second) {
-        self.second = serde_json::to_value(WantedJson::of(second.wanted())).ok();
-        match second {
-            Second::Wanted(_) => {}
-            Second::Offered(_, hold) => {
-                self.second_agent = Some(hold.agent.as_str());
-                self.second_offer = Some(hold.offer.uuid());
-                self.second_units = Some(hold.units);
-                self.second_expires = Some(hold.until);
-            }
-            Second::Joined(_, hand) => {
-                self.second_agent = Some(hand.agent.as_str());
-                self.second_offer = Some(hand.offer.uuid());
-                self.second_units = Some(hand.units);
-                self.second_joined = Some(hand.at);
-            }
-        }
-    }
-}
-
-/// Writes items as they are now; each must still have the version it was read with.
+/// Writes items as they are now, with all that belongs to them; each must still have the version it was read with.
 pub async fn write_items(
     conn: &mut PgConnection,
     tenant: &TenantId,
@@ -134,15 +24,6 @@ pub async fn write_items(
             let all: Vec<ExclusionJson> = i.excluded.iter().map(ExclusionJson::of).collect();
             serde_json::to_value(all).unwrap_or_default()
         })
-        .collect();
-    let routes = items
-        .iter()
-        .map(|i| serde_json::to_value(&i.route))
-        .collect::<Result<Vec<Value>, _>>()
-        .map_err(|e| Error::internal(format!("a route cannot be written: {e}")))?;
-    let manners: Vec<Value> = items
-        .iter()
-        .map(|i| serde_json::to_value(&i.manner).unwrap_or_default())
         .collect();
     let notes: Vec<Option<Value>> = items
         .iter()
@@ -180,7 +61,7 @@ pub async fn write_items(
         .bind(items.iter().map(|i| i.waiting_since).collect::<Vec<_>>())
         .bind(items.iter().map(|i| i.queued_at).collect::<Vec<_>>())
         .bind(items.iter().map(|i| i.channel as i32).collect::<Vec<_>>())
-        .bind(routes)
+        .bind(items.iter().map(|i| Json(&i.route)).collect::<Vec<_>>())
         .bind(
             items
                 .iter()
@@ -225,7 +106,7 @@ pub async fn write_items(
         .bind(states.iter().map(|s| s.second_units).collect::<Vec<_>>())
         .bind(states.iter().map(|s| s.second_expires).collect::<Vec<_>>())
         .bind(states.iter().map(|s| s.second_joined).collect::<Vec<_>>())
-        .bind(manners)
+        .bind(items.iter().map(|i| Json(&i.manner)).collect::<Vec<_>>())
         .bind(items.iter().map(|i| i.trace.as_deref()).collect::<Vec<_>>())
         .execute(conn)
         .await?;

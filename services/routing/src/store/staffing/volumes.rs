@@ -30,7 +30,7 @@ pub struct Ended<'a> {
 }
 
 /// Counts work that has ended, in the interval in which its customer came. Called in the transaction that ends it, once for
-/// each item; rows are taken in the order of their keys, so that two transactions never wait for each other in a circle.
+/// each item. Only ever inserted, so that nobody waits for a counter; the leader folds them.
 pub async fn count_ended(
     conn: &mut PgConnection,
     tenant: &TenantId,
@@ -40,24 +40,12 @@ pub async fn count_ended(
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO volumes (tenant, starts_at, channel_kind, intent, language, minutes, imported, contacts, handled,
-                              handle_seconds)
-         SELECT $1, e.starts_at, e.channel_kind, e.intent, e.language, 15, false, count(*), count(e.handle_seconds),
-                coalesce(sum(e.handle_seconds), 0)
-         FROM (SELECT date_bin('15 minutes', waiting_since, 'epoch') AS starts_at, channel_kind, intent, language,
-                      handle_seconds
-               FROM unnest($2::timestamptz[], $3::integer[], $4::text[], $5::text[], $6::float8[])
-                    AS u (waiting_since, channel_kind, intent, language, handle_seconds)) AS e
-         WHERE NOT EXISTS (SELECT 1 FROM volumes v
-                           WHERE v.tenant = $1 AND v.imported AND v.channel_kind = e.channel_kind
-                             AND v.intent = e.intent AND v.language = e.language
-                             AND v.starts_at <= e.starts_at AND v.starts_at > e.starts_at - interval '1 hour'
-                             AND v.starts_at + make_interval(mins => v.minutes) > e.starts_at)
-         GROUP BY 2, 3, 4, 5 ORDER BY 2, 3, 4, 5
-         ON CONFLICT (tenant, starts_at, channel_kind, intent, language, minutes) DO UPDATE
-         SET contacts = volumes.contacts + excluded.contacts, handled = volumes.handled + excluded.handled,
-             handle_seconds = volumes.handle_seconds + excluded.handle_seconds
-         WHERE NOT volumes.imported",
+        "INSERT INTO volume_facts (tenant, starts_at, channel_kind, intent, language, contacts, handled, handle_seconds)
+         SELECT $1, date_bin('15 minutes', waiting_since, 'epoch'), channel_kind, intent, language, count(*),
+                count(handle_seconds), coalesce(sum(handle_seconds), 0)
+         FROM unnest($2::timestamptz[], $3::integer[], $4::text[], $5::text[], $6::float8[])
+              AS u (waiting_since, channel_kind, intent, language, handle_seconds)
+         GROUP BY 2, 3, 4, 5",
     )
     .bind(tenant.as_str())
     .bind(ended.iter().map(|e| e.waiting_since).collect::<Vec<_>>())
@@ -68,6 +56,38 @@ pub async fn count_ended(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Folds counted work into the volumes, at most so many; how many it were. What was imported for the same time stands.
+pub async fn fold_volumes(conn: &mut PgConnection, tenant: &TenantId, limit: i64) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar(
+        "WITH taken AS (
+             DELETE FROM volume_facts WHERE tenant = $1 AND fact_id = ANY(ARRAY(
+                 SELECT fact_id FROM volume_facts WHERE tenant = $1 ORDER BY fact_id LIMIT $2))
+             RETURNING *
+         ), folded AS (
+             INSERT INTO volumes (tenant, starts_at, channel_kind, intent, language, minutes, imported, contacts, handled,
+                                  handle_seconds)
+             SELECT $1, starts_at, channel_kind, intent, language, 15, false, sum(contacts), sum(handled),
+                    sum(handle_seconds)
+             FROM taken t
+             WHERE NOT EXISTS (SELECT 1 FROM volumes v
+                               WHERE v.tenant = $1 AND v.imported AND v.channel_kind = t.channel_kind
+                                 AND v.intent = t.intent AND v.language = t.language
+                                 AND v.starts_at <= t.starts_at AND v.starts_at > t.starts_at - interval '1 hour'
+                                 AND v.starts_at + make_interval(mins => v.minutes) > t.starts_at)
+             GROUP BY 2, 3, 4, 5 ORDER BY 2, 3, 4, 5
+             ON CONFLICT (tenant, starts_at, channel_kind, intent, language, minutes) DO UPDATE
+             SET contacts = volumes.contacts + excluded.contacts, handled = volumes.handled + excluded.handled,
+                 handle_seconds = volumes.handle_seconds + excluded.handle_seconds
+             WHERE NOT volumes.imported
+         )
+         SELECT count(*) FROM taken",
+    )
+    .bind(tenant.as_str())
+    .bind(limit)
+    .fetch_one(conn)
+    .await?)
 }
 
 /// Takes what was imported; it replaces what was known of the same time and series.
@@ -156,7 +176,7 @@ struct Counted {
     handle_seconds: f64,
 }
 
-/// What came in between two moments, by time: what was counted or imported, and the work that is open still. `limit` rows at
+/// What came in between two moments, by time: what was counted or imported, and the work that is open still or not folded yet. `limit` rows at
 /// most.
 pub async fn volumes(
     conn: &mut PgConnection,
@@ -168,24 +188,28 @@ pub async fn volumes(
 ) -> Result<Vec<Row>, Error> {
     // 1 to 6 are the kinds of channel that customers use.
     let rows: Vec<Counted> = sqlx::query_as(
-        "WITH open AS (
+        "WITH own AS (
              SELECT date_bin('15 minutes', waiting_since, 'epoch') AS starts_at, channel_kind, intent, language,
-                    count(*)::float8 AS contacts
+                    count(*)::float8 AS contacts, 0::float8 AS handled, 0::float8 AS handle_seconds
              FROM work_items
              WHERE tenant = $1 AND number > 0 AND state IN ('pending', 'offered', 'assigned', 'wrapping')
                AND waiting_since >= $2 AND waiting_since < $3
+             GROUP BY 1, 2, 3, 4
+             UNION ALL
+             SELECT starts_at, channel_kind, intent, language, sum(contacts), sum(handled), sum(handle_seconds)
+             FROM volume_facts WHERE tenant = $1 AND starts_at >= $2 AND starts_at < $3
              GROUP BY 1, 2, 3, 4),
          counted AS (
              SELECT starts_at, minutes, channel_kind, intent, language, contacts, handled, handle_seconds
              FROM volumes WHERE tenant = $1 AND starts_at >= $2 AND starts_at < $3
              UNION ALL
-             SELECT starts_at, 15, channel_kind, intent, language, contacts, 0, 0 FROM open
+             SELECT starts_at, 15, channel_kind, intent, language, contacts, handled, handle_seconds FROM own
              WHERE NOT EXISTS (SELECT 1 FROM volumes v
-                               WHERE v.tenant = $1 AND v.imported AND v.channel_kind = open.channel_kind
-                                 AND v.intent = open.intent AND v.language = open.language
-                                 AND v.starts_at <= open.starts_at
-                                 AND v.starts_at > open.starts_at - interval '1 hour'
-                                 AND v.starts_at + make_interval(mins => v.minutes) > open.starts_at))
+                               WHERE v.tenant = $1 AND v.imported AND v.channel_kind = own.channel_kind
+                                 AND v.intent = own.intent AND v.language = own.language
+                                 AND v.starts_at <= own.starts_at
+                                 AND v.starts_at > own.starts_at - interval '1 hour'
+                                 AND v.starts_at + make_interval(mins => v.minutes) > own.starts_at))
          SELECT starts_at, minutes, channel_kind, intent, language, sum(contacts) AS contacts, sum(handled) AS handled,
                 sum(handle_seconds) AS handle_seconds
          FROM counted
