@@ -4,7 +4,7 @@
 //! `<prefix>.ingress.<channel>.<tenant>.<partition>` in the journal `INGRESS`.
 //! The partition is `hash(tenant, key) mod P`: what shares a key is processed in order.
 
-use crate::{case, identity_resolution, ingest, notification, routing, survey};
+use crate::{case, identity_resolution, ingest, notification, privacy, routing, survey};
 
 /// A message that travels on the bus.
 pub trait Event: prost::Message + Default + 'static {
@@ -123,6 +123,12 @@ events! {
     notification::v1::MessageFailed = "message_failed", "trama.notification.v1.MessageFailed",
         by ["notification"], to ["case", "survey"], key "customer",
         "A message will not arrive.";
+    privacy::v1::PrivacyRequested = "privacy_requested", "trama.privacy.v1.PrivacyRequested",
+        by ["identity-resolution", "case"], to ["ingest", "case", "routing", "survey", "notification"], key "customer, or case",
+        "A person wants a copy of their data, or to be forgotten.";
+    privacy::v1::PrivacyDone = "privacy_done", "trama.privacy.v1.PrivacyDone",
+        by ["ingest", "identity-resolution", "case", "routing", "survey", "notification"], to ["identity-resolution"], key "request",
+        "A service has handed out or forgotten what it held.";
 }
 
 /// The names of the events a service listens to, as the table says.

@@ -7,7 +7,9 @@
 
 pub mod events;
 pub mod ids;
+pub mod readable;
 pub mod resources;
+pub mod subjects;
 pub mod time;
 
 macro_rules! package {
@@ -44,6 +46,9 @@ package!(
 package!(
     /// Messages on their way out.
     notification, "trama.notification.v1");
+package!(
+    /// What a person may demand.
+    privacy, "trama.privacy.v1");
 
 /// The encoded `FileDescriptorSet` of the contract, scope options included.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

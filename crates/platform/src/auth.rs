@@ -17,12 +17,7 @@ pub use dev::{DevIssuer, DevToken};
 pub use layer::{AuthLayer, AuthService};
 use tokens::Tokens;
 
-use crate::{
-    Clock, Error, Kind,
-    config::AuthConfig,
-    lifecycle::Lifecycle,
-    outbound::Outbound,
-};
+use crate::{Clock, Error, Kind, config::AuthConfig, lifecycle::Lifecycle, outbound::Outbound};
 
 /// Whoever proved to be somebody.
 #[derive(Debug, Clone, PartialEq, Eq)]

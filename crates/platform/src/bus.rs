@@ -228,6 +228,16 @@ impl Bus {
         )
     }
 
+    /// Every subject of a tenant in a stream.
+    pub(crate) fn all_of_tenant(&self, stream: Stream, tenant: &TenantId) -> String {
+        let (prefix, word) = (&self.config.prefix, stream.word());
+        match stream {
+            Stream::Ingress | Stream::Events => format!("{prefix}.{word}.*.{tenant}.*"),
+            // By stage; dead letters have no partitions.
+            Stream::DeadLetters => format!("{prefix}.{word}.*.{tenant}"),
+        }
+    }
+
     /// Publishes and waits until every message is stored. What fails is in the result, by position.
     pub async fn publish(&self, messages: &[Outgoing]) -> Vec<Result<(), Error>> {
         let mut acks = Vec::with_capacity(messages.len());

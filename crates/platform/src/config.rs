@@ -30,6 +30,8 @@ pub struct Config {
     pub resources: ResourcesConfig,
     /// Where attachments go.
     pub objects: ObjectsConfig,
+    /// Exports and erasures.
+    pub privacy: PrivacyConfig,
     /// Calls to the outside.
     pub outbound: OutboundConfig,
     /// Logs, traces and metrics.
@@ -162,6 +164,15 @@ pub struct ResourcesConfig {
 pub struct ObjectsConfig {
     /// A local folder.
     pub dir: PathBuf,
+}
+
+/// Exports and erasures.
+#[derive(Debug, Clone, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct PrivacyConfig {
+    /// Secret of at least 32 characters, the same for all services and kept for good: addresses of erased people are
+    /// remembered by hashes made with it, and reports are signed by a key made from it. Nobody can be erased without one.
+    pub secret: String,
 }
 
 /// Calls to the outside.
@@ -378,6 +389,9 @@ impl Config {
                 "must be longer than bus.retention_days, or a late redelivery counts twice",
             );
         }
+        if !self.privacy.secret.is_empty() && self.privacy.secret.len() < 32 {
+            return fail("privacy.secret", "must have at least 32 characters, or be empty");
+        }
         if !(0.0..=1.0).contains(&self.telemetry.sample_ratio) {
             return fail("telemetry.sample_ratio", "must be from 0 to 1");
         }
@@ -410,6 +424,9 @@ impl Config {
             }
         }
         shown.auth.service_key = shown.auth.service_key.map(|_| "***".into());
+        if !shown.privacy.secret.is_empty() {
+            shown.privacy.secret = "***".into();
+        }
         toml::to_string_pretty(&shown).unwrap_or_else(|e| format!("# {e}"))
     }
 }
@@ -420,7 +437,7 @@ mod tests {
 
     fn good() -> Config {
         Config {
-            database_url: "postgres://a:secret@b/c".into(),
+            database_url: "postgres://a:hunter2@b/c".into(),
             nats_url: "nats://d".into(),
             ..Config::default()
         }
@@ -428,8 +445,11 @@ mod tests {
 
     #[test]
     fn a_dump_shows_no_password() {
-        let dump = good().dump();
-        assert!(dump.contains("***") && !dump.contains("secret"), "{dump}");
+        let mut config = good();
+        config.privacy.secret = "correct horse battery staple again".into();
+        let dump = config.dump();
+        assert!(dump.contains("***"), "{dump}");
+        assert!(!dump.contains("hunter2") && !dump.contains("horse"), "{dump}");
     }
 
     #[test]

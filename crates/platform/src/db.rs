@@ -44,6 +44,7 @@ struct Shared {
     /// Outbox rows that are on the bus and may be deleted.
     published: Mutex<Vec<Uuid>>,
     timer_armed: Notify,
+    privacy_work: Notify,
     /// When the timer loop will look next, in microseconds; only what is due earlier needs to wake it.
     next_due: std::sync::atomic::AtomicI64,
 }
@@ -96,6 +97,7 @@ impl Db {
             clock,
             published: Mutex::default(),
             timer_armed: Notify::new(),
+            privacy_work: Notify::new(),
             next_due: std::sync::atomic::AtomicI64::new(i64::MAX),
         };
         Ok(Self {
@@ -226,6 +228,11 @@ impl Db {
 
     pub(crate) fn timer_armed(&self) -> &Notify {
         &self.shared.timer_armed
+    }
+
+    /// Wakes who answers requests of privacy.
+    pub(crate) fn privacy_work(&self) -> &Notify {
+        &self.shared.privacy_work
     }
 
     /// Publishes committed rows from memory; what fails stays for the sweeper.

@@ -20,11 +20,12 @@ pub mod objects;
 pub mod outbound;
 mod outbox;
 pub mod page;
+pub mod privacy;
 pub mod resources;
 mod server;
 mod service;
-mod statistics;
 pub mod stage;
+mod statistics;
 pub mod telemetry;
 pub mod timers;
 

@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
+use futures::TryStreamExt as _;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem, path::Path as Key};
 use trama_proto::ids::TenantId;
 
@@ -35,6 +36,31 @@ impl Objects {
             .await
             .map(|_| ())
             .map_err(|e| Error::unavailable("object store", e))
+    }
+
+    /// Keys of all that lies in a folder of a tenant.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store is away.
+    pub async fn keys(&self, tenant: &TenantId, folder: &str) -> Result<Vec<String>, Error> {
+        let prefix = parse(&format!("{tenant}/{folder}"))?;
+        let found = self.0.list(Some(&prefix)).try_collect::<Vec<_>>().await;
+        let found = found.map_err(|e| Error::unavailable("object store", e))?;
+        Ok(found.into_iter().map(|meta| meta.location.to_string()).collect())
+    }
+
+    /// Removes what lies there; nothing there is as good. Another tenant's key is left alone.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store is away.
+    pub async fn remove(&self, tenant: &TenantId, key: &str) -> Result<(), Error> {
+        if !key.starts_with(&format!("{tenant}/")) {
+            return Ok(());
+        }
+        match self.0.delete(&parse(key)?).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(Error::unavailable("object store", error)),
+        }
     }
 
     /// Reads bytes of a tenant; another tenant's key does not exist for them.

@@ -66,7 +66,8 @@ pub(crate) async fn remaining(db: &Db) -> Result<i64, Error> {
     let mut tx = db.system_tx().await?;
     // A timer that is being fired stays visible here until its transaction ends.
     Ok(sqlx::query_scalar(
-        "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM timers WHERE due_at <= $1)",
+        "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM timers WHERE due_at <= $1)
+              + (SELECT count(*) FROM privacy_work)",
     )
     .bind(tx.now())
     .fetch_one(tx.conn())

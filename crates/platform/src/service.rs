@@ -19,6 +19,7 @@ use crate::{
     objects::Objects,
     outbound::Outbound,
     outbox,
+    privacy::{self, Holder},
     resources::{Folder, ResourceStore, Secrets, Source},
     server::{Addresses, Doors, Sockets},
     stage::{Loop, Stage},
@@ -91,6 +92,8 @@ pub struct Parts {
     pub stages: Vec<Stage>,
     /// Its delayed work.
     pub timers: Option<Arc<dyn TimerHandler>>,
+    /// What it holds of people. Its stages that hear of requests work them in by this, among their other events.
+    pub privacy: Option<Arc<dyn Holder>>,
     /// Further listeners and loops.
     pub tasks: Vec<Task>,
     /// What must be quiet besides stages, timers and the outbox.
@@ -125,6 +128,8 @@ pub struct Running {
     /// Durable consumers of this process.
     consumers: Vec<(Stream, String)>,
     quiet: Vec<Arc<dyn Quiet>>,
+    holders: Vec<(Db, Arc<dyn Holder>)>,
+    objects: Objects,
     drain: Duration,
 }
 
@@ -199,6 +204,7 @@ async fn start_with(
     let mut all_timers = Vec::new();
     let mut loops = Vec::new();
     let mut quiet = Vec::new();
+    let mut holders = Vec::new();
     for (service, (name, db)) in services.iter().zip(&databases) {
         let context = Context {
             config: Arc::clone(&config),
@@ -225,7 +231,12 @@ async fn start_with(
         for (task, future) in parts.tasks {
             lifecycle.spawn(task, future);
         }
-        loops.push((db.clone(), parts.stages));
+        if let Some(holder) = &parts.privacy {
+            privacy::start_worker(name, db, &objects, holder, lifecycle);
+            privacy::start_retention(db, &objects, &resources, holder, lifecycle);
+            holders.push((db.clone(), Arc::clone(holder)));
+        }
+        loops.push((db.clone(), parts.stages, parts.privacy));
     }
 
     let routes = Routes::from(routes.fallback(|| async {
@@ -233,7 +244,7 @@ async fn start_with(
             .into_http::<axum::body::Body>()
     }));
     clients.set_local(routes.clone().into_axum_router());
-    for (db, stages) in loops {
+    for (db, stages, holder) in loops {
         outbox::start(&db, &config.stage, lifecycle);
         statistics::start(&db, lifecycle);
         if stages.is_empty() {
@@ -248,6 +259,7 @@ async fn start_with(
                 db: db.clone(),
                 bus: bus.clone(),
                 config: config.stage.clone(),
+                holder: holder.clone(),
             };
             a_loop.start(lifecycle, &held);
         }
@@ -272,6 +284,8 @@ async fn start_with(
         timers: all_timers,
         consumers,
         quiet,
+        holders,
+        objects,
         drain: Duration::from_secs(config.drain_seconds),
     })
 }
@@ -323,6 +337,18 @@ impl Running {
             busy |= timers::fire_due(db, handler.as_ref()).await? > 0;
         }
         Ok(busy)
+    }
+
+    /// Deletes what is older than the tenants' policies allow, in every service, without waiting for the next round.
+    ///
+    /// # Errors
+    /// When a dependency is away.
+    pub async fn expire(&self) -> Result<u64, Error> {
+        let mut gone = 0;
+        for (db, holder) in &self.holders {
+            gone += privacy::expire(db, &self.objects, &self.resources, holder).await?;
+        }
+        Ok(gone)
     }
 
     /// Whether every message is worked in, every outbox is empty, and services have nothing else to do.

@@ -20,6 +20,7 @@ use crate::{
     db::{Db, Tx},
     failpoint,
     lifecycle::Lifecycle,
+    privacy::Holder,
 };
 
 pub use dead_letter::{DeadLetter, DeadLetters};
@@ -89,6 +90,12 @@ impl Stage {
             handler,
         }
     }
+
+    /// The same under another name, for a service with several stages.
+    #[must_use]
+    pub fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
 }
 
 /// What the loops of one stage share.
@@ -97,6 +104,7 @@ pub(crate) struct Loop {
     pub db: Db,
     pub bus: Bus,
     pub config: StageConfig,
+    pub holder: Option<Arc<dyn Holder>>,
 }
 
 impl Loop {

@@ -27,7 +27,11 @@ pub(crate) fn start(db: &Db, lifecycle: &Lifecycle) {
             }
             if let Err(error) = refresh(&db).await {
                 // Whoever may not analyse is served by the daemon alone.
-                tracing::debug!(schema = db.schema(), detail = error.detail(), "no fresh statistics");
+                tracing::debug!(
+                    schema = db.schema(),
+                    detail = error.detail(),
+                    "no fresh statistics"
+                );
             }
         }
     });

@@ -10,7 +10,7 @@ use trama_platform::{Config, auth::DevIssuer};
 
 use crate::commands::detail;
 
-/// Trusts the development issuer of a folder, and takes the secrets in it.
+/// Trusts the development issuer of a folder, and takes the secrets in it; makes the one of privacy.
 pub fn trust(config: &mut Config, dir: &Path) -> anyhow::Result<DevIssuer> {
     let (issuer, trusted) = DevIssuer::open(&dir.join("keys")).map_err(detail)?;
     config.auth.issuers.push(trusted);
@@ -18,6 +18,9 @@ pub fn trust(config: &mut Config, dir: &Path) -> anyhow::Result<DevIssuer> {
         .resources
         .secrets_dir
         .get_or_insert_with(|| dir.join("secrets"));
+    if config.privacy.secret.is_empty() {
+        config.privacy.secret = DevSecrets::of(dir, "platform").get("privacy", "secret")?;
+    }
     Ok(issuer)
 }
 

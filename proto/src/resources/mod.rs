@@ -81,6 +81,8 @@ pub struct TenantResources {
     pub matching_policies: BTreeMap<String, Arc<MatchingPolicySpec>>,
     /// What is kept of customers.
     pub customer_schemas: BTreeMap<String, Arc<CustomerSchemaSpec>>,
+    /// For how long records are kept.
+    pub retention_policies: BTreeMap<String, Arc<RetentionPolicySpec>>,
 }
 
 /// An immutable set of valid resources. A decision holds one and never mixes two.
@@ -179,6 +181,7 @@ impl Resources {
             "Persona" => personas,
             "MatchingPolicy" => matching_policies,
             "CustomerSchema" => customer_schemas,
+            "RetentionPolicy" => retention_policies,
         }
     }
 }

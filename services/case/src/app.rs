@@ -4,6 +4,7 @@ mod batch;
 mod commands;
 mod hear;
 mod merge;
+mod privacy;
 mod reading;
 mod report;
 mod snapshot;
@@ -18,6 +19,7 @@ use trama_platform::{Db, resources::ResourceStore};
 use crate::{config::Config, understanding::Models};
 
 pub use commands::{Reply, not_found, parse_article_version};
+pub use privacy::Holding;
 
 /// The use cases of this service.
 pub struct App {

@@ -5,7 +5,8 @@
 //! - **Serves**: `trama.case.v1.CaseService`, `trama.case.v1.KnowledgeService`.
 //! - **Listens to**: `interaction_identified`, `customer_merged`, `customer_split`, `customer_changed`, `case_requested`,
 //!   `offer_made`, `offer_accepted`, `work_completed`, `work_transferred`, `work_overflowed`, `survey_question_asked`,
-//!   `survey_responded`, `message_sent`, `message_delivered`, `message_read`, `message_failed`.
+//!   `survey_responded`, `message_sent`, `message_delivered`, `message_read`, `message_failed`,
+//!   `privacy_requested`.
 //! - **Publishes**: `case_opened`, `work_requested`, `work_withdrawn`, `case_resolved`, `survey_answer_received`,
 //!   `message_requested`.
 //!
@@ -61,6 +62,7 @@ impl Service for CaseService {
         parts
             .grpc
             .add_service(KnowledgeServiceServer::new(api::Knowledge(Arc::clone(&app))));
+        parts.privacy = Some(Arc::new(app::Holding));
         parts
             .stages
             .push(Stage::of_events("case", Arc::new(consumer::Consumer(app))));

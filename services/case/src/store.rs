@@ -5,4 +5,5 @@ pub mod articles;
 pub mod cases;
 pub mod expectations;
 pub mod journey;
+pub mod privacy;
 pub mod timeline;

@@ -6,7 +6,7 @@ use trama_platform::{
     Error, Tx,
     stage::{Envelope, Handler},
 };
-use trama_proto::{ids::InteractionId, ingest::v1::InteractionReceived};
+use trama_proto::{ids::InteractionId, ingest::v1::InteractionReceived, privacy::v1::PrivacyDone};
 
 use crate::app::{App, Received};
 
@@ -31,6 +31,7 @@ impl Handler for Consumer {
         if received.is_empty() {
             return Ok(());
         }
+        let received = self.0.unless_erased(tx, received).await?;
         self.0.identify(tx, &received).await?;
         self.0.withdraw_by_keyword(tx, &received).await
     }
@@ -47,4 +48,27 @@ fn read(envelope: &Envelope) -> Result<Received<'_>, Error> {
         interaction,
         id,
     })
+}
+
+/// Works in what services answer to requests of privacy.
+pub struct Answers(Arc<App>);
+
+impl Answers {
+    /// Over the use cases.
+    pub fn new(app: Arc<App>) -> Self {
+        Self(app)
+    }
+}
+
+#[async_trait::async_trait]
+impl Handler for Answers {
+    async fn handle(&self, tx: &mut Tx, batch: &[Envelope]) -> Result<(), Error> {
+        for envelope in batch {
+            if envelope.is::<PrivacyDone>() {
+                let done: PrivacyDone = envelope.decode()?;
+                self.0.privacy_answered(tx, &envelope.tenant, &done).await?;
+            }
+        }
+        Ok(())
+    }
 }

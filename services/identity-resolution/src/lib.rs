@@ -1,11 +1,11 @@
 //! Who is this, how sure are we, and how do they want to be reached?
 //!
 //! **Owns** customers, their handles, merges, verifications, preferences and consents (schema `identity`).
-//! **Serves** `IdentityService`, `ReviewService`, `VerificationService`, `ProfileService` and `ImportService` of
-//! `trama.identity_resolution.v1`.
-//! **Listens to** `interaction_received`.
-//! **Publishes** `interaction_identified`, `customer_merged`, `customer_split`, `customer_changed`, and
-//! `message_requested` for one-time codes.
+//! **Serves** `IdentityService`, `ReviewService`, `VerificationService`, `ProfileService`, `ImportService` and
+//! `PrivacyService` of `trama.identity_resolution.v1`.
+//! **Listens to** `interaction_received`, `privacy_done`.
+//! **Publishes** `interaction_identified`, `customer_merged`, `customer_split`, `customer_changed`, `privacy_requested`,
+//! and `message_requested` for one-time codes.
 
 mod api;
 mod app;
@@ -22,15 +22,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sqlx::migrate::Migrator;
-use trama_platform::{Context, Error, Parts, Service, bus::Stream, stage::Stage};
+use trama_platform::{Context, Error, Parts, Service, bus::Stream, privacy::PrivacyKeys, stage::Stage};
 use trama_proto::{
     events::Event as _,
     identity_resolution::v1::{
         identity_service_server::IdentityServiceServer, import_service_server::ImportServiceServer,
-        profile_service_server::ProfileServiceServer, review_service_server::ReviewServiceServer,
-        verification_service_server::VerificationServiceServer,
+        privacy_service_server::PrivacyServiceServer, profile_service_server::ProfileServiceServer,
+        review_service_server::ReviewServiceServer, verification_service_server::VerificationServiceServer,
     },
     ingest::v1::InteractionReceived,
+    privacy::v1::PrivacyDone,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -59,7 +60,11 @@ impl Service for IdentityResolution {
 
     async fn build(&self, context: Context) -> Result<Parts, Error> {
         let config: config::IdentityConfig = context.config.section(NAME)?;
-        let app = Arc::new(app::App::new(context.db, context.resources, config));
+        let privacy = app::privacy::Privacy {
+            keys: PrivacyKeys::new(&context.config.privacy),
+            objects: context.objects.clone(),
+        };
+        let app = Arc::new(app::App::new(context.db, context.resources, config, privacy));
         let outside = app::hooks::Outside::new(context.outbound, context.secrets);
         let mut parts = Parts::default();
         parts
@@ -80,6 +85,18 @@ impl Service for IdentityResolution {
                 ImportServiceServer::new(api::import::ImportApi::new(Arc::clone(&app)))
                     .max_decoding_message_size(2 * app::LARGEST_CHUNK),
             );
+        parts
+            .grpc
+            .add_service(PrivacyServiceServer::new(api::privacy::PrivacyApi::new(
+                Arc::clone(&app),
+            )));
+        parts.privacy = Some(Arc::new(app::privacy::Holding));
+        parts.stages.push(Stage {
+            name: "identity-privacy",
+            stream: Stream::Events,
+            events: vec![PrivacyDone::NAME.to_owned()],
+            handler: Arc::new(consumer::Answers::new(Arc::clone(&app))),
+        });
         let stopping = context.lifecycle.stopping();
         parts.tasks.push((
             "segments",

@@ -224,3 +224,13 @@ fn to_quarantine(
         received_at,
     }
 }
+
+/// Hears nothing: what its stage listens to is the platform's to work in.
+pub struct Nothing;
+
+#[async_trait::async_trait]
+impl Handler for Nothing {
+    async fn handle(&self, _: &mut Tx, _: &[Envelope]) -> Result<(), Error> {
+        Ok(())
+    }
+}

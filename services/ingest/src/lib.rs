@@ -3,7 +3,7 @@
 //! - **Owns** the schema `ingest`: deliveries in quarantine, interactions that wait for files, chat conversations.
 //! - **Serves** gRPC `IngestService` and `ChatService`; HTTP `/webhooks/{tenant}/{channel}` (WhatsApp Cloud API,
 //!   Twilio voice and messages) and `/chat/{tenant}/{channel}` (WebSocket); SMTP and LMTP.
-//! - **Listens to** the journal `INGRESS`, which its own doors write.
+//! - **Listens to** the journal `INGRESS`, which its own doors write, and `privacy_requested`.
 //! - **Publishes** `InteractionReceived` and `ReceiptReceived`.
 //!
 //! The way of a record: door → [`app::journal`] → [`consumer`] → [`channels`] → event, by way of [`app::media`] when
@@ -26,7 +26,7 @@ use std::{
 
 use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
-use trama_platform::{Context, Error, Kind, Parts, Service, bus::Stream, stage::Stage};
+use trama_platform::{Context, Error, Kind, Parts, Service, bus::Stream, privacy::PrivacyKeys, stage::Stage};
 use trama_proto::ingest::v1::{
     chat_service_server::ChatServiceServer, ingest_service_server::IngestServiceServer,
 };
@@ -136,6 +136,15 @@ impl Service for Ingest {
                 objects: context.objects.clone(),
             }),
         });
+        parts.privacy = Some(Arc::new(app::privacy::Holding {
+            objects: context.objects.clone(),
+            keys: PrivacyKeys::new(&context.config.privacy),
+            bus: context.bus.clone(),
+        }));
+        // Requests of privacy are all that it hears; they go to the holder.
+        parts
+            .stages
+            .push(Stage::of_events("ingest", Arc::new(consumer::Nothing)).named("ingest-privacy"));
         let (due, waiting) = media::queue(&config);
         parts.timers = Some(Arc::new(due));
         let fetcher = media::Fetcher {

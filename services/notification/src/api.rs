@@ -165,6 +165,7 @@ async fn ask(
         text: request.text.clone(),
         channel_kind: ChannelKind::Unspecified.into(),
         greet: true,
+        brand: request.brand.clone(),
         requested_at: Some(to_wire(tx.now())),
         ..MessageRequested::default()
     };

@@ -2,7 +2,7 @@
 //!
 //! **Owns** messages, the tries to send them, and receipts that came early.
 //! **Serves** `NotificationService`: one message with its tries, proactive messages, a check of a text's tone.
-//! **Listens to** `message_requested`, `receipt_received`, `customer_merged`, `customer_split`.
+//! **Listens to** `message_requested`, `receipt_received`, `customer_merged`, `customer_split`, `privacy_requested`.
 //! **Publishes** `message_sent`, `message_delivered`, `message_read`, `message_failed`; `message_requested` for its own RPC.
 //!
 //! A message is queued by the stage and sent by the [`app::Sender`]: it takes the first in line of each customer, asks
@@ -78,6 +78,7 @@ impl Service for Notification {
                 wake: Arc::clone(&wake),
             }),
         ));
+        parts.privacy = Some(Arc::new(app::Holding));
         let sender = app::Sender::new(&context, config, wake);
         let stopping = context.lifecycle.stopping();
         parts

@@ -2,6 +2,7 @@
 
 mod customers;
 mod messages;
+pub mod privacy;
 mod receipts;
 
 pub use customers::{resolve, save_merge, save_split};

@@ -3,7 +3,7 @@
 //! - owns: work items, agents, offers, the lease of each tenant's matcher (schema `routing`);
 //! - serves: `RoutingService` for integrators, `DeskService` for agents, `SupervisorService` for supervisors,
 //!   `StaffingService` for planners;
-//! - listens to: `work_requested`, `work_withdrawn`;
+//! - listens to: `work_requested`, `work_withdrawn`, `privacy_requested`;
 //! - publishes: `offer_made`, `offer_accepted`, `offer_ended`, `work_completed`, `work_transferred`,
 //!   `work_overflowed`.
 //!
@@ -119,6 +119,7 @@ impl Service for RoutingOfTrama {
         parts
             .tasks
             .push(("replicas", Box::pin(dispatcher::listen(hearing, lifecycle))));
+        parts.privacy = Some(Arc::new(app::Holding(routing.clone())));
         parts.timers = Some(Arc::new(routing));
         Ok(parts)
     }

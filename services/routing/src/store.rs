@@ -9,6 +9,7 @@ mod desk;
 mod figures;
 mod items;
 mod offers;
+pub mod privacy;
 mod queues;
 mod reads;
 pub mod staffing;
@@ -31,7 +32,9 @@ pub use items::{
     last_of_cases, lock_items, lock_of_agents, lock_waiting_in, lock_with_offers, move_items, only_moves,
     read_in_hand_of, read_items, read_open, read_snapshot, read_snapshots, unanswered_after, write_items,
 };
-pub use offers::{MovedOffer, NewOffer, OfferRow, insert_offers, move_offers, offers_of, read_offers};
+pub use offers::{
+    MovedOffer, NewOffer, OfferRow, insert_offers, items_of_unanswered, move_offers, offers_of, read_offers,
+};
 pub use queues::{QueueState, find_queue_states, set_queue_state};
 pub use reads::{OrderKey, WorkItemRow, find_item, find_of_case, list_open, position};
 

@@ -2,7 +2,8 @@
 //!
 //! **Owns** invitations (askings, and the decisions not to ask, with their reasons), questions that went out, responses.
 //! **Serves** `SurveyService`: scores with intervals and denominators, invitations, answers from pages and kiosks.
-//! **Listens to** `case_resolved`, `survey_answer_received`, `message_failed`, `customer_merged`, `customer_split`.
+//! **Listens to** `case_resolved`, `survey_answer_received`, `message_failed`, `customer_merged`, `customer_split`,
+//! `privacy_requested`.
 //! **Publishes** `survey_question_asked`, `message_requested`, `survey_responded`, `case_requested`.
 //!
 //! One asking per survey and case, one open asking per person, and after it quarantine. A question whose message does
@@ -57,6 +58,7 @@ impl Service for Survey {
         parts
             .stages
             .push(Stage::of_events("survey", Arc::clone(&consumer) as _));
+        parts.privacy = Some(Arc::new(app::Holding));
         parts.timers = Some(consumer);
         Ok(parts)
     }

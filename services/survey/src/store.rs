@@ -2,6 +2,7 @@
 
 mod customers;
 mod invitations;
+pub mod privacy;
 mod scores;
 
 pub use customers::{resolve, save_merge, save_split};

@@ -120,6 +120,12 @@ impl Tx {
         self.after_commit.push(Box::new(wake));
     }
 
+    /// Once the commit is through, requests of privacy are there to be answered.
+    pub(crate) fn wake_privacy(&mut self) {
+        let db = self.db.clone();
+        self.after_commit(move || db.privacy_work().notify_one());
+    }
+
     /// Wants to be woken at `due_at`. The same kind and key replaces an earlier one.
     pub fn arm(&mut self, timer: TimerSpec) {
         self.disarmed

@@ -4,14 +4,20 @@ use std::{collections::HashSet, time::Duration};
 
 use async_nats::jetstream::{AckKind, Message};
 use tokio_util::sync::CancellationToken;
-use trama_proto::ids::TenantId;
+use trama_proto::{
+    ids::TenantId,
+    privacy::v1::PrivacyRequested,
+    subjects::{SubjectPaths, paths_of},
+};
 use uuid::Uuid;
 
 use super::{DeadLetters, Envelope, Loop, put_back};
 use crate::{
     Error,
-    bus::{ID_HEADER, Outgoing, TRACE_HEADER},
+    bus::{ID_HEADER, Outgoing, Stream, TRACE_HEADER},
+    db::Tx,
     error::Verdict,
+    privacy,
     telemetry::message_span,
 };
 
@@ -107,33 +113,94 @@ impl Loop {
 
     async fn transact(&self, envelopes: &[Envelope]) -> Result<Vec<Outgoing>, Error> {
         let mut tx = self.db.system_tx().await?;
-        let ids: Vec<Uuid> = envelopes.iter().map(|e| e.id).collect();
-        let new: HashSet<Uuid> = sqlx::query_scalar(
-            "INSERT INTO inbox (consumer, message_id) SELECT $1, unnest($2::uuid[]) ON CONFLICT DO NOTHING RETURNING message_id",
-        )
-        .bind(self.stage.name)
-        .bind(&ids)
-        .fetch_all(tx.conn())
-        .await?
-        .into_iter()
-        .collect();
-        if new.len() == envelopes.len() {
-            self.stage.handler.handle(&mut tx, envelopes).await?;
+        let (new, void) = self.sift(&mut tx, envelopes).await?;
+        if new.len() == envelopes.len() && void.is_empty() {
+            self.handle(&mut tx, envelopes).await?;
         } else {
             let mut seen = HashSet::new();
             let fresh: Vec<Envelope> = envelopes
                 .iter()
-                .filter(|e| new.contains(&e.id) && seen.insert(e.id))
+                .filter(|e| new.contains(&e.id) && !void.contains(&e.id) && seen.insert(e.id))
                 .cloned()
                 .collect();
-            let dropped = envelopes.len() - fresh.len();
+            let dropped = envelopes.len() - new.len();
             metrics::counter!("trama_stage_duplicates_total", "stage" => self.stage.name)
                 .increment(dropped as u64);
+            metrics::counter!("trama_stage_forgotten_total", "stage" => self.stage.name)
+                .increment(void.len() as u64);
             if !fresh.is_empty() {
-                self.stage.handler.handle(&mut tx, &fresh).await?;
+                self.handle(&mut tx, &fresh).await?;
             }
         }
         tx.commit_only().await
+    }
+
+    /// Notes the messages in the inbox. Which are new, and which are about nobody but people who were erased?
+    async fn sift(
+        &self,
+        tx: &mut Tx,
+        envelopes: &[Envelope],
+    ) -> Result<(HashSet<Uuid>, HashSet<Uuid>), Error> {
+        let ids: Vec<Uuid> = envelopes.iter().map(|e| e.id).collect();
+        let named: Vec<(&Envelope, &SubjectPaths, Vec<Uuid>)> = envelopes
+            .iter()
+            .filter_map(|e| paths_of(&e.name).map(|paths| (e, paths, paths.ids(&e.payload))))
+            .filter(|_| self.stage.stream == Stream::Events)
+            .collect();
+        let (tenants, subjects): (Vec<&str>, Vec<Uuid>) = named
+            .iter()
+            .flat_map(|(e, _, ids)| ids.iter().map(|id| (e.tenant.as_str(), *id)))
+            .unzip();
+        let rows: Vec<(Uuid, Option<String>)> = sqlx::query_as(
+            "WITH new AS (INSERT INTO inbox (consumer, message_id) SELECT $1, unnest($2::uuid[])
+                 ON CONFLICT DO NOTHING RETURNING message_id)
+             SELECT message_id, NULL::text FROM new
+             UNION ALL
+             SELECT s.subject_id, s.tenant FROM unnest($3::text[], $4::uuid[]) AS s (tenant, subject_id)
+             CROSS JOIN LATERAL (SELECT 1 FROM forgotten
+                 WHERE tenant = s.tenant AND subject_id = s.subject_id) AS f",
+        )
+        .bind(self.stage.name)
+        .bind(&ids)
+        .bind(&tenants)
+        .bind(&subjects)
+        .fetch_all(tx.conn())
+        .await?;
+        let mut new = HashSet::with_capacity(rows.len());
+        let mut forgotten: HashSet<(String, Uuid)> = HashSet::new();
+        for (id, tenant) in rows {
+            match tenant {
+                None => drop(new.insert(id)),
+                Some(tenant) => drop(forgotten.insert((tenant, id))),
+            }
+        }
+        let void = named
+            .iter()
+            .filter(|(e, paths, ids)| {
+                !forgotten.is_empty()
+                    && paths.is_void(ids, |id| forgotten.contains(&(e.tenant.to_string(), *id)))
+            })
+            .map(|(e, ..)| e.id)
+            .collect();
+        Ok((new, void))
+    }
+
+    /// Hands the messages to the service, and requests of privacy to its holder, all in their order.
+    async fn handle(&self, tx: &mut Tx, envelopes: &[Envelope]) -> Result<(), Error> {
+        let Some(holder) = &self.holder else {
+            return self.stage.handler.handle(tx, envelopes).await;
+        };
+        for run in envelopes.chunk_by(|a, b| a.is::<PrivacyRequested>() == b.is::<PrivacyRequested>()) {
+            if !run[0].is::<PrivacyRequested>() {
+                self.stage.handler.handle(tx, run).await?;
+                continue;
+            }
+            for envelope in run {
+                tx.follow(envelope);
+                privacy::take_in(tx, holder, &envelope.tenant, &envelope.decode()?).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn one_by_one(

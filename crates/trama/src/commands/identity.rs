@@ -82,7 +82,8 @@ pub struct Eval {
     /// Where `record_id,cluster_id` goes.
     #[arg(long)]
     clusters: Option<PathBuf>,
-    /// Where `id_l,id_r,score` goes: from 0 on the engine says that the two are one person.
+    /// Where `id_l,id_r,score,alone` goes: from a score of 0 on the engine says that the two are one person; `alone` is
+    /// what the two records come to without the others of their profiles.
     #[arg(long)]
     pairs: Option<PathBuf>,
 }
@@ -230,10 +231,10 @@ impl Eval {
             let pairs = pairs(&clustering, &loaded.facts, &loaded.policy);
             write(
                 path,
-                "id_l,id_r,score",
+                "id_l,id_r,score,alone",
                 pairs
                     .into_iter()
-                    .map(|p| format!("{},{},{:.3}", name(p.left), name(p.right), p.score)),
+                    .map(|p| format!("{},{},{:.3},{:.3}", name(p.left), name(p.right), p.score, p.alone)),
             )?;
         }
         let report = report(Trial {

@@ -4,6 +4,7 @@ mod customers;
 mod dead_letters;
 mod generate;
 mod identity;
+mod privacy;
 mod resources;
 mod routing;
 mod run;
@@ -42,6 +43,9 @@ enum Command {
     /// Customers in bulk, in and out.
     #[command(subcommand)]
     Customers(customers::CustomersCommand),
+    /// A person's data: handed out, or forgotten, by all services; reports checked.
+    #[command(subcommand)]
+    Privacy(privacy::PrivacyCommand),
     /// Learn and try who is who.
     #[command(subcommand)]
     Identity(identity::IdentityCommand),
@@ -102,6 +106,7 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Identity(command) => command.execute(),
         Command::Routing(command) => command.execute(),
         Command::Customers(command) => command.execute().await,
+        Command::Privacy(command) => command.execute().await,
         Command::Dlq(command) => command.execute().await,
         Command::Token(token) => token.execute(),
         Command::Sandbox(args) => args.execute().await,

@@ -4,5 +4,6 @@ mod access;
 mod crash;
 mod leader;
 mod platform;
+mod privacy;
 mod story;
 mod traces;

@@ -4,6 +4,7 @@ mod channels;
 mod customers;
 mod hours;
 mod identity;
+mod retention;
 mod routing;
 mod surveys;
 mod understanding;
@@ -27,6 +28,7 @@ pub use hours::{BusinessHoursSpec, Date, SpecialDay, TimeRange, TimeZone, Weekda
 pub use identity::{
     IdentifierRule, MailSpelling, MatchingPolicySpec, MergeLimits, Similarity, Survives, Survivorship,
 };
+pub use retention::{KeptRecords, RetentionPolicySpec};
 pub use routing::{
     AgentOrder, Asked, CASE_KINDS, CHANNELS, Callback, ChannelCapacity, ChoiceSpec, EntitlementSpec, LEVELS,
     MOODS, MatchingSpec, OffersSpec, Overflow, OverflowAction, PreferredAgent, QueueSpec, QueueWords,

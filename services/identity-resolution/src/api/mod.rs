@@ -1,6 +1,7 @@
 //! gRPC ↔ app.
 
 pub mod import;
+pub mod privacy;
 pub mod profile;
 mod read;
 pub mod review;
@@ -419,6 +420,7 @@ impl IdentityService for Api {
                     need: q.need.clone(),
                     purpose: q.purpose(),
                     fallback: q.fallback(),
+                    brand: q.brand.clone(),
                 })
             })
             .collect::<Result<Vec<_>, Error>>()?;

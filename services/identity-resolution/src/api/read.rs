@@ -7,6 +7,7 @@ use trama_proto::{
     common::v1::CustomerContext,
     identity_resolution::v1::{self as wire, RelationKind},
     ids::{TenantId, derive},
+    time::from_wire,
 };
 
 use crate::{
@@ -180,6 +181,7 @@ pub fn record(given: &wire::Record, tenant: &TenantId, rules: &Rules) -> Result<
             ),
             (Field::Language, language(&given.language)?),
         ],
+        recorded_at: from_wire(given.recorded_at.as_ref()),
     })
 }
 

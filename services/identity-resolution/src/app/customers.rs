@@ -46,6 +46,8 @@ pub struct ContactQuestion {
     pub purpose: Purpose,
     /// Channel of the last word.
     pub fallback: ChannelKind,
+    /// For which brand; all when empty.
+    pub brand: String,
 }
 
 impl App {
@@ -291,7 +293,7 @@ impl App {
                 let Some(customer) = world.and_then(|w| w.get(q.customer)) else {
                     return wire::ContactAnswer::default();
                 };
-                let points = contact::points(customer, &q.need, q.purpose, q.fallback, &rules);
+                let points = contact::points(customer, &q.need, (q.purpose, &q.brand), q.fallback, &rules);
                 wire::ContactAnswer {
                     customer: Some(customer.context(&rules, now, false)),
                     points: points

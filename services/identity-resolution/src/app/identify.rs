@@ -116,8 +116,7 @@ fn observation(received: &Received<'_>, rules: &Rules, tx: &Tx) -> Observation {
     }
     // Without any handle, the customer is the interaction's own: later revisions of it find the same one.
     let new_id = if handles.is_empty() {
-        let tenant = received.envelope.tenant.as_str().as_bytes();
-        CustomerId::derived(&[b"customer of interaction", tenant, received.id.uuid().as_bytes()])
+        customer_of_interaction(&received.envelope.tenant, received.id)
     } else {
         CustomerId::new(tx.new_id())
     };
@@ -145,6 +144,15 @@ fn observation(received: &Received<'_>, rules: &Rules, tx: &Tx) -> Observation {
         contradicts: std::collections::HashSet::new(),
         verdict: Verdict::Nobody,
     }
+}
+
+/// Who an interaction without any handle comes from.
+pub(super) fn customer_of_interaction(tenant: &TenantId, id: InteractionId) -> CustomerId {
+    CustomerId::derived(&[
+        b"customer of interaction",
+        tenant.as_str().as_bytes(),
+        id.uuid().as_bytes(),
+    ])
 }
 
 /// Whether a display name can say who somebody is: addresses, numbers and nicknames of one word cannot.

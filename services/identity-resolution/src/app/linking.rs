@@ -1,5 +1,7 @@
 //! What people decide about who is who: link and merge.
 
+use std::collections::HashSet;
+
 use trama_platform::{Command, Error, Tx};
 use trama_proto::{
     identity_resolution::v1 as wire,
@@ -200,7 +202,7 @@ impl App {
             likeness: None,
         };
         let record = merge::merge(MergeId::new(tx.new_id()), &mut survivor, lost, reason, rules, now);
-        store::merges::save(tx.conn(), &[(tenant, record.clone())], now).await?;
+        store::merges::save(tx.conn(), &[(tenant, record.clone())], &HashSet::new(), now).await?;
         let event = merged_event(&record, survivor.context(rules, now, false));
         tx.publish(tenant, &survivor.id.to_string(), &event);
         metrics::counter!("trama_identity_resolution_merges_total", "by" => "person").increment(1);

@@ -10,6 +10,7 @@ mod identify;
 mod importing;
 mod linking;
 mod observing;
+pub mod privacy;
 mod profiles;
 mod records;
 mod reevaluating;
@@ -76,6 +77,8 @@ pub struct App {
     random: SystemRandom,
     rules: Mutex<Compiled>,
     waiting: resolving::Waiting,
+    armed: observing::Armed,
+    privacy: privacy::Privacy,
 }
 
 /// The rules of the resources in force, compiled tenant by tenant when first asked for.
@@ -87,7 +90,7 @@ struct Compiled {
 
 impl App {
     /// Wires the use cases.
-    pub fn new(db: Db, resources: ResourceStore, config: IdentityConfig) -> Self {
+    pub fn new(db: Db, resources: ResourceStore, config: IdentityConfig, privacy: privacy::Privacy) -> Self {
         Self {
             db,
             resources,
@@ -95,6 +98,8 @@ impl App {
             random: SystemRandom::new(),
             rules: Mutex::default(),
             waiting: resolving::Waiting::default(),
+            armed: observing::Armed::default(),
+            privacy,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use trama_platform::{Error, Tx};
 use trama_proto::{
     identity_resolution::v1::CustomerChanged,
@@ -34,6 +35,8 @@ pub struct NewRecord {
     pub said: Said,
     /// Fields that it sets.
     pub fields: Vec<(Field, String)>,
+    /// When the other system last heard of them: a person who was erased comes back only by what is younger.
+    pub recorded_at: Option<DateTime<Utc>>,
 }
 
 /// What became of a record.
@@ -80,6 +83,7 @@ impl App {
                 proof: None,
             })
             .collect();
+        self.under_new_ids(tx, &mut items).await?;
         let decided = self.observe(tx, &mut items).await?;
         Ok(decided.into_iter().map(|d| tell(tx, tenant, d)).collect())
     }

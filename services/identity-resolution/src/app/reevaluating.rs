@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     App,
-    observing::arm,
+    observing::arm_rest,
     similarity::{self, Neighbourhood, facts_of},
 };
 use crate::{
@@ -32,7 +32,7 @@ use crate::{
 /// Putting everybody of a tenant together anew, slice by slice: the timer's kind.
 pub const ROUND: &str = "round";
 /// Customers that are looked at in one transaction.
-const AT_ONCE: i64 = 128;
+const AT_ONCE: i64 = 64;
 /// Customers of one slice of a round.
 const SLICE: i64 = 64;
 /// Between the slices of a round: who serves customers meanwhile goes first.
@@ -80,7 +80,7 @@ impl App {
         }
         let queued = store::similar::take_queued(tx.conn(), tenant, AT_ONCE).await?;
         if i64::try_from(queued.len()).is_ok_and(|n| n == AT_ONCE) {
-            arm(tx, tenant, now);
+            arm_rest(tx, tenant, now);
         }
         if queued.is_empty() {
             return Ok(());

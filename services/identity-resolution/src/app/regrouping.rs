@@ -1,6 +1,6 @@
 //! Making customers what their records say they are: what no longer holds together is parted, what belongs together joined.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use trama_platform::{Error, Tx};
 use trama_proto::ids::{CustomerId, MergeId, TenantId};
@@ -40,9 +40,9 @@ impl App {
                 concerned.iter().chain(parted.iter().map(|m| &m.merged)),
             )
             .await?;
-        // All at once and in order, as everybody who holds several customers takes them.
+        // Whoever serves a customer goes first, and waits for nobody who waits: we come back.
         let all: Vec<_> = roots.iter().map(|c| (tenant, c.id)).collect();
-        if !store::lock(tx.conn(), &all, true).await?.is_empty() {
+        if !store::lock_if_free(tx.conn(), &all).await? {
             let news = News {
                 again: all,
                 ..News::default()
@@ -226,7 +226,7 @@ impl App {
         };
         let id = MergeId::new(tx.new_id());
         let record = crate::domain::merge::merge(id, &mut survivor, lost, reason, rules, now);
-        store::merges::save(tx.conn(), &[(tenant, record.clone())], now).await?;
+        store::merges::save(tx.conn(), &[(tenant, record.clone())], &HashSet::new(), now).await?;
         let event = merged_event(&record, survivor.context(rules, now, false));
         tx.publish(tenant, &survivor.id.to_string(), &event);
         Ok(record)

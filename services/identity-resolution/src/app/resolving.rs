@@ -151,6 +151,10 @@ impl App {
         records: &[NewRecord],
     ) -> Result<Vec<wire::ResolveRecordResponse>, Error> {
         let mut tx = self.db.tx(tenant).await?;
+        for record in records {
+            self.refuse_erased(&mut tx, tenant, &record.handles, record.recorded_at)
+                .await?;
+        }
         let observed = self.observe_records(&mut tx, tenant, records).await?;
         tx.commit().await?;
         metrics::histogram!("trama_identity_resolution_records_together").record(records.len() as f64);

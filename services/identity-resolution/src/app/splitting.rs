@@ -10,7 +10,13 @@ use trama_proto::{
     time::to_wire,
 };
 
-use super::{App, Caller, customers::wire_merge, observing::arm, publish_change, similarity::values_of_both};
+use super::{
+    App, Caller,
+    customers::wire_merge,
+    observing::arm,
+    publish_change,
+    similarity::{keys_of_side, values_of_both},
+};
 use crate::{
     domain::{
         customer::{Customer, Field},
@@ -142,7 +148,10 @@ impl App {
         }
         if let Some(policy) = rules.similarity() {
             let values = values_of_both(policy, &parted.survivor.said(), &parted.restored.said());
+            let sides = [&parted.survivor, &parted.restored];
+            let keys = sides.into_iter().flat_map(|side| keys_of_side(policy, side));
             let news = News {
+                keys: keys.map(|(id, key)| (tenant, key, id)).collect(),
                 values: values.into_iter().map(|v| (tenant, v, 1)).collect(),
                 ..News::default()
             };

@@ -3,7 +3,7 @@
 use trama_platform::{Error, Tx, timers::Timer};
 use trama_proto::ids::CustomerId;
 
-use super::{App, consenting, importing, profiles};
+use super::{App, consenting, importing, privacy, profiles};
 
 impl App {
     /// Works a timer in.
@@ -27,6 +27,7 @@ impl App {
             }
             profiles::ENTITLEMENT_TIMER => self.put_in_force(tx, tenant, id.parse()?).await,
             profiles::SEGMENTS_TIMER => self.walk_segments(tx, tenant).await,
+            privacy::TIMER => self.expire_export(tx, timer).await,
             profiles::FORGET_TIMER => self.forget_access(tx, tenant).await,
             other => Err(Error::internal(format!("no timer of kind {other} is armed here"))),
         }

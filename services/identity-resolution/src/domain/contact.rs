@@ -24,13 +24,13 @@ pub struct Point<'a> {
 pub fn points<'a>(
     customer: &'a Customer,
     need: &str,
-    purpose: Purpose,
+    (purpose, brand): (Purpose, &str),
     fallback: ChannelKind,
     rules: &Rules,
 ) -> Vec<Point<'a>> {
     let mut ways = ways(customer, rules);
     ways.retain(|(kind, handle)| {
-        customer.profile.allows(*kind, purpose)
+        customer.profile.allows(*kind, purpose, brand)
             && (purpose != Purpose::Security || handle.trust > Trust::Claimed)
     });
     let preferred = |need: &str| {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn kinds(customer: &Customer, need: &str, purpose: Purpose, fallback: ChannelKind) -> Vec<ChannelKind> {
-        points(customer, need, purpose, fallback, &Rules::default())
+        points(customer, need, (purpose, ""), fallback, &Rules::default())
             .iter()
             .map(|p| p.kind)
             .collect()

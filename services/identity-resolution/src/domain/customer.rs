@@ -52,9 +52,22 @@ impl Profile {
         ConsentStatus::try_from(status).unwrap_or(ConsentStatus::Unspecified)
     }
 
-    /// Whether this purpose may use this kind of channel.
-    pub fn allows(&self, kind: ChannelKind, purpose: Purpose) -> bool {
-        let said = self.consent(kind, purpose);
+    /// What was said for a brand; what was said for all brands where nothing was said for this one. A refusal for all
+    /// brands holds for each that did not come to terms of its own.
+    pub fn consent_for(&self, kind: ChannelKind, purpose: Purpose, brand: &str) -> ConsentStatus {
+        let own = (!brand.is_empty())
+            .then(|| {
+                self.consents
+                    .get(&format!("{}/{brand}", consent_key(kind, purpose)))
+            })
+            .flatten();
+        own.and_then(|said| ConsentStatus::try_from(*said).ok())
+            .unwrap_or_else(|| self.consent(kind, purpose))
+    }
+
+    /// Whether this purpose of this brand may use this kind of channel.
+    pub fn allows(&self, kind: ChannelKind, purpose: Purpose, brand: &str) -> bool {
+        let said = self.consent_for(kind, purpose, brand);
         match purpose {
             Purpose::Service | Purpose::Survey => said != ConsentStatus::Denied,
             Purpose::Security => true,

@@ -3,6 +3,7 @@
 
 mod attach;
 mod decide;
+mod join;
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,7 +15,7 @@ use super::{
     customer::{Customer, Field, Held, Origin},
     handle::{Handle, HandleKey, Trust, evidence_of_customer},
     ids::ObservationId,
-    merge::{Likeness, MATCHING, MergeRecord, Reason, merge},
+    merge::{Likeness, MergeRecord},
     rules::Rules,
     said::Said,
 };
@@ -33,8 +34,19 @@ pub struct World {
     apart: HashSet<(CustomerId, CustomerId)>,
     /// Customers into whom matching merged as often as it may.
     full: HashSet<CustomerId>,
-    /// What was said of both sides of each merge made here.
-    joined: Vec<(Said, Said)>,
+    /// The merges made here.
+    joined: Vec<Joined>,
+}
+
+/// What was known of the two sides of a merge before it.
+#[derive(Debug)]
+pub struct Joined {
+    /// Who became an alias.
+    pub merged: CustomerId,
+    /// What was said of who remains.
+    pub survivor_said: Said,
+    /// What was said of the alias.
+    pub merged_said: Said,
 }
 
 /// What a delivery or a record shows of a person.
@@ -212,8 +224,8 @@ impl World {
         self.customers.into_values()
     }
 
-    /// What was said of both sides of each merge that was made here since this was last asked.
-    pub fn take_joined(&mut self) -> Vec<(Said, Said)> {
+    /// The merges that were made here since this was last asked.
+    pub fn take_joined(&mut self) -> Vec<Joined> {
         std::mem::take(&mut self.joined)
     }
 
@@ -351,94 +363,6 @@ impl World {
             }
         }
         outcome
-    }
-
-    /// Somebody new is somebody known after all: a merge like any other, so that it can be undone.
-    fn join_by_likeness(
-        &mut self,
-        outcome: &mut Outcome,
-        target: CustomerId,
-        likeness: Likeness,
-        rules: &Rules,
-        now: DateTime<Utc>,
-        id: MergeId,
-    ) {
-        let obstacle = match (self.customers.get(&target), self.customers.get(&outcome.customer)) {
-            (Some(one), Some(other)) if rules.policy().similarity.joins => self.obstacle(one, other),
-            (Some(_), Some(_)) => Some("the policy wants a person to decide"),
-            (None, _) | (_, None) => return,
-        };
-        if let Some(words) = obstacle {
-            outcome.questions.push(Question {
-                one: target,
-                other: outcome.customer,
-                doubt: Doubt::Likely,
-                words: format!("surely the same, but {words}"),
-                likeness: Some(likeness),
-            });
-            return;
-        }
-        let words = "what both say of the person is surely of one";
-        if let Some(record) = self.join(target, outcome.customer, words, Some(likeness), rules, now, id) {
-            outcome.customer = target;
-            outcome.is_new = false;
-            outcome.merges.push(record);
-        }
-    }
-
-    fn words_of_join(&self, survivor: CustomerId, merged: CustomerId, seen: &Observation) -> String {
-        let kinds: Vec<&str> = seen
-            .handles
-            .iter()
-            .filter(|h| {
-                let owner = self.owners.get(&h.key);
-                owner.is_some_and(|o| *o == survivor || *o == merged)
-            })
-            .map(|h| h.key.kind.as_str())
-            .collect();
-        format!("one delivery showed {} of both", kinds.join(" and "))
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the parts of one decision")]
-    fn join(
-        &mut self,
-        survivor: CustomerId,
-        merged: CustomerId,
-        words: &str,
-        likeness: Option<Likeness>,
-        rules: &Rules,
-        now: DateTime<Utc>,
-        id: MergeId,
-    ) -> Option<MergeRecord> {
-        let reason = Reason {
-            decided_by: MATCHING,
-            words,
-            likeness,
-        };
-        self.merge(survivor, merged, reason, rules, now, id)
-    }
-
-    /// Makes one customer of two, here; `None` when one of them is not known here.
-    pub fn merge(
-        &mut self,
-        survivor: CustomerId,
-        merged: CustomerId,
-        reason: Reason<'_>,
-        rules: &Rules,
-        now: DateTime<Utc>,
-        id: MergeId,
-    ) -> Option<MergeRecord> {
-        if survivor == merged || !self.customers.contains_key(&survivor) {
-            return None;
-        }
-        let lost = self.customers.remove(&merged)?;
-        for held in &lost.handles {
-            self.owners.insert(held.key.clone(), survivor);
-        }
-        self.aliases.insert(merged, survivor);
-        let survivor = self.customers.get_mut(&survivor)?;
-        self.joined.push((survivor.said(), lost.said()));
-        Some(merge(id, survivor, lost, reason, rules, now))
     }
 
     /// The interaction's own evidence: the handle of the party, else the one that led here.

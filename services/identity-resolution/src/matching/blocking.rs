@@ -34,6 +34,15 @@ pub fn keys(facts: &Facts) -> Vec<BlockKey> {
     keys
 }
 
+/// The keys of handles alone.
+#[must_use]
+pub fn handle_keys(facts: &Facts) -> Vec<BlockKey> {
+    let emails = facts.emails.iter().map(|e| e.value.key);
+    let phones = facts.phones.iter().map(|p| p.value.key);
+    let identifiers = facts.identifiers.iter().map(|i| i.value.key);
+    emails.chain(phones).chain(identifiers).map(handle_key).collect()
+}
+
 /// Keys of the values that several people may hold: where a newly shared handle is looked up.
 pub(crate) fn handle_values(facts: &Facts) -> Vec<ValueKey> {
     let mut values: Vec<ValueKey> = facts.emails.iter().map(|e| e.value.key).collect();

@@ -5,6 +5,8 @@ use super::{
     policy::Policy,
 };
 
+const NAMES_ALONE: &str = "nothing agrees but names";
+
 /// Why two are not joined whatever their weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Vetoes {
@@ -88,6 +90,11 @@ impl Score {
         !self.vetoes.any() && !self.names_alone
     }
 
+    /// Why they are not joined whatever their weight, in words.
+    pub fn obstacles(&self) -> impl Iterator<Item = &'static str> {
+        self.vetoes.words().chain(self.names_alone.then_some(NAMES_ALONE))
+    }
+
     /// What each comparison that says anything adds, in words.
     pub fn evidence(&self) -> impl Iterator<Item = Evidence> + '_ {
         Comparison::ALL.into_iter().filter_map(|comparison| {
@@ -141,7 +148,8 @@ impl Score {
             words.push_str(why);
         }
         if self.names_alone {
-            words.push_str("; nothing agrees but names");
+            words.push_str("; ");
+            words.push_str(NAMES_ALONE);
         }
         words
     }

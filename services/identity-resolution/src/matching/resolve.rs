@@ -205,15 +205,7 @@ impl<'a> Resolver<'a> {
         own: Option<ProfileId>,
         least: f32,
     ) -> Found {
-        let most = self.policy.limits().profiles_per_key;
-        let mut ids: Vec<ProfileId> = Vec::with_capacity(16);
-        for key in keys {
-            if let Some(holders) = store.holders(*key, most) {
-                ids.extend(holders.iter().filter(|h| Some(**h) != own));
-            }
-        }
-        ids.sort_unstable();
-        ids.dedup();
+        let ids = self.nearest(store, facts, keys, own);
         let scorer = Scorer::new(self.policy, store);
         let side = Side { facts, profile: own };
         let owners = owners(store, facts, own, &ids);
@@ -249,6 +241,45 @@ impl<'a> Resolver<'a> {
             home,
             held_back,
         }
+    }
+
+    /// Who shares a handle, then who shares most keys: with a large population many share one weak key by chance.
+    fn nearest<S: Store>(
+        &self,
+        store: &S,
+        facts: &Facts,
+        keys: &[BlockKey],
+        own: Option<ProfileId>,
+    ) -> Vec<ProfileId> {
+        let limits = self.policy.limits();
+        let handles = blocking::handle_keys(facts);
+        let mut found: Vec<(ProfileId, bool)> = Vec::with_capacity(64);
+        for key in keys {
+            if let Some(holders) = store.holders(*key, limits.profiles_per_key) {
+                let by_handle = handles.contains(key);
+                let others = holders.iter().filter(|h| Some(**h) != own);
+                found.extend(others.map(|h| (*h, by_handle)));
+            }
+        }
+        found.sort_unstable();
+        let mut ranked: Vec<_> = found
+            .chunk_by(|a, b| a.0 == b.0)
+            .filter_map(|shared| {
+                let (id, _) = shared.first()?;
+                let by_handle = shared.iter().any(|(_, by_handle)| *by_handle);
+                Some((std::cmp::Reverse((by_handle, shared.len())), *id))
+            })
+            .collect();
+        ranked.sort_unstable();
+        let mut nearest = Vec::with_capacity(limits.profiles_per_record);
+        for equals in ranked.chunk_by(|a, b| a.0 == b.0) {
+            let enough = nearest.len() >= limits.profiles_per_record;
+            if enough || nearest.len() + equals.len() > limits.profiles_per_key {
+                break;
+            }
+            nearest.extend(equals.iter().map(|(_, id)| *id));
+        }
+        nearest
     }
 
     fn choose<S: Store>(

@@ -1,6 +1,6 @@
 //! Merges, their undoing, and who is kept apart.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Duration, Utc};
 use sqlx::{PgConnection, Row as _, postgres::PgRow, types::Json};
@@ -101,23 +101,30 @@ pub async fn by_matching(
         .collect())
 }
 
-/// Saves merges in the order in which they happened: the edges, and whose the ids are now. Nothing else moves.
+/// Whose alias each is after merges that happened in this order.
+pub fn targets<'a>(merges: impl IntoIterator<Item = &'a MergeRecord>) -> HashMap<CustomerId, CustomerId> {
+    let mut targets: HashMap<CustomerId, CustomerId> = HashMap::new();
+    for merge in merges {
+        // A chain within this batch is shortened: no alias leads to an alias.
+        targets
+            .values_mut()
+            .filter(|t| **t == merge.merged)
+            .for_each(|t| *t = merge.survivor);
+        targets.insert(merge.merged, merge.survivor);
+    }
+    targets
+}
+
+/// Saves merges in the order in which they happened: the edges, and whose the ids are now. Nothing else moves. Rows that
+/// are `new` say already whose alias they are.
 pub async fn save(
     conn: &mut PgConnection,
     merges: &[(&TenantId, MergeRecord)],
+    new: &HashSet<CustomerId>,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     if merges.is_empty() {
         return Ok(());
-    }
-    let mut target: HashMap<CustomerId, CustomerId> = HashMap::new();
-    for (_, merge) in merges {
-        // A chain within this batch is shortened: no alias leads to an alias.
-        target
-            .values_mut()
-            .filter(|t| **t == merge.merged)
-            .for_each(|t| *t = merge.survivor);
-        target.insert(merge.merged, merge.survivor);
     }
     sqlx::query(
         "INSERT INTO merges (tenant, merge_id, survivor, merged, decided_by, reason, bits, evidence, merged_at)
@@ -145,9 +152,14 @@ pub async fn save(
     .bind(merges.iter().map(|(_, m)| m.at).collect::<Vec<_>>())
     .execute(&mut *conn)
     .await?;
-    let tenants: Vec<&str> = merges.iter().map(|(t, _)| t.as_str()).collect();
-    let sources: Vec<Uuid> = merges.iter().map(|(_, m)| m.merged.uuid()).collect();
-    let targets: Vec<Uuid> = merges.iter().map(|(_, m)| target[&m.merged].uuid()).collect();
+    let target = targets(merges.iter().map(|(_, merge)| merge));
+    let known: Vec<_> = merges.iter().filter(|(_, m)| !new.contains(&m.merged)).collect();
+    if known.is_empty() {
+        return Ok(());
+    }
+    let tenants: Vec<&str> = known.iter().map(|(t, _)| t.as_str()).collect();
+    let sources: Vec<Uuid> = known.iter().map(|(_, m)| m.merged.uuid()).collect();
+    let targets: Vec<Uuid> = known.iter().map(|(_, m)| target[&m.merged].uuid()).collect();
     sqlx::query(
         "UPDATE customers c SET merged_into = m.target, version = c.version + 1,
              merged_at = CASE WHEN c.customer_id = m.source THEN $4 ELSE c.merged_at END

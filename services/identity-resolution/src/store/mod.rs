@@ -7,6 +7,7 @@ pub mod handles;
 pub mod imports;
 pub mod load;
 pub mod merges;
+pub mod privacy;
 pub mod profiles;
 pub mod proofs;
 pub mod relations;
@@ -14,7 +15,7 @@ pub mod reviews;
 pub mod similar;
 pub mod telling;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, types::Json};
@@ -83,56 +84,117 @@ pub async fn add_customers(
     Ok(())
 }
 
+/// Locks customers without waiting for anybody: `false` when somebody else holds one, or one is an alias by now. For
+/// whoever can come back later.
+pub async fn lock_if_free(
+    conn: &mut PgConnection,
+    customers: &[(&TenantId, CustomerId)],
+) -> Result<bool, Error> {
+    let mut customers = customers.to_vec();
+    customers.sort_unstable();
+    customers.dedup();
+    let held: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM unnest($1::text[], $2::uuid[]) AS a (tenant, customer_id)
+         CROSS JOIN LATERAL (SELECT merged_into FROM customers
+             WHERE tenant = a.tenant AND customer_id = a.customer_id FOR UPDATE SKIP LOCKED) c
+         WHERE c.merged_into IS NULL",
+    )
+    .bind(customers.iter().map(|(t, _)| t.as_str()).collect::<Vec<_>>())
+    .bind(customers.iter().map(|(_, id)| id.uuid()).collect::<Vec<_>>())
+    .fetch_one(conn)
+    .await?;
+    Ok(usize::try_from(held).is_ok_and(|held| held == customers.len()))
+}
+
+/// What is said under an id.
+#[derive(Debug)]
+pub struct OwnRow<'a> {
+    /// Whose data.
+    pub tenant: &'a TenantId,
+    /// The id.
+    pub id: CustomerId,
+    /// What is said.
+    pub own: &'a Own,
+    /// Whose alias the id is if it is new.
+    pub merged_into: Option<CustomerId>,
+}
+
 /// Writes what is said under ids as it is now; an id that is new gets its row.
 pub async fn save_own(
     conn: &mut PgConnection,
     rows: &[(&TenantId, CustomerId, &Own)],
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
+    let rows: Vec<OwnRow<'_>> = rows
+        .iter()
+        .map(|(tenant, id, own)| OwnRow {
+            tenant,
+            id: *id,
+            own,
+            merged_into: None,
+        })
+        .collect();
+    save_rows(conn, &rows, now).await.map(|_| ())
+}
+
+/// The same; gives the ids that are new.
+pub async fn save_rows(
+    conn: &mut PgConnection,
+    rows: &[OwnRow<'_>],
+    now: DateTime<Utc>,
+) -> Result<HashSet<CustomerId>, Error> {
     if rows.is_empty() {
-        return Ok(());
+        return Ok(HashSet::new());
     }
     let map = |m: &BTreeMap<String, i32>| (!m.is_empty()).then(|| Json(m.clone()));
-    let text = |of: fn(&Own) -> &str| rows.iter().map(|(.., own)| of(own)).collect::<Vec<_>>();
+    let text = |of: fn(&Own) -> &str| rows.iter().map(|row| of(row.own)).collect::<Vec<_>>();
     // In the order of the keys, as everybody who holds several customers takes them.
-    sqlx::query(
+    let written: Vec<(Uuid, bool)> = sqlx::query_as(
         "INSERT INTO customers AS c (tenant, customer_id, created_at, display_name, language, entitlement, persona_group,
-             preferences, consents, provenance, said, protected)
+             preferences, consents, provenance, said, protected, merged_into, merged_at)
          SELECT p.tenant, p.customer_id, $12, p.display_name, p.language, p.entitlement, p.persona_group, p.preferences,
-             p.consents, p.provenance, p.said, p.protected
+             p.consents, p.provenance, p.said, p.protected, p.merged_into,
+             CASE WHEN p.merged_into IS NOT NULL THEN $12::timestamptz END
          FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::jsonb[], $8::jsonb[],
-             $9::jsonb[], $10::bytea[], $11::bool[])
+             $9::jsonb[], $10::bytea[], $11::bool[], $13::uuid[])
              AS p (tenant, customer_id, display_name, language, entitlement, persona_group, preferences, consents,
-                 provenance, said, protected)
+                 provenance, said, protected, merged_into)
          ORDER BY 1, 2
          ON CONFLICT (tenant, customer_id) DO UPDATE SET display_name = excluded.display_name,
              language = excluded.language, entitlement = excluded.entitlement, persona_group = excluded.persona_group,
              preferences = excluded.preferences, consents = excluded.consents, provenance = excluded.provenance,
-             said = excluded.said, protected = excluded.protected, version = c.version + 1",
+             said = excluded.said, protected = excluded.protected, version = c.version + 1
+         RETURNING customer_id, xmax = 0",
     )
-    .bind(rows.iter().map(|(t, ..)| t.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, id, _)| id.uuid()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.tenant.as_str()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.id.uuid()).collect::<Vec<_>>())
     .bind(text(|o| &o.profile.display_name))
     .bind(text(|o| &o.profile.language))
     .bind(text(|o| &o.profile.entitlement))
     .bind(text(|o| &o.profile.persona_group))
-    .bind(rows.iter().map(|(.., o)| map(&o.profile.preferences)).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(.., o)| map(&o.profile.consents)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| map(&row.own.profile.preferences)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| map(&row.own.profile.consents)).collect::<Vec<_>>())
     .bind(
         rows.iter()
-            .map(|(.., o)| (!o.origins.is_empty()).then_some(Json(&o.origins)))
+            .map(|row| (!row.own.origins.is_empty()).then_some(Json(&row.own.origins)))
             .collect::<Vec<_>>(),
     )
     .bind(
         rows.iter()
-            .map(|(.., o)| (!o.said.is_empty()).then(|| o.said.encode()))
+            .map(|row| (!row.own.said.is_empty()).then(|| row.own.said.encode()))
             .collect::<Vec<_>>(),
     )
-    .bind(rows.iter().map(|(.., o)| o.protected).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.own.protected).collect::<Vec<_>>())
     .bind(now)
-    .execute(conn)
+    .bind(
+        rows.iter()
+            .map(|row| row.merged_into.map(CustomerId::uuid))
+            .collect::<Vec<_>>(),
+    )
+    .fetch_all(conn)
     .await?;
-    Ok(())
+    let new = written.into_iter().filter(|(_, inserted)| *inserted);
+    Ok(new.map(|(id, _)| CustomerId::new(id)).collect())
 }
 
 /// Notes whose interactions are, the first time: under which id of the customer, and by which handle.

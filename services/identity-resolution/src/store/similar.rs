@@ -23,26 +23,54 @@ pub const HOMES_APART: i64 = 2;
 /// A customer who could be meant, with what is said under each of their ids.
 pub type Candidate = (CustomerId, Vec<(CustomerId, Said)>);
 
-/// The customers that share one of these keys. A key that more than `most` have finds nobody.
+/// A key by which candidates of a record are looked for.
+#[derive(Debug)]
+pub struct WantedKey<'a> {
+    /// Whose data.
+    pub tenant: &'a TenantId,
+    /// Number of the record.
+    pub record: i32,
+    /// The key is a handle's: who shares it comes before all others.
+    pub by_handle: bool,
+    /// The key.
+    pub key: i64,
+}
+
+/// How many are looked for.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Most {
+    /// A key that more have finds nobody.
+    pub per_key: i64,
+    /// Ids per record: who shares a handle, then who shares most keys.
+    pub per_record: i64,
+}
+
+/// The customers that share keys with records.
 pub async fn candidates(
     conn: &mut PgConnection,
-    keys: &[(&TenantId, i64)],
-    most: i64,
+    keys: &[WantedKey<'_>],
+    most: Most,
 ) -> Result<HashMap<TenantId, Vec<Candidate>>, Error> {
     if keys.is_empty() {
         return Ok(HashMap::new());
     }
     let rows = sqlx::query(
-        "WITH roots AS (
-             SELECT DISTINCT a.tenant, COALESCE(c.merged_into, c.customer_id) AS root
-             FROM (SELECT DISTINCT tenant, key FROM unnest($1::text[], $2::bigint[]) AS a (tenant, key)) a
+        "WITH shared AS (
+             SELECT a.tenant, a.record, i.customer_id,
+                 rank() OVER nearest AS place, count(*) OVER nearest AS with_equals
+             FROM unnest($1::text[], $2::bigint[], $4::integer[], $5::boolean[]) AS a (tenant, key, record, by_handle)
              CROSS JOIN LATERAL (
                  SELECT array_agg(customer_id) AS ids FROM (
                      SELECT customer_id FROM block_keys WHERE tenant = a.tenant AND key = a.key LIMIT $3 + 1) k
                  HAVING count(*) <= $3) k
              CROSS JOIN LATERAL unnest(k.ids) AS i (customer_id)
+             GROUP BY a.tenant, a.record, i.customer_id
+             WINDOW nearest AS (PARTITION BY a.record ORDER BY bool_or(a.by_handle) DESC, count(*) DESC)
+         ), roots AS (
+             SELECT DISTINCT s.tenant, COALESCE(c.merged_into, c.customer_id) AS root
+             FROM (SELECT DISTINCT tenant, customer_id FROM shared WHERE place <= $6 AND with_equals <= $3 + $6) s
              CROSS JOIN LATERAL (SELECT customer_id, merged_into FROM customers
-                 WHERE tenant = a.tenant AND customer_id = i.customer_id LIMIT 1) c)
+                 WHERE tenant = s.tenant AND customer_id = s.customer_id LIMIT 1) c)
          SELECT r.tenant, r.root, m.customer_id, m.said FROM roots r
          CROSS JOIN LATERAL (
              (SELECT customer_id, said FROM customers WHERE tenant = r.tenant AND customer_id = r.root LIMIT 1)
@@ -50,9 +78,12 @@ pub async fn candidates(
              (SELECT customer_id, said FROM customers WHERE tenant = r.tenant AND merged_into = r.root LIMIT 100000)) m
          WHERE m.said IS NOT NULL",
     )
-    .bind(keys.iter().map(|(t, _)| t.as_str()).collect::<Vec<_>>())
-    .bind(keys.iter().map(|(_, k)| *k).collect::<Vec<_>>())
-    .bind(most)
+    .bind(keys.iter().map(|k| k.tenant.as_str()).collect::<Vec<_>>())
+    .bind(keys.iter().map(|k| k.key).collect::<Vec<_>>())
+    .bind(most.per_key)
+    .bind(keys.iter().map(|k| k.record).collect::<Vec<_>>())
+    .bind(keys.iter().map(|k| k.by_handle).collect::<Vec<_>>())
+    .bind(most.per_record)
     .fetch_all(conn)
     .await?;
     let mut found: HashMap<(String, Uuid), Vec<(CustomerId, Said)>> = HashMap::new();

@@ -45,10 +45,16 @@ async fn state(app: &TestApp, customer: &str, brand: &str) -> ConsentState {
 
 /// Whether advertising may go out by mail, as notification asks it.
 async fn may_write(app: &TestApp, customer: &str) -> bool {
+    may_write_for(app, customer, "").await
+}
+
+/// The same for a brand.
+async fn may_write_for(app: &TestApp, customer: &str, brand: &str) -> bool {
     let request = BatchResolveContactsRequest {
         questions: vec![ContactQuestion {
             customer_id: customer.into(),
             purpose: Purpose::Marketing as i32,
+            brand: brand.into(),
             ..Default::default()
         }],
     };
@@ -64,6 +70,37 @@ async fn ask(app: &TestApp, request: RequestConsentRequest) -> Result<String, to
         .request_consent(app.request(TENANT, "bruno", request))
         .await?;
     Ok(answer.into_inner().confirmation_id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_brand_writes_by_its_own_consent_or_by_the_one_for_all() {
+    let (app, _) = start().await;
+    let anna = anna(&app).await;
+    let of = |brand: &str, request_id: &str| RequestConsentRequest {
+        brand: brand.into(),
+        request_id: request_id.into(),
+        ..marketing(&anna)
+    };
+    ask(&app, of("bottega", "b1")).await.expect("granted");
+    assert!(may_write_for(&app, &anna, "bottega").await);
+    assert!(!may_write_for(&app, &anna, "acme").await, "another brand's");
+    assert!(!may_write(&app, &anna).await, "nobody's in particular");
+    // For all brands: then only the one that was refused may not.
+    ask(&app, of("", "b2")).await.expect("granted");
+    let refused = WithdrawConsentRequest {
+        customer_id: anna.clone(),
+        channel_kinds: vec![ChannelKind::Email as i32],
+        purposes: vec![Purpose::Marketing as i32],
+        brand: "bottega".into(),
+        evidence: "a call".into(),
+        request_id: "b3".into(),
+    };
+    let refused = app.request(TENANT, "bruno", refused);
+    profiles(&app).withdraw_consent(refused).await.expect("withdrawn");
+    assert!(!may_write_for(&app, &anna, "bottega").await);
+    assert!(may_write_for(&app, &anna, "acme").await);
+    assert!(may_write(&app, &anna).await);
+    app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! Against real PostgreSQL and NATS.
 
 mod consent;
+mod crash;
 mod import;
 mod later;
 mod model;

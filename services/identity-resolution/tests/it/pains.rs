@@ -61,6 +61,7 @@ async fn places(app: &TestApp, id: &str) -> Vec<String> {
         need: String::new(),
         purpose: Purpose::Service as i32,
         fallback: ChannelKind::Email as i32,
+        ..ContactQuestion::default()
     };
     let request = BatchResolveContactsRequest {
         questions: vec![question],

@@ -259,6 +259,7 @@ async fn contacts_follow_preference_consent_and_aliases() {
         need: need.into(),
         purpose: purpose as i32,
         fallback: ChannelKind::Email as i32,
+        ..ContactQuestion::default()
     };
     let questions = vec![
         ask(&line, "product_fault", Purpose::Service),

@@ -35,6 +35,7 @@ pub fn record(source: &str, id: &str, handles: &[&str], facts: PersonFacts) -> R
             handles: handles.iter().map(|h| handle(h)).collect(),
             facts: Some(facts),
             language: "it".into(),
+            ..Record::default()
         }),
         dry_run: false,
     }
@@ -330,9 +331,9 @@ async fn same_names_with_different_mails_stay_two_people_on_a_fresh_database() {
                 ..interaction(
                     &format!("call {number}"),
                     [
-                        "phone:+393331234567",
-                        "phone:+393478812045",
-                        "phone:+390612398471",
+                        "phone:+393331234500",
+                        "phone:+393331234510",
+                        "phone:+393331234520",
                     ][number],
                 )
             };

@@ -2,4 +2,5 @@
 
 pub mod chat;
 pub mod media;
+pub mod privacy;
 pub mod quarantine;

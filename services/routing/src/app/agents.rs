@@ -32,6 +32,8 @@ pub struct PresenceWish {
 /// What becomes of the work of somebody who is offline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leaving {
+    /// They finish what they have and get nothing new: what waits for them alone waits for anybody.
+    Soon,
     /// They said so: what they have they may finish.
     Said,
     /// Their line is lost: customers who wait for each word go to somebody else.
@@ -99,15 +101,14 @@ impl Routing {
             self.led(tx, tenant).await?;
             let mut change = Change::new(tenant, tx.now());
             // Items before agents.
-            if wish.presence == Some(Presence::Offline) {
-                self.leave(
-                    tx,
-                    tenant,
-                    std::slice::from_ref(agent),
-                    Leaving::Said,
-                    &mut change,
-                )
-                .await?;
+            let leaving = match (wish.presence, wish.draining) {
+                (Some(Presence::Offline), _) => Some(Leaving::Said),
+                (_, Some(true)) => Some(Leaving::Soon),
+                (Some(_) | None, Some(false) | None) => None,
+            };
+            if let Some(how) = leaving {
+                self.leave(tx, tenant, std::slice::from_ref(agent), how, &mut change)
+                    .await?;
             }
             let mut agents = change.agents_of_items();
             agents.push(agent.clone());
@@ -185,6 +186,11 @@ impl Routing {
                     item.preferred = item.pinned.take();
                     item
                 }
+                State::Offered(_) | State::Assigned { .. } | State::Wrapping { .. }
+                    if how == Leaving::Soon =>
+                {
+                    continue;
+                }
                 State::Offered(hold) if gone(&hold.agent) => {
                     let (offer, agent) = (hold.offer, hold.agent.clone());
                     let (mut item, hold) = item.give_back(offer, &agent, None)?;
@@ -194,7 +200,7 @@ impl Routing {
                 }
                 State::Assigned { hand, rest, .. } if gone(&hand.agent) => {
                     let returns = match how {
-                        Leaving::Said => false,
+                        Leaving::Said | Leaving::Soon => false,
                         Leaving::Lost => rules.is_live(item.channel) && *rest == crate::domain::Rest::No,
                         Leaving::ForLong => true,
                     };
@@ -232,7 +238,7 @@ impl Routing {
             };
             change.put(item);
         }
-        if how != Leaving::ForLong {
+        if matches!(how, Leaving::Said | Leaving::Lost) {
             let due_at = now + chrono::TimeDelta::seconds(self.config.left_behind());
             for agent in agents {
                 change.arm(LEFT_BEHIND, agent, due_at);

@@ -153,7 +153,7 @@ impl Routing {
     ) -> Result<(), Error> {
         let State::Assigned {
             hand,
-            rest: Rest::Parked,
+            rest: Rest::Parked | Rest::Paused,
             ..
         } = &item.state
         else {

@@ -116,12 +116,16 @@ impl Routing {
     ) -> Result<BTreeSet<AgentId>, Error> {
         let now = tx.now();
         let quiet: BTreeSet<WorkItemId> = silent.iter().map(|(id, _)| *id).collect();
-        let ids: Vec<WorkItemId> = wrapped_up.iter().copied().chain(quiet.iter().copied()).collect();
+        let mut ids: Vec<WorkItemId> = wrapped_up.iter().copied().chain(quiet.iter().copied()).collect();
+        if !lapsed.is_empty() {
+            // Nearly all were answered long ago: their items need not be locked to see that.
+            ids.extend(store::items_of_unanswered(tx.conn(), tenant, lapsed).await?);
+        }
         let mut missed = BTreeSet::new();
-        if ids.is_empty() && lapsed.is_empty() {
+        if ids.is_empty() {
             return Ok(missed);
         }
-        for item in store::lock_with_offers(tx.conn(), tenant, &ids, lapsed).await? {
+        for item in store::lock_items(tx.conn(), tenant, &ids).await? {
             change.know(&item);
             let id = item.id;
             let item = self.lapse(item, lapsed, now, &mut missed, change)?;
@@ -235,7 +239,12 @@ impl Routing {
         now: chrono::DateTime<chrono::Utc>,
         change: &mut Change,
     ) {
-        match agent.after_a_miss(rules.missed_window(), now) {
+        let after = if rules.one_miss_is_enough() {
+            Presence::Away
+        } else {
+            agent.after_a_miss(rules.missed_window(), now)
+        };
+        match after {
             Presence::Away => agent.become_now(Presence::Away, "let offers lapse", now),
             other @ (Presence::NotResponding | Presence::Available | Presence::Offline) => {
                 agent.become_now(other, "let an offer lapse", now);

@@ -7,7 +7,10 @@ mod paper;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use proptest::prelude::*;
+use proptest::{
+    prelude::*,
+    test_runner::{RngAlgorithm, TestRng, TestRunner},
+};
 use trama_proto::{common::v1::ChannelKind, ids::AgentId};
 
 use self::paper::{NAMES, Paper, agents_of, reasons, tenant};
@@ -26,19 +29,50 @@ use crate::{
 /// What may happen; agents and cases are numbers, and what somebody answers or ends is the first they have.
 #[derive(Debug, Clone)]
 enum Op {
-    Asks { case: u128, channel: ChannelKind, need: usize, left: bool, preferred: Option<usize> },
-    Withdrawn { case: u128, reason: WithdrawReason },
-    Is { agent: usize, presence: Presence },
-    Takes { agent: usize, kinds: bool },
-    Drains { agent: usize, draining: bool },
-    Becomes { agent: usize, able: u8 },
+    Asks {
+        case: u128,
+        channel: ChannelKind,
+        need: usize,
+        left: bool,
+        preferred: Option<usize>,
+    },
+    Withdrawn {
+        case: u128,
+        reason: WithdrawReason,
+    },
+    Is {
+        agent: usize,
+        presence: Presence,
+    },
+    Takes {
+        agent: usize,
+        kinds: bool,
+    },
+    Drains {
+        agent: usize,
+        draining: bool,
+    },
+    Becomes {
+        agent: usize,
+        able: u8,
+    },
     Accepts(usize),
     Declines(usize),
     Completes(usize),
     Parks(usize),
-    Gives { agent: usize, how: Handover, to: usize },
-    EndsConsultation { agent: usize, hand_over: bool },
-    Assigned { case: u128, to: usize },
+    Gives {
+        agent: usize,
+        how: Handover,
+        to: usize,
+    },
+    EndsConsultation {
+        agent: usize,
+        hand_over: bool,
+    },
+    Assigned {
+        case: u128,
+        to: usize,
+    },
     Rules(usize),
     Passes(i64),
 }
@@ -52,8 +86,10 @@ fn any_op() -> impl Strategy<Value = Op> {
         1 => Just(ChannelKind::Whatsapp),
         3 => Just(ChannelKind::Email)
     ];
-    let presence = prop_oneof![5 => Just(Presence::Available), 1 => Just(Presence::Away), 1 => Just(Presence::Offline)];
-    let how = prop_oneof![1 => Just(Handover::Blind), 1 => Just(Handover::Warm), 2 => Just(Handover::Consult)];
+    let presence =
+        prop_oneof![5 => Just(Presence::Available), 1 => Just(Presence::Away), 1 => Just(Presence::Offline)];
+    let how =
+        prop_oneof![1 => Just(Handover::Blind), 1 => Just(Handover::Warm), 2 => Just(Handover::Consult)];
     prop_oneof![
         8 => (case(), channel, 0..8_usize, prop::bool::weighted(0.1), prop::option::weighted(0.3, agent()))
             .prop_map(|(case, channel, need, left, preferred)| Op::Asks { case, channel, need, left, preferred }),
@@ -84,7 +120,11 @@ fn look(paper: &mut Paper, floor: &mut Floor) -> bool {
     let decision = floor.engine.decide(now.timestamp_millis());
     let chores = Lead::chores(floor);
     let idle = decision.offers.is_empty() && chores.is_empty();
-    let drafts: Vec<_> = decision.offers.iter().map(|p| Lead::draft(floor, p).expect("known")).collect();
+    let drafts: Vec<_> = decision
+        .offers
+        .iter()
+        .map(|p| Lead::draft(floor, p).expect("known"))
+        .collect();
     let mut change = Change::new(&tenant(), now);
     let mut items: HashMap<_, WorkItem> = paper.open().map(|i| (i.id, i.clone())).collect();
     let mut agents = paper.agents.clone();
@@ -121,7 +161,12 @@ fn look(paper: &mut Paper, floor: &mut Floor) -> bool {
 }
 
 fn take_in(paper: &Paper, floor: &mut Floor, changed: &Changed) {
-    let items: Vec<WorkItem> = changed.items.iter().filter_map(|id| paper.items.get(id)).cloned().collect();
+    let items: Vec<WorkItem> = changed
+        .items
+        .iter()
+        .filter_map(|id| paper.items.get(id))
+        .cloned()
+        .collect();
     let mut agents: BTreeSet<AgentId> = agents_of(&items);
     agents.extend(changed.agents.iter().cloned());
     for agent in agents {
@@ -145,11 +190,16 @@ fn read_anew(paper: &Paper) -> Floor {
 }
 
 /// Who holds what, and why what waits, waits.
-fn picture(paper: &Paper, floor: &mut Floor) -> (BTreeMap<String, Vec<String>>, BTreeMap<String, Vec<String>>) {
+fn picture(
+    paper: &Paper,
+    floor: &mut Floor,
+) -> (BTreeMap<String, Vec<String>>, BTreeMap<String, Vec<String>>) {
     let now = paper.now.timestamp_millis();
     let mut holds: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for number in 0.. {
-        let Some(agent) = floor.agent_of(AgentKey(number)).cloned() else { break };
+        let Some(agent) = floor.agent_of(AgentKey(number)).cloned() else {
+            break;
+        };
         let mut hands: Vec<String> = floor
             .engine
             .in_hand(AgentKey(number))
@@ -162,7 +212,10 @@ fn picture(paper: &Paper, floor: &mut Floor) -> (BTreeMap<String, Vec<String>>, 
     let mut waits = BTreeMap::new();
     for item in paper.open() {
         for second in [false, true] {
-            let seat = Seat { item: item.id, second };
+            let seat = Seat {
+                item: item.id,
+                second,
+            };
             if let Some(waiting) = floor.engine.explain_waiting(seat.key(), now) {
                 let mut why: Vec<String> = waiting
                     .obstacles
@@ -196,9 +249,16 @@ fn play(groups: &[Vec<Op>]) {
         let now = paper.now.timestamp_millis();
         assert_eq!(kept.engine.check(now), [], "after {group:?}");
         let mut anew = read_anew(&paper);
-        assert_eq!(picture(&paper, &mut kept), picture(&paper, &mut anew), "kept | read anew, after {group:?}");
+        assert_eq!(
+            picture(&paper, &mut kept),
+            picture(&paper, &mut anew),
+            "kept | read anew, after {group:?}"
+        );
         let more = anew.engine.decide(now).offers;
-        assert!(more.is_empty(), "who reads anew would offer more after {group:?}: {more:?}");
+        assert!(
+            more.is_empty(),
+            "who reads anew would offer more after {group:?}: {more:?}"
+        );
         assert!(Lead::chores(&mut anew).drained.is_empty(), "after {group:?}");
         for item in paper.open() {
             assert!(!matches!(item.state, State::Offered(ref hold) if hold.until <= paper.now));
@@ -206,11 +266,26 @@ fn play(groups: &[Vec<Op>]) {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn what_is_kept_is_what_would_be_read(groups in prop::collection::vec(prop::collection::vec(any_op(), 1..4), 20..60)) {
+#[test]
+fn what_is_kept_is_what_would_be_read() {
+    // The same histories in every run, unless somebody looks for new ones: TRAMA_TEST_SEQUENCES=100.
+    let wanted = std::env::var("TRAMA_TEST_SEQUENCES").ok();
+    let wanted: Option<u32> = wanted.and_then(|n| n.parse().ok());
+    let config = ProptestConfig {
+        cases: wanted.map_or(60, |n| n.saturating_mul(30)),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let mut runner = match wanted {
+        Some(_) => TestRunner::new(config),
+        None => TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha)),
+    };
+    let groups = prop::collection::vec(prop::collection::vec(any_op(), 1..4), 20..60);
+    let played = runner.run(&groups, |groups| {
         play(&groups);
+        Ok(())
+    });
+    if let Err(failure) = played {
+        panic!("{failure}");
     }
 }

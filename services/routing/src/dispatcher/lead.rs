@@ -178,6 +178,15 @@ impl Lead {
                 let explained = floor.and_then(|floor| {
                     let waiting = floor.engine.explain_waiting(seat.key(), now)?;
                     let mut why = vec![waiting.words.clone()];
+                    let only = floor.engine.waits_for(seat.key());
+                    if let Some(agent) = only.and_then(|key| floor.agent_of(key)) {
+                        let because = if waiting.preferring {
+                            "who knows the customer"
+                        } else {
+                            "to whom it was given by name"
+                        };
+                        why.push(format!("It is held for {agent}, {because}."));
+                    }
                     why.extend(waiting.obstacles.iter().map(|(obstacle, count)| {
                         let what = floor.engine.obstacle_in_words(*obstacle);
                         format!("{count} agent(s): {what}")
@@ -185,7 +194,11 @@ impl Lead {
                     let mut what_would_help = Vec::new();
                     if let Some(at) = waiting.next_change {
                         let seconds = (at - now).max(0) / 1_000;
-                        what_would_help.push(format!("In {seconds} s less is asked for."));
+                        what_would_help.push(if waiting.opens {
+                            format!("In {seconds} s it may go to anybody.")
+                        } else {
+                            format!("In {seconds} s less is asked for.")
+                        });
                     }
                     what_would_help.extend(
                         waiting
@@ -274,6 +287,7 @@ fn in_words(floor: &Floor, violation: &Violation) -> String {
         Violation::Lost(i) => format!("item {} is in nobody's hands, or in several", item(*i)),
         Violation::Unreachable(i) => format!("item {} is not in its class", item(*i)),
         Violation::WrongHead(i) => format!("item {} is not the head it should be", item(*i)),
+        Violation::HeldTooLong(i) => format!("item {} waits for one agent longer than it may", item(*i)),
         Violation::NeedlessWait(i, a) => {
             format!(
                 "item {} waits although agent {} could take it",

@@ -3,10 +3,9 @@
 //! Everything here goes by state, not by event: saying the same twice changes nothing, and a missed word is made good
 //! by the next.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
-};
+mod specs;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use trama_proto::{
@@ -16,11 +15,12 @@ use trama_proto::{
 };
 use uuid::Uuid;
 
+use self::specs::{presence_of, primary, same_abilities, units_in_hand};
 use super::looks::{Looks, every};
 use crate::{
     app::asks,
-    domain::{Agent, Presence, Requirement, Rest, Rules, Second, Stage as Ask, State, WorkItem, hours},
-    matcher::{self, AgentKey, AgentSpec, Engine, ItemKey, ItemSpec, Stage},
+    domain::{Agent, Hold, Rest, Rules, Second, Stage as Ask, State, WorkItem, hours},
+    matcher::{self, AgentKey, Engine, ItemKey, Stage},
 };
 
 /// A seat of an item: its owner's, or that of the second agent of a warm transfer or a consultation.
@@ -49,7 +49,8 @@ enum Place {
         agent: AgentId,
         kind: ChannelKind,
         stage: Stage,
-        pausable: bool,
+        /// What it takes of the agent, where it takes anything now.
+        units: Option<u32>,
     },
 }
 
@@ -59,8 +60,19 @@ pub(super) struct InHand {
     pub kind: ChannelKind,
     pub rest: Rest,
     pub accepted: bool,
-    /// A call may make it rest: not who helps a colleague, nor what holds the units of another channel.
+    /// A call may make it rest: for the owner, not for who helps a colleague.
     pub pausable: bool,
+}
+
+impl InHand {
+    const fn of(seat: Seat, item: &WorkItem, rest: Rest, accepted: bool) -> Self {
+        Self {
+            kind: item.channel,
+            rest,
+            accepted,
+            pausable: !seat.second,
+        }
+    }
 }
 
 /// A tenant in memory.
@@ -93,15 +105,17 @@ pub(super) struct Floor {
     pub decided_at: Option<DateTime<Utc>>,
 }
 
-/// No stored item has this version.
-const NEVER_STORED: i64 = -1;
+/// Whoever has been away for longer is not waited for by customers whom they know.
+const WAITED_FOR: TimeDelta = TimeDelta::minutes(2);
 
 fn millis(at: DateTime<Utc>) -> i64 {
     at.timestamp_millis()
 }
 
-fn primary(tag: &str) -> String {
-    tag.split('-').next().unwrap_or(tag).to_ascii_lowercase()
+fn offered(hold: &Hold) -> Stage {
+    Stage::Offered {
+        until: millis(hold.until),
+    }
 }
 
 impl Floor {
@@ -185,9 +199,10 @@ impl Floor {
         lapse.into_iter().chain(shift).chain(self.looks.next()).min()
     }
 
-    /// Resources are others: the hours of agents may be.
+    /// Resources are others: the hours of agents may be, and the goals of queues.
     pub(super) fn put_agents_again(&mut self, resources: Option<&TenantResources>, now: DateTime<Utc>) {
         self.shifts.clear();
+        self.goals.clear();
         let agents: Vec<Agent> = self.agents.values().cloned().collect();
         for agent in &agents {
             self.put_agent(agent, resources, now);
@@ -214,11 +229,6 @@ impl Floor {
         self.touched.insert(agent.id.clone());
         let before = self.agents.insert(agent.id.clone(), agent.clone());
         self.count_speakers(before.as_ref(), agent, now);
-        if before.as_ref().is_some_and(|b| b.capacity_units != agent.capacity_units) {
-            // As what they count depends on it.
-            let hands: Vec<_> = self.hands(&agent.id).map(|(seat, _)| (now, seat.item)).collect();
-            self.lapses.extend(hands);
-        }
         let spec = self.spec_of(agent);
         let key = spec.key;
         let known = before.as_ref().is_some_and(|b| same_abilities(b, agent));
@@ -230,101 +240,14 @@ impl Floor {
             self.shifts.insert((at, agent.id.clone()));
         }
         let at_work = hours.is_none_or(|h| hours::is_open(h, now));
-        let presence = presence_of(agent, at_work);
+        let presence = presence_of(agent, at_work, now);
+        if presence == matcher::Presence::Away {
+            self.shifts
+                .insert((agent.presence_since + WAITED_FOR, agent.id.clone()));
+        }
         if self.engine.presence_of(key) != Some(&presence) {
             // Their place in the line of idle agents is the database's, so that it survives a change of leader.
             self.engine.presence(key, presence, millis(agent.idle_since));
-        }
-    }
-
-    fn spec_of(&mut self, agent: &Agent) -> AgentSpec {
-        let key = self.key_of(&agent.id);
-        let channels: Vec<_> = agent.channel_kinds.iter().map(|k| Rules::channel(*k)).collect();
-        let caps = if agent.bot {
-            // A bot does as much at once as its units allow.
-            let all = u32::try_from(agent.capacity_units).unwrap_or_default();
-            agent
-                .channel_kinds
-                .iter()
-                .map(|k| (Rules::channel(*k), cap_of(agent, *k).unwrap_or(all)))
-                .collect()
-        } else {
-            let capped = agent.channel_kinds.iter();
-            capped
-                .filter_map(|k| Some((Rules::channel(*k), cap_of(agent, *k)?)))
-                .collect()
-        };
-        let spoken: Vec<String> = if agent.languages.is_empty() {
-            self.languages.iter().cloned().collect()
-        } else {
-            agent.languages.iter().map(|l| primary(l)).collect()
-        };
-        let words = self.engine.vocabulary_mut();
-        AgentSpec {
-            key,
-            skills: agent
-                .skills
-                .iter()
-                .map(|(name, level)| (words.skill(name), u8::try_from(*level).unwrap_or(1)))
-                .collect(),
-            languages: spoken.iter().map(|l| words.language(l)).collect(),
-            channels,
-            teams: agent.teams.iter().map(|t| words.team(t)).collect(),
-            units: u32::try_from(agent.capacity_units).unwrap_or_default(),
-            bot: agent.bot,
-            caps,
-        }
-    }
-
-    /// A language is asked for only where somebody speaks it; so when the first speaker comes, or the last one goes, what
-    /// waits and names it is put again.
-    fn count_speakers(&mut self, before: Option<&Agent>, agent: &Agent, now: DateTime<Utc>) {
-        let tongues = |agent: &Agent| -> BTreeSet<String> { agent.languages.iter().map(|l| primary(l)).collect() };
-        let (before, after) = (before.map(tongues).unwrap_or_default(), tongues(agent));
-        let mut turned: BTreeSet<&String> = BTreeSet::new();
-        for language in after.difference(&before) {
-            let speakers = self.spoken.entry(language.clone()).or_default();
-            *speakers += 1;
-            if *speakers == 1 {
-                turned.insert(language);
-            }
-        }
-        for language in before.difference(&after) {
-            if let Some(speakers) = self.spoken.get_mut(language) {
-                *speakers -= 1;
-                if *speakers == 0 {
-                    self.spoken.remove(language);
-                    turned.insert(language);
-                }
-            }
-        }
-        if turned.is_empty() {
-            return;
-        }
-        for (seat, place) in &mut self.places {
-            if let Place::Waits { version, languages } = place
-                && languages.iter().any(|language| turned.contains(language))
-            {
-                *version = NEVER_STORED;
-                self.lapses.insert((now, seat.item));
-            }
-        }
-    }
-
-    /// A language of the customers is heard of: who speaks any speaks this one too.
-    fn hear_language(&mut self, language: &str, now: DateTime<Utc>) {
-        if !self.languages.insert(language.to_owned()) {
-            return;
-        }
-        let polyglots: Vec<Agent> = self
-            .agents
-            .values()
-            .filter(|a| a.languages.is_empty())
-            .cloned()
-            .collect();
-        for agent in polyglots {
-            let spec = self.spec_of(&agent);
-            self.engine.upsert_agent(spec, millis(now));
         }
     }
 
@@ -356,35 +279,11 @@ impl Floor {
             self.count(item.id, None);
             self.looks.forget(item.id);
         }
-        let held = |agent: &AgentId, stage, rest, accepted| {
-            (
-                Place::Held {
-                    agent: agent.clone(),
-                    kind: item.channel,
-                    stage,
-                    pausable: true,
-                },
-                InHand {
-                    kind: item.channel,
-                    rest,
-                    accepted,
-                    pausable: true,
-                },
-            )
-        };
         match &item.state {
             State::Pending => self.wait(owner, item, resources, now),
             State::Offered(hold) => {
-                let stage = Stage::Offered {
-                    until: millis(hold.until),
-                };
-                self.hold(
-                    owner,
-                    item,
-                    held(&hold.agent, stage, Rest::No, false),
-                    resources,
-                    now,
-                );
+                let hand = InHand::of(owner, item, Rest::No, false);
+                self.hold(owner, item, (&hold.agent, offered(hold), hand), resources, now);
             }
             State::Assigned { hand, rest, .. } => {
                 // What a call makes rest is still active for the matcher: it knows that a call may.
@@ -393,13 +292,15 @@ impl Floor {
                 } else {
                     Stage::Active
                 };
-                self.hold(owner, item, held(&hand.agent, stage, *rest, true), resources, now);
+                let in_hand = InHand::of(owner, item, *rest, true);
+                self.hold(owner, item, (&hand.agent, stage, in_hand), resources, now);
             }
             State::Wrapping { hand, .. } => {
+                let in_hand = InHand::of(owner, item, Rest::No, true);
                 self.hold(
                     owner,
                     item,
-                    held(&hand.agent, Stage::Wrapping, Rest::No, true),
+                    (&hand.agent, Stage::Wrapping, in_hand),
                     resources,
                     now,
                 );
@@ -414,22 +315,15 @@ impl Floor {
             None => self.forget(second, now),
             Some(Second::Wanted(_)) => self.wait(second, item, resources, now),
             Some(Second::Offered(_, hold)) => {
-                let stage = Stage::Offered {
-                    until: millis(hold.until),
-                };
-                self.hold(
-                    second,
-                    item,
-                    held(&hold.agent, stage, Rest::No, false),
-                    resources,
-                    now,
-                );
+                let hand = InHand::of(second, item, Rest::No, false);
+                self.hold(second, item, (&hold.agent, offered(hold), hand), resources, now);
             }
             Some(Second::Joined(_, hand)) => {
+                let in_hand = InHand::of(second, item, Rest::No, true);
                 self.hold(
                     second,
                     item,
-                    held(&hand.agent, Stage::Active, Rest::No, true),
+                    (&hand.agent, Stage::Active, in_hand),
                     resources,
                     now,
                 );
@@ -452,37 +346,6 @@ impl Floor {
         }
     }
 
-    /// Where the matcher has what is in hand. A conversation that moved to a channel for which there was no room holds
-    /// what it held before, and counts as that.
-    fn held(&self, seat: Seat, item: &WorkItem, place: Place, rest: Rest) -> Place {
-        let units = if seat.second {
-            item.second().and_then(Second::units)
-        } else {
-            item.units().next()
-        };
-        let Place::Held { agent, stage, .. } = place else {
-            return place;
-        };
-        let kind = match units {
-            Some((_, units)) if rest == Rest::No => {
-                let capacity = self.agents.get(&agent).map_or(0, |a| a.capacity_units);
-                if self.rules.units(item.channel, capacity) == units {
-                    item.channel
-                } else {
-                    self.rules.kind_taking(units, capacity).unwrap_or(item.channel)
-                }
-            }
-            Some(_) | None => item.channel,
-        };
-        Place::Held {
-            agent,
-            kind,
-            stage,
-            // A colleague waits for who helps them; and a conversation that counts as a letter is none.
-            pausable: !seat.second && kind == item.channel,
-        }
-    }
-
     fn wait(&mut self, seat: Seat, item: &WorkItem, resources: Option<&TenantResources>, now: DateTime<Utc>) {
         let until: Vec<_> = item
             .excluded
@@ -491,7 +354,8 @@ impl Floor {
             .filter(|until| *until > now)
             .collect();
         let excluded_changes = until.len() != item.excluded.len();
-        let known = matches!(self.places.get(&seat), Some(Place::Waits { version, .. }) if *version == item.version);
+        let known =
+            matches!(self.places.get(&seat), Some(Place::Waits { version, .. }) if *version == item.version);
         if known && !excluded_changes {
             return;
         }
@@ -531,66 +395,69 @@ impl Floor {
         &mut self,
         seat: Seat,
         item: &WorkItem,
-        (place, mut in_hand): (Place, InHand),
+        (agent, stage, in_hand): (&AgentId, Stage, InHand),
         resources: Option<&TenantResources>,
         now: DateTime<Utc>,
     ) {
-        let place = self.held(seat, item, place, in_hand.rest);
-        let Place::Held {
-            agent,
-            kind,
-            stage,
-            pausable,
-        } = &place
-        else {
-            return;
-        };
-        in_hand.pausable = *pausable;
         self.touched.insert(agent.clone());
         let before = self.places.get(&seat).cloned();
         self.release(seat);
-        self.in_hand
-            .entry(agent.clone())
-            .or_default()
-            .insert(seat, in_hand);
+        let hands = self.in_hand.entry(agent.clone()).or_default();
+        hands.insert(seat, in_hand);
         let Some(key) = self.keys.get(agent).copied() else {
             return;
         };
-        let at = millis(now);
+        let (at, kind) = (millis(now), item.channel);
+        let units = units_in_hand(seat, item, in_hand.rest);
         match before {
-            Some(before) if before == place => {}
             Some(Place::Held {
                 agent: of,
                 kind: was,
                 stage: from,
-                pausable: before,
-            }) if of == *agent && was == *kind && before == *pausable => match (from, *stage) {
-                (Stage::Offered { .. }, Stage::Active) => {
-                    self.engine.accepted(seat.key(), key, at);
+                units: took,
+            }) if of == *agent && was == kind => {
+                if took != units {
+                    self.engine.takes(seat.key(), units);
                 }
-                (_, Stage::Wrapping) => {
-                    self.engine.wrapping(seat.key(), at);
-                }
-                (_, Stage::Parked) => {
-                    self.engine.parked(seat.key(), at);
-                }
-                (Stage::Parked, Stage::Active) => {
-                    self.engine.resumed(seat.key(), at);
-                }
-                (_, stage) => {
-                    self.engine.hold(seat.key(), key, stage, at);
-                }
-            },
-            _ => {
+                self.restage(seat, key, (from, stage), at);
+            }
+            Some(_) | None => {
                 let mut spec = self.item_spec(seat, item, resources, now);
-                spec.channel = Rules::channel(*kind);
-                spec.pausable = *pausable;
+                spec.units = units;
                 self.seats.insert(spec.key, seat);
                 self.engine.enqueue(spec, at);
-                self.engine.hold(seat.key(), key, *stage, at);
+                self.engine.hold(seat.key(), key, stage, at);
             }
         }
+        let place = Place::Held {
+            agent: agent.clone(),
+            kind,
+            stage,
+            units,
+        };
         self.places.insert(seat, place);
+    }
+
+    /// A seat goes on in the same hands.
+    fn restage(&mut self, seat: Seat, agent: AgentKey, (from, to): (Stage, Stage), at: i64) {
+        match (from, to) {
+            (from, to) if from == to => {}
+            (Stage::Offered { .. }, Stage::Active) => {
+                self.engine.accepted(seat.key(), agent, at);
+            }
+            (_, Stage::Wrapping) => {
+                self.engine.wrapping(seat.key(), at);
+            }
+            (_, Stage::Parked) => {
+                self.engine.parked(seat.key(), at);
+            }
+            (Stage::Parked, Stage::Active) => {
+                self.engine.resumed(seat.key(), at);
+            }
+            (_, stage) => {
+                self.engine.hold(seat.key(), agent, stage, at);
+            }
+        }
     }
 
     /// The seat is in nobody's hands, for the moment.
@@ -628,7 +495,7 @@ impl Floor {
                 agent: agent.clone(),
                 kind: ChannelKind::Unspecified,
                 stage: Stage::Offered { until },
-                pausable: false,
+                units: None,
             },
         );
     }
@@ -639,112 +506,6 @@ impl Floor {
         self.release(seat);
         self.places.remove(&seat);
         self.seats.remove(&seat.key());
-    }
-
-    fn item_spec(
-        &mut self,
-        seat: Seat,
-        item: &WorkItem,
-        resources: Option<&TenantResources>,
-        now: DateTime<Utc>,
-    ) -> ItemSpec {
-        let route = &item.route;
-        let goal = resources
-            .and_then(|r| r.queues.get(&route.queue))
-            .map(|q| q.service_level.goal);
-        let name = format!("{:?}/{}", item.channel, route.entitlement);
-        let cell = self.engine.vocabulary_mut().cell(&name);
-        if let Some(goal) = goal
-            && self.goals.insert(name)
-        {
-            self.engine.set_goal(cell, goal);
-        }
-        let keys = |floor: &mut Self, ids: &mut dyn Iterator<Item = &AgentId>| -> Vec<AgentKey> {
-            ids.map(|id| floor.key_of(id)).collect()
-        };
-        let channel = Rules::channel(item.channel);
-        let order = u64::try_from(item.waiting_since.timestamp_micros()).unwrap_or_default();
-        if let Some(second) = item.second().filter(|_| seat.second) {
-            let wanted = second.wanted();
-            let requirement = Requirement {
-                skills: wanted.skills.clone(),
-                ..Requirement::default()
-            };
-            // A colleague waits: as urgent as a call.
-            let target_ms = 60_000;
-            return ItemSpec {
-                key: seat.key(),
-                channel,
-                steps: Arc::from([matcher::Step {
-                    after_ms: 0,
-                    requirement: self.requirement(&requirement, now),
-                }]),
-                clock_start: millis(wanted.since),
-                queued_at: millis(wanted.since),
-                target_ms,
-                due_at: millis(wanted.since) + target_ms,
-                carried_ms: 0,
-                cell,
-                preferred: None,
-                pinned: wanted.pinned.as_ref().map(|agent| self.key_of(agent)),
-                excluded: keys(self, &mut wanted.excluded.iter()),
-                human_only: false,
-                pausable: true,
-                order,
-            };
-        }
-        let mut steps = vec![matcher::Step {
-            after_ms: 0,
-            requirement: self.requirement(&route.requirement, now),
-        }];
-        for step in &route.steps {
-            steps.push(matcher::Step {
-                after_ms: step.after.num_milliseconds().max(0),
-                requirement: self.requirement(&step.requirement, now),
-            });
-        }
-        let ask_again = self.rules.ask_again();
-        let excluded = item
-            .excluded
-            .iter()
-            .filter(|e| e.until(ask_again) > now)
-            .map(|e| &e.agent);
-        ItemSpec {
-            key: seat.key(),
-            channel,
-            steps: steps.into(),
-            clock_start: millis(item.waiting_since),
-            queued_at: millis(item.queued_at),
-            target_ms: route.ranking_target.num_milliseconds().max(1),
-            due_at: millis(route.ranking_due_at),
-            carried_ms: 0,
-            cell,
-            preferred: item.preferred.as_ref().map(|agent| self.key_of(agent)),
-            pinned: item.pinned.as_ref().map(|agent| self.key_of(agent)),
-            excluded: keys(self, &mut excluded.collect::<Vec<_>>().into_iter()),
-            human_only: route.human_only,
-            pausable: true,
-            order,
-        }
-    }
-
-    /// A language is asked for only where somebody speaks it: else nobody would ever answer.
-    fn requirement(&mut self, wanted: &Requirement, now: DateTime<Utc>) -> matcher::Requirement {
-        let language = wanted.language.as_deref().map(primary);
-        let language = language.filter(|language| self.spoken.contains_key(language));
-        if let Some(language) = &language {
-            self.hear_language(language, now);
-        }
-        let words = self.engine.vocabulary_mut();
-        matcher::Requirement {
-            skills: wanted
-                .skills
-                .iter()
-                .map(|(name, level)| (words.skill(name), *level))
-                .collect(),
-            language: language.map(|l| words.language(&l)),
-            teams: (!wanted.teams.is_empty()).then(|| wanted.teams.iter().map(|t| words.team(t)).collect()),
-        }
     }
 
     /// Items that the matcher does not name by uuid.
@@ -761,38 +522,6 @@ impl Drop for Floor {
         let waiting: Vec<WorkItemId> = self.waiting().collect();
         for item in waiting {
             self.count(item, None);
-        }
-    }
-}
-
-fn cap_of(agent: &Agent, kind: ChannelKind) -> Option<u32> {
-    agent.max_at_once.get(&kind).and_then(|n| u32::try_from(*n).ok())
-}
-
-fn same_abilities(a: &Agent, b: &Agent) -> bool {
-    a.skills == b.skills
-        && a.languages == b.languages
-        && a.channel_kinds == b.channel_kinds
-        && a.teams == b.teams
-        && a.max_at_once == b.max_at_once
-        && a.capacity_units == b.capacity_units
-        && a.bot == b.bot
-}
-
-/// Who is not at work by their hours finishes what they have, and gets nothing new.
-fn presence_of(agent: &Agent, at_work: bool) -> matcher::Presence {
-    if agent.draining || (!at_work && agent.presence == Presence::Available) {
-        return matcher::Presence::Draining;
-    }
-    match agent.presence {
-        Presence::Offline => matcher::Presence::Offline,
-        Presence::Away => matcher::Presence::Away,
-        // The database says when they are back.
-        Presence::NotResponding => matcher::Presence::NotResponding { until: None },
-        Presence::Available if agent.available_kinds.is_empty() => matcher::Presence::Available,
-        Presence::Available => {
-            let kinds = agent.available_kinds.iter().map(|k| Rules::channel(*k));
-            matcher::Presence::AvailableFor(kinds.collect())
         }
     }
 }

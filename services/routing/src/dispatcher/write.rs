@@ -259,7 +259,7 @@ pub(super) fn take(
     };
     let held = if draft.seat.second {
         item.clone().offer_second(hold)
-    } else if matches!(&item.state, State::Pending) && item.pinned.as_ref().is_none_or(|p| *p == draft.agent)
+    } else if matches!(&item.state, State::Pending) && item.pinned_now(now).is_none_or(|p| *p == draft.agent)
     {
         item.clone().offer(hold)
     } else {

@@ -141,7 +141,7 @@ pub struct WorkItem {
     pub queued_at: DateTime<Utc>,
     /// Who should get it if available.
     pub preferred: Option<AgentId>,
-    /// Who alone may get it.
+    /// Who alone may get it, for a while.
     pub pinned: Option<AgentId>,
     /// Who declined it or let it lapse.
     pub excluded: Vec<Exclusion>,
@@ -242,6 +242,27 @@ impl WorkItem {
     pub fn agents(&self) -> impl Iterator<Item = &AgentId> {
         let second = self.second().and_then(Second::agent);
         self.in_hand().map(|(agent, _)| agent).into_iter().chain(second)
+    }
+
+    /// Until when it is for the agent whom it was given to by name: then anybody may have it, so that it does not wait for
+    /// ever for somebody who has no time.
+    pub fn pinned_until(&self) -> DateTime<Utc> {
+        self.queued_at + self.route.target
+    }
+
+    /// Who alone may get it now.
+    pub fn pinned_now(&self, now: DateTime<Utc>) -> Option<&AgentId> {
+        self.pinned.as_ref().filter(|_| now < self.pinned_until())
+    }
+
+    /// Until when it waits for the agent who knows it: never beyond the promise.
+    pub fn preferred_until(&self) -> Option<DateTime<Utc>> {
+        let wait = Some(self.route.preferred_wait).filter(|wait| *wait > TimeDelta::zero())?;
+        Some(
+            (self.queued_at + wait)
+                .min(self.route.due_at)
+                .min(self.route.ranking_due_at),
+        )
     }
 
     fn exclude(&mut self, agent: &AgentId, now: DateTime<Utc>) {

@@ -109,13 +109,6 @@ impl Rules {
         }
     }
 
-    /// A kind of channel that takes so many units of an agent with this capacity.
-    pub fn kind_taking(&self, units: i32, capacity_units: i32) -> Option<ChannelKind> {
-        KINDS
-            .into_iter()
-            .find(|kind| self.units(*kind, capacity_units) == units)
-    }
-
     /// Whether the customer is there and waits for each word.
     pub fn is_live(&self, kind: ChannelKind) -> bool {
         self.rule(kind).live
@@ -139,7 +132,12 @@ impl Rules {
             .map(TimeDelta::milliseconds)
     }
 
-    /// Within this time a second miss makes the agent away; none when one miss is enough or many are fine.
+    /// Whoever misses a single offer is away.
+    pub fn one_miss_is_enough(&self) -> bool {
+        self.missed_until_away <= 1
+    }
+
+    /// Within this time a second miss makes the agent away; none where more are fine.
     pub fn missed_window(&self) -> TimeDelta {
         if self.missed_until_away <= 2 {
             TimeDelta::milliseconds(self.policy.offers.missed_window_ms)

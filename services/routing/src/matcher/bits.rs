@@ -36,28 +36,38 @@ impl BitSet {
     /// From there on to the end.
     pub(super) fn iter_from(&self, from: usize) -> impl Iterator<Item = usize> {
         let first = from / 64;
-        self.words.iter().enumerate().skip(first).flat_map(move |(n, word)| {
-            let wanted = if n == first { u64::MAX << (from % 64) } else { u64::MAX };
-            bits_of(*word & wanted, n * 64)
-        })
-    }
-
-    /// What is in both, word by word: a loop within a loop is faster than one iterator over all.
-    pub(super) fn both_by_word<'a>(
-        &'a self,
-        other: &'a BitSet,
-    ) -> impl Iterator<Item = impl Iterator<Item = usize>> + 'a {
         self.words
             .iter()
-            .zip(&other.words)
             .enumerate()
-            .filter(|(_, (a, b))| *a & *b != 0)
-            .map(|(n, (a, b))| bits_of(a & b, n * 64))
+            .skip(first)
+            .flat_map(move |(n, word)| {
+                let wanted = if n == first {
+                    u64::MAX << (from % 64)
+                } else {
+                    u64::MAX
+                };
+                bits_of(*word & wanted, n * 64)
+            })
+    }
+
+    /// What is in both and not in the third is added to the list, in order.
+    pub(super) fn both_without(&self, other: &BitSet, without: &BitSet, list: &mut Vec<usize>) {
+        for (n, (a, b)) in self.words.iter().zip(&other.words).enumerate() {
+            let mut word = a & b & !without.words.get(n).copied().unwrap_or(0);
+            while word != 0 {
+                list.push(n * 64 + word.trailing_zeros() as usize);
+                word &= word - 1;
+            }
+        }
     }
 
     /// What is in both, in order.
     pub(super) fn both<'a>(&'a self, other: &'a BitSet) -> impl Iterator<Item = usize> + 'a {
-        self.both_by_word(other).flatten()
+        self.words
+            .iter()
+            .zip(&other.words)
+            .enumerate()
+            .flat_map(|(n, (a, b))| bits_of(a & b, n * 64))
     }
 
     pub(super) fn meets(&self, other: &BitSet) -> bool {
@@ -91,6 +101,10 @@ mod tests {
         }
         b.remove(64);
         assert_eq!(a.both(&b).collect::<Vec<_>>(), [63, 200]);
+        let mut list = vec![7];
+        let without = BitSet { words: vec![1 << 63] };
+        a.both_without(&b, &without, &mut list);
+        assert_eq!(list, [7, 200]);
         assert!(a.meets(&b) && !a.contains(65));
         assert_eq!(b.iter().count(), 4);
         assert_eq!(b.iter_from(65).collect::<Vec<_>>(), [65, 200, 900]);

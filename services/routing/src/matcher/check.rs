@@ -3,8 +3,8 @@
 use super::choose::Choosing;
 use super::engine::{Engine, State};
 use super::spec::Stage;
-use super::staff::{InHand, units};
-use super::words::{AgentKey, ItemKey, Millis};
+use super::staff::{InHand, units_of};
+use super::words::{AgentKey, Channel, ItemKey, Millis};
 
 /// Something that must not be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum Violation {
     WrongHead(ItemKey),
     /// An item waits although somebody could take it and no rule holds it back.
     NeedlessWait(ItemKey, AgentKey),
+    /// An item waits for one agent longer than it may.
+    HeldTooLong(ItemKey),
 }
 
 /// How far a check has come.
@@ -58,7 +60,7 @@ impl Engine {
                 self.check_agent(at.agent, found);
                 at.agent += 1;
             } else if at.item < self.items.len() {
-                self.check_item(at.item, found);
+                self.check_item(at.item, now, found);
                 at.item += 1;
             } else if at.class < self.queue.classes.len() {
                 self.check_class(at.class, now, found);
@@ -90,7 +92,7 @@ impl Engine {
                 found.push(Violation::Lost(thing.spec.key));
             }
             resumed += u32::from(held.resumed);
-            let size = units(key, &self.policy, thing.spec.channel);
+            let size = units_of(key, &self.policy, &thing.spec);
             let mine = &mut counted[usize::from(thing.spec.channel.0)];
             match held.stage {
                 Stage::Parked => continue,
@@ -113,12 +115,10 @@ impl Engine {
         }
     }
 
-    /// Units that what is in hand may pause.
+    /// Units that may be paused, or have been and wait for room to go on.
     fn most_paused(&self, counted: &[InHand]) -> u32 {
-        let mut paused = 0_u32;
-        for (n, _) in counted.iter().enumerate().filter(|(_, it)| it.count > 0) {
-            paused |= self.policy.paused_by(super::words::Channel(n as u8));
-        }
+        let channels = 0..self.policy.channels.len();
+        let paused = channels.fold(0, |mask, n| mask | self.policy.paused_by(Channel(n as u8)));
         counted
             .iter()
             .enumerate()
@@ -127,7 +127,7 @@ impl Engine {
             .sum()
     }
 
-    fn check_item(&self, item: usize, found: &mut Vec<Violation>) {
+    fn check_item(&self, item: usize, now: Millis, found: &mut Vec<Violation>) {
         let Some(it) = &self.items[item] else {
             return;
         };
@@ -143,6 +143,15 @@ impl Engine {
                     .is_some_and(|c| c.journey.contains(&(at.due, it.spec.order, item)));
                 if !there {
                     found.push(Violation::Unreachable(key));
+                    return;
+                }
+                let until = match self.queue.class(at.class).key.only {
+                    Some(only) if only.pinned => it.spec.pinned_until,
+                    Some(_) => it.spec.preferred_until,
+                    None => None,
+                };
+                if until.is_some_and(|until| until <= now) {
+                    found.push(Violation::HeldTooLong(key));
                 }
             }
             State::Held(held) => {

@@ -97,7 +97,8 @@ impl Engine {
         let need = self.queue.need(key.need);
         let wish = &self.queue.need(key.wish).requirement.skills;
         let choice = &self.policy.choice;
-        let mut best: Option<(f64, Millis, AgentKey, usize)> = None;
+        let asked_first = item.spec.asked_first;
+        let mut best: Option<(bool, f64, Millis, AgentKey, usize)> = None;
         let mut reserved = false;
         if let Some(agent) = preferred.and_then(|key| self.staff.index.get(&key)).copied() {
             let it = self.staff.agent(agent);
@@ -126,6 +127,7 @@ impl Engine {
                     choice.level_above * (has - wanted)
                 };
             }
+            let later = asked_first.later(profile.key.bot);
             let caller = self.whole & bit == 0 && profile.key.channels & self.whole != 0;
             if caller {
                 fit += choice.takes_calls;
@@ -156,14 +158,15 @@ impl Engine {
                 };
                 let idle = ((now - since) as f64 / 600_000.0).min(1.0);
                 let price = fit + choice.item_in_hand * load + pauses - choice.idle * idle;
-                let better = best.is_none_or(|(p, s, w, _)| {
-                    price
-                        .total_cmp(&p)
+                let better = best.is_none_or(|(l, p, s, w, _)| {
+                    later
+                        .cmp(&l)
+                        .then(price.total_cmp(&p))
                         .then_with(|| (since, who).cmp(&(s, w)))
                         .is_lt()
                 });
                 if better {
-                    best = Some((price, since, who, agent));
+                    best = Some((later, price, since, who, agent));
                 }
             }
         }

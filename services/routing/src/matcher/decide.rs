@@ -6,11 +6,12 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
+use super::bits::BitSet;
 use super::choose::{Choosing, Work};
 use super::engine::{Engine, State};
 use super::explain::Why;
 use super::feedback::CallLoad;
-use super::queue::Place;
+use super::queue::{Head, Place};
 use super::spec::Stage;
 use super::words::{AgentKey, Channel, ItemKey, Language, Millis};
 
@@ -42,11 +43,14 @@ const MANY: usize = 16;
 /// Working memory of a decision, kept so that deciding allocates little.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Marks {
-    /// By class: the decision it was last collected in.
-    seen: Vec<u64>,
-    decision: u64,
-    /// Classes collected in this decision.
+    /// Classes collected in this decision: as a set, and in their order.
+    seen: BitSet,
     collected: Vec<usize>,
+    /// Classes brought by agents the reserve keeps from them, but for what presses.
+    pressing: Vec<usize>,
+    /// Classes an agent could serve, and their heads.
+    within_reach: Vec<usize>,
+    heads: Vec<Head>,
     /// The most urgent classes of those looked at so far, with their rank at the last look, the first first.
     pub(super) notable: Vec<(f64, usize)>,
     /// Where to look on.
@@ -55,7 +59,8 @@ pub(super) struct Marks {
 
 impl Marks {
     fn collect(&mut self, class: usize) {
-        if std::mem::replace(&mut self.seen[class], self.decision) != self.decision {
+        if !self.seen.contains(class) {
+            self.seen.insert(class);
             self.collected.push(class);
         }
     }
@@ -131,8 +136,11 @@ impl Engine {
         let (mut contenders, agents) = self.collect(now);
         let mut changed = self.changed(&agents);
         while let Some(mut next) = contenders.pop() {
+            let pressing = next
+                .pressing_only
+                .then(|| self.queue.head(next.class).pressing_line(now));
             if next.by_head {
-                let Some(known) = self.contender(next.class, None, now) else {
+                let Some(known) = self.contender(next.class, pressing, now) else {
                     continue;
                 };
                 next = Contender {
@@ -145,9 +153,6 @@ impl Engine {
                     continue;
                 }
             }
-            let pressing = next
-                .pressing_only
-                .then(|| self.queue.head(next.class).pressing_line(now));
             match self.choose(next.class, next.place, now) {
                 Choosing::Found(agent) => {
                     offers.push(self.propose(next.place.2, agent, next.rank, now));
@@ -227,9 +232,9 @@ impl Engine {
     /// The classes that may have become possible since the last decision.
     fn collect(&mut self, now: Millis) -> (BinaryHeap<Contender>, Vec<usize>) {
         let mut marks = std::mem::take(&mut self.marks);
-        marks.decision += 1;
-        marks.seen.resize(self.queue.classes.len(), 0);
-        marks.collected.clear();
+        for class in marks.collected.drain(..) {
+            marks.seen.remove(class);
+        }
         for class in std::mem::take(&mut self.dirty_classes) {
             if self.queue.waiting.contains(class) {
                 marks.collect(class);
@@ -256,20 +261,30 @@ impl Engine {
             let profile = self.staff.profile_of(agent);
             let kept_from_calls = self.is_reserved(profile, &room, Work::Call);
             let kept_from_others = self.is_reserved(profile, &room, Work::Other);
-            let kept = (self.whole * u32::from(kept_from_calls)) | (!self.whole * u32::from(kept_from_others));
+            let kept =
+                (self.whole * u32::from(kept_from_calls)) | (!self.whole * u32::from(kept_from_others));
             let mut look_at = Millis::MAX;
-            for classes in profile.classes.both_by_word(&self.queue.waiting) {
-                for class in classes {
-                    let head = self.queue.head(class);
-                    let bit = 1_u32 << head.channel.0;
-                    if room.fits & bit == 0 || marks.seen[class] == marks.decision {
-                        continue;
-                    }
-                    if kept & bit != 0 && !head.presses(now) {
-                        look_at = look_at.min(head.presses_at());
-                        continue;
-                    }
-                    marks.collect(class);
+            marks.within_reach.clear();
+            profile
+                .classes
+                .both_without(&self.queue.waiting, &marks.seen, &mut marks.within_reach);
+            // All heads first, then what depends on them: so the processor waits for many of them at once.
+            marks.heads.clear();
+            marks
+                .heads
+                .extend(marks.within_reach.iter().map(|class| *self.queue.head(*class)));
+            for (class, head) in marks.within_reach.iter().copied().zip(&marks.heads) {
+                let bit = 1_u32 << head.channel.0;
+                if room.fits & bit == 0 {
+                    continue;
+                }
+                if kept & bit != 0 && !head.presses(now) {
+                    look_at = look_at.min(head.presses_at());
+                } else if kept & bit != 0 && !head.has_legs() {
+                    marks.pressing.push(class);
+                } else {
+                    marks.seen.insert(class);
+                    marks.collected.push(class);
                 }
             }
             if look_at == Millis::MAX {
@@ -281,14 +296,25 @@ impl Engine {
             }
             self.look_again(agent, look_at.max(now + 1));
         }
+        let all = marks.collected.len();
+        let mut pressing = std::mem::take(&mut marks.pressing);
+        for class in pressing.drain(..) {
+            marks.collect(class);
+        }
+        marks.pressing = pressing;
         let mut contenders = Vec::with_capacity(marks.collected.len() + 1);
         for (n, class) in marks.collected.iter().copied().enumerate() {
-            let (rank, due) = self.queue.peek(class, &self.policy.ranking, now);
+            let ranking = &self.policy.ranking;
+            let (rank, due) = if n < all {
+                self.queue.peek(class, ranking, now)
+            } else {
+                self.queue.peek_pressing(class, ranking, now)
+            };
             contenders.push(Contender {
                 rank: rank * self.results.weight(self.queue.head(class).cell),
                 place: (due, 0, 0),
                 class,
-                pressing_only: false,
+                pressing_only: n >= all,
                 by_head: true,
                 by_agent: n >= changed,
             });
@@ -354,13 +380,17 @@ impl Engine {
         pressing: Option<Millis>,
         now: Millis,
     ) {
-        if self.queue.waiting.contains(after.class)
-            && let Some(next) = self.contender(after.class, pressing, now)
-        {
+        if !self.queue.waiting.contains(after.class) {
+            return;
+        }
+        if let Some(next) = self.contender(after.class, pressing, now) {
             contenders.push(Contender {
                 by_agent: after.by_agent,
                 ..next
             });
+        } else if pressing.is_some() {
+            // Who is kept from the rest of them looks again when the next one presses.
+            self.hold_back(after.class, now);
         }
     }
 

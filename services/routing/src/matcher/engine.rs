@@ -5,9 +5,9 @@ use std::collections::{BinaryHeap, HashMap};
 
 use super::feedback::{CallLoad, CellResult, Results, RunningMean};
 use super::policy::Policy;
-use super::queue::{ClassKey, Only, Queue, span};
+use super::queue::{ClassKey, Only, Queue};
 use super::spec::{ItemSpec, Stage};
-use super::staff::{Staff, units};
+use super::staff::{Staff, units_of};
 use super::timers::Timer;
 use super::words::{AgentKey, Cell, ItemKey, Millis, Vocabulary};
 
@@ -37,6 +37,8 @@ pub struct Engine {
     pub(super) resting_agents: Vec<usize>,
     /// Someone was freed into the reserve, or it shrank: what it held back may go.
     pub(super) reserve_eased: bool,
+    /// Waiting items whose preferred agent is, or may yet be, waited for.
+    pub(super) acquainted: HashMap<AgentKey, Vec<usize>>,
     pub(super) calls: CallLoad,
     pub(super) results: Results,
     /// Time from offer to acceptance, by channel.
@@ -108,6 +110,7 @@ impl Engine {
             held_classes: Vec::new(),
             resting_agents: Vec::new(),
             reserve_eased: false,
+            acquainted: HashMap::new(),
             calls: CallLoad::default(),
             results: Results::default(),
             answers,
@@ -186,15 +189,25 @@ impl Engine {
         let state = std::mem::replace(&mut it.state, State::Nowhere);
         it.token = token;
         let (order, channel, pausable) = (it.spec.order, it.spec.channel, it.spec.pausable);
+        let preferred = it.spec.preferred.filter(|_| it.spec.preferred_until.is_some());
         match state {
             State::Nowhere => {}
             State::Queued(at) => {
+                if let Some(agent) = preferred
+                    && let Some(items) = self.acquainted.get_mut(&agent)
+                {
+                    items.retain(|known| *known != item);
+                    if items.is_empty() {
+                        self.acquainted.remove(&agent);
+                    }
+                }
                 if self.queue.remove(at.class, at.due, at.leg_due, order, item) {
                     self.retire_if_passing(at.class);
                 }
             }
             State::Held(held) => {
-                let size = units(&self.staff.profile_of(held.agent).key, &self.policy, channel);
+                let key = &self.staff.profile_of(held.agent).key;
+                let size = units_of(key, &self.policy, &self.item_at(item).spec);
                 let agent = self.staff.agent_mut(held.agent);
                 agent.held.retain(|i| *i != item);
                 let mine = &mut agent.by_channel[usize::from(channel.0)];
@@ -227,7 +240,7 @@ impl Engine {
     pub(super) fn give_to(&mut self, item: usize, agent: usize, stage: Stage) {
         let spec = &self.item_at(item).spec;
         let (channel, pausable) = (spec.channel, spec.pausable);
-        let size = units(&self.staff.profile_of(agent).key, &self.policy, channel);
+        let size = units_of(&self.staff.profile_of(agent).key, &self.policy, spec);
         let it = self.staff.agent_mut(agent);
         it.held.push(item);
         let mine = &mut it.by_channel[usize::from(channel.0)];
@@ -268,22 +281,30 @@ impl Engine {
 
         let wish = self.need(&spec, 0);
         let mut need = if step == 0 { wish } else { self.need(&spec, step) };
-        let mut only = spec.pinned.map(|agent| Only { agent, pinned: true });
-        let rule = &self.policy.preferred;
-        let patience = rule.max_wait_ms.min(span(spec.target_ms, rule.share_of_target));
-        if only.is_none()
-            && waited < patience
-            && let Some(agent) = spec.preferred.filter(|agent| !excluded.contains(agent))
-            && let Some(place) = self.staff.index.get(&agent).copied()
-            && self.staff.agent(place).open & (1 << spec.channel.0) != 0
+        let sooner = |end: Millis, than: Option<Millis>| Some(than.map_or(end, |at| at.min(end)));
+        let mut only = None;
+        if let Some(agent) = spec.pinned
+            && spec.pinned_until.is_none_or(|end| now < end)
         {
-            // Whoever knows the customer needs only what is required in the end.
-            let last = self.need(&spec, spec.steps.len() - 1);
-            if self.staff.profile_of(place).meets(self.queue.need(last)) {
-                need = last;
-                only = Some(Only { agent, pinned: false });
-                let end = spec.queued_at + patience;
-                next_change = Some(next_change.map_or(end, |at| at.min(end)));
+            only = Some(Only { agent, pinned: true });
+            next_change = spec
+                .pinned_until
+                .map_or(next_change, |end| sooner(end, next_change));
+        } else if let Some(agent) = spec.preferred
+            && let Some(end) = spec.preferred_until.filter(|end| now < *end)
+        {
+            self.acquainted.entry(agent).or_default().push(item);
+            if !excluded.contains(&agent)
+                && let Some(place) = self.staff.index.get(&agent).copied()
+                && self.staff.agent(place).within_reach() & (1 << spec.channel.0) != 0
+            {
+                // Whoever knows the customer needs only what is required in the end.
+                let last = self.need(&spec, spec.steps.len() - 1);
+                if self.staff.profile_of(place).meets(self.queue.need(last)) {
+                    need = last;
+                    only = Some(Only { agent, pinned: false });
+                    next_change = sooner(end, next_change);
+                }
             }
         }
         let key = ClassKey {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::engine::{Engine, Item, Queued, State};
 use super::policy::used_share;
 use super::queue::Need;
-use super::spec::Presence;
+use super::spec::{AskedFirst, Presence};
 use super::staff::{Profile, cap, units};
 use super::words::{AgentKey, Channel, ItemKey, Language, Millis, Skill, Team};
 
@@ -32,6 +32,10 @@ pub struct Why {
     pub free: u32,
     /// What spoke for this agent.
     pub because: Because,
+    /// Who was asked before the others.
+    pub asked_first: AskedFirst,
+    /// They are a bot.
+    pub bot: bool,
     /// Their levels: skill, has, was asked for at first.
     pub levels: Vec<(Skill, u8, u8)>,
     /// Channels whose work in their hands is paused.
@@ -107,10 +111,22 @@ pub struct Waiting {
     pub preferring: bool,
     /// When its requirement changes next.
     pub next_change: Option<Millis>,
+    /// Whether it may go to anybody then; else it asks for less.
+    pub opens: bool,
     /// Agents by what is in their way, the most frequent first. Every agent is counted once.
     pub obstacles: Vec<(Obstacle, u32)>,
     /// In words.
     pub words: String,
+}
+
+/// Whether the next change is that it no longer waits for one agent only.
+fn opens(it: &Item, at: &Queued) -> bool {
+    let end = if at.preferring {
+        it.spec.preferred_until
+    } else {
+        it.spec.pinned.and(it.spec.pinned_until)
+    };
+    at.next_change.is_some() && at.next_change == end
 }
 
 impl Engine {
@@ -161,6 +177,8 @@ impl Engine {
                     idle_ms: (now - who.idle_since).max(0),
                 }
             },
+            asked_first: spec.asked_first,
+            bot: profile.key.bot,
             levels: spec.steps[0]
                 .requirement
                 .skills
@@ -203,6 +221,13 @@ impl Engine {
                 );
             }
         }
+        words.push_str(match (why.asked_first, why.bot) {
+            (AskedFirst::Anybody, _) => "",
+            (AskedFirst::Bots, true) => " Bots are asked first.",
+            (AskedFirst::Bots, false) => " Bots are asked first, and none could take it.",
+            (AskedFirst::People, true) => " People are asked first, and none could take it.",
+            (AskedFirst::People, false) => " People are asked first.",
+        });
         if !what.is_empty() {
             let _ = write!(words, " Your {}.", what.join(", "));
         }
@@ -263,6 +288,7 @@ impl Engine {
             step: at.step,
             preferring: at.preferring,
             next_change: at.next_change,
+            opens: opens(&it, &at),
             obstacles,
             words,
         })
@@ -377,7 +403,7 @@ impl Engine {
             let _ = write!(words, " {count} {who}: {}.", self.obstacle_in_words(*reason));
         }
         if let Some(change) = at.next_change {
-            let what = if at.preferring {
+            let what = if opens(it, at) {
                 "may go to anybody"
             } else {
                 "asks for less"

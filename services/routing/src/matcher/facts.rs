@@ -93,6 +93,19 @@ impl Engine {
         true
     }
 
+    /// What an item takes of who has it in hand is this from now on; none: what its channel takes.
+    pub fn takes(&mut self, key: ItemKey, units: Option<u32>) {
+        let Some(it) = self.item_mut(key) else {
+            return;
+        };
+        it.spec.units = units;
+        if let State::Held(held) = it.state {
+            self.recount(held.agent);
+            self.resettle(held.agent);
+            self.mark_agent(held.agent);
+        }
+    }
+
     /// The offer was accepted.
     pub fn accepted(&mut self, key: ItemKey, agent: AgentKey, now: Millis) -> bool {
         let Some(it) = self.item(key) else {

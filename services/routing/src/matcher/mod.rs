@@ -36,5 +36,5 @@ pub use engine::Engine;
 pub use explain::{Because, Obstacle, Passed, Waiting, Why};
 pub use feedback::CellResult;
 pub use policy::{ChannelRule, Choice, Offers, Policy, Preferred, Ranking, Reserve, ReserveSize, Steering};
-pub use spec::{AgentSpec, ItemSpec, Presence, Requirement, Stage, Step};
+pub use spec::{AgentSpec, AskedFirst, ItemSpec, Presence, Requirement, Stage, Step};
 pub use words::{AgentKey, Cell, Channel, ItemKey, Language, Millis, Skill, Team, Vocabulary};

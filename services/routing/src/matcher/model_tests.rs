@@ -182,6 +182,7 @@ impl Pair {
                     });
                 }
                 self.next += 1;
+                let order = usize::try_from(self.next).unwrap();
                 let clock_start = now - carried_s * 1_000;
                 let spec = ItemSpec {
                     key: ItemKey(self.next),
@@ -194,10 +195,14 @@ impl Pair {
                     carried_ms: carried_s * 1_000,
                     cell: Cell(u16::from(channel)),
                     preferred: preferred.map(AgentKey),
+                    preferred_until: self.engine.policy().preferred.until(now, target),
                     pinned: pinned.map(AgentKey),
+                    pinned_until: (order % 2 == 0).then_some(now + target / 3),
+                    asked_first: [AskedFirst::Anybody, AskedFirst::Bots, AskedFirst::People][order % 3],
                     excluded: Vec::new(),
                     human_only,
                     pausable,
+                    units: None,
                     order: u64::try_from(self.next).unwrap(),
                 };
                 self.engine.enqueue(spec.clone(), now);
@@ -334,26 +339,24 @@ impl Pair {
                     idle_since: 0,
                     missed: Vec::new(),
                 };
+                let known = self.model.people.get(&spec.key);
+                let was_there = known.is_some_and(|person| self.model.there(person));
+                let learnt = known.is_some_and(|person| person.spec != spec);
                 let person = match self.model.people.remove(&spec.key) {
                     Some(known) => Person { spec, ..known },
                     None => person,
                 };
                 let (key, presence) = (person.spec.key, person.presence.clone());
                 self.model.people.insert(key, person);
-                self.model.people.get_mut(&key).unwrap().idle_since = self.reborn(key, now);
+                if self.model.there(&self.model.people[&key]) && !was_there {
+                    self.model.people.get_mut(&key).unwrap().idle_since = now;
+                }
                 self.model.set_presence(key, presence);
+                if learnt {
+                    self.model.weigh_acquaintance(key);
+                }
             }
             Happening::Passes(span) => self.model.now += span * 100,
-        }
-    }
-
-    /// A change of abilities starts the line anew for who is there.
-    fn reborn(&self, key: AgentKey, now: Millis) -> Millis {
-        let person = &self.model.people[&key];
-        if self.model.there(person) {
-            now
-        } else {
-            person.idle_since
         }
     }
 

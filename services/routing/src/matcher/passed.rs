@@ -41,7 +41,8 @@ impl Engine {
         const LOOKED_AT: usize = 24;
         const KEPT: usize = 12;
         let mut ranked = std::mem::take(&mut self.marks.notable);
-        let known: [usize; KEPT] = std::array::from_fn(|n| ranked.get(n).map_or(usize::MAX, |(_, class)| *class));
+        let known: [usize; KEPT] =
+            std::array::from_fn(|n| ranked.get(n).map_or(usize::MAX, |(_, class)| *class));
         ranked.retain(|(_, class)| self.queue.waiting.contains(*class));
         let mut next = 0;
         for (n, class) in self

@@ -5,7 +5,7 @@ use super::feedback::RunningMean;
 use super::policy::Policy;
 use super::queue::{ClassKey, Manner};
 use super::spec::{AgentSpec, Presence, Stage};
-use super::staff::{InHand, units};
+use super::staff::{InHand, units_of};
 use super::words::{AgentKey, ItemKey, Millis};
 
 impl Engine {
@@ -37,7 +37,8 @@ impl Engine {
             return;
         };
         // Whatever they hold is counted anew: their capacity may be another one now.
-        let before = self.staff.agent(agent).presence.clone();
+        let it = self.staff.agent(agent);
+        let (before, idle_since) = (it.presence.clone(), (it.open != 0).then_some(it.idle_since));
         self.stand_back(agent);
         let old = self.staff.agent(agent).profile;
         let it = self.staff.agent_mut(agent);
@@ -49,6 +50,14 @@ impl Engine {
         }
         self.recount(agent);
         self.set_presence(agent, before, now);
+        if let Some(since) = idle_since {
+            // To learn something is no work: they keep their place in line.
+            self.staff.agent_mut(agent).idle_since = since;
+            self.resettle(agent);
+        }
+        if old != profile {
+            self.weigh_acquaintance(agent, now);
+        }
     }
 
     /// The agent is gone. What they held waits again, at its old place.
@@ -160,11 +169,12 @@ impl Engine {
         if it.open == 0 && open != 0 {
             it.idle_since = now;
         }
-        let was = it.open;
+        let (was, was_within_reach) = (it.open, it.within_reach());
         it.open = open;
         let takes_calls = !it.spec.bot;
         let languages = it.spec.languages.clone();
         it.presence = presence;
+        let turned = it.within_reach() != was_within_reach;
         it.token = token;
         let profile = it.profile;
         if (was != 0) != (open != 0) {
@@ -181,25 +191,17 @@ impl Engine {
         if let Some(at) = back_at {
             self.set_timer_return(agent, at);
         }
-        if open == 0 {
-            self.stop_preferring(agent, now);
+        if turned {
+            self.weigh_acquaintance(agent, now);
         }
     }
 
-    /// Who waited for the agent who knows them waits for anybody now.
-    fn stop_preferring(&mut self, agent: usize, now: Millis) {
-        for class in self.staff.agent(agent).own.clone() {
-            if self.queue.class(class).key.only.is_some_and(|o| o.pinned) {
-                continue;
-            }
-            for item in self
-                .queue
-                .class(class)
-                .journey
-                .iter()
-                .map(|p| p.2)
-                .collect::<Vec<_>>()
-            {
+    /// Who may wait for the agent who knows them is placed anew: that agent has come, gone or changed.
+    fn weigh_acquaintance(&mut self, agent: usize, now: Millis) {
+        let key = self.staff.agent(agent).spec.key;
+        for item in self.acquainted.get(&key).cloned().unwrap_or_default() {
+            let until = self.item_at(item).spec.preferred_until;
+            if until.is_some_and(|end| now < end) {
                 self.lift(item, now);
                 self.place(item, now);
             }
@@ -223,7 +225,7 @@ impl Engine {
     }
 
     /// Adds up what an agent holds, by the rules and the capacity of now.
-    fn recount(&mut self, agent: usize) {
+    pub(super) fn recount(&mut self, agent: usize) {
         let key = self.staff.profile_of(agent).key.clone();
         let held: Vec<(usize, Stage, u32, bool)> = self
             .staff
@@ -239,7 +241,7 @@ impl Engine {
                 Some((
                     usize::from(channel.0),
                     held.stage,
-                    units(&key, &self.policy, channel),
+                    units_of(&key, &self.policy, &it.spec),
                     it.spec.pausable,
                 ))
             })

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::words::{Channel, Millis};
+use super::{
+    queue::span,
+    words::{Channel, Millis},
+};
 
 /// The tunables of one routing domain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -290,6 +293,14 @@ impl Default for Offers {
             missed_until_away: 2,
             missed_window_ms: 600_000,
         }
+    }
+}
+
+impl Preferred {
+    /// Until when work that enters the queue now waits for whom it knows, where the queue has no rule of its own.
+    pub fn until(&self, queued_at: Millis, target_ms: Millis) -> Option<Millis> {
+        let patience = self.max_wait_ms.min(span(target_ms, self.share_of_target));
+        (patience > 0).then_some(queued_at + patience)
     }
 }
 

@@ -64,25 +64,22 @@ pub(super) struct Class {
     pub(super) press_at: Option<Millis>,
 }
 
-/// What every look at a class needs, close together in memory. Times of nothing are [`NEVER`].
+/// What ranking needs of a class, in one line of the processor's cache: a decision looks at hundreds of them, and
+/// waiting for memory is most of what that costs. Times of nothing are [`NEVER`].
 #[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
 pub(super) struct Head {
     first: Millis,
+    live: Millis,
+    leg_first: Millis,
+    leg_live: Millis,
+    target_ms: Millis,
     /// With so much time left, its items press.
     press_left_ms: Millis,
     pub(super) cell: Cell,
     pub(super) channel: Channel,
     /// Customers of its channel are there, and leave.
-    pub(super) is_live: bool,
-}
-
-/// What ranking needs besides once the most urgent item of a class is late.
-#[derive(Debug, Clone, Copy)]
-struct Late {
-    live: Millis,
-    leg_first: Millis,
-    leg_live: Millis,
-    target_ms: Millis,
+    is_live: bool,
 }
 
 /// What a policy says about a class.
@@ -107,7 +104,6 @@ pub(super) struct Queue {
     need_index: HashMap<(Channel, bool, Requirement), usize>,
     pub(super) classes: Vec<Option<Class>>,
     heads: Vec<Head>,
-    late: Vec<Late>,
     class_index: HashMap<ClassKey, usize>,
     spare_needs: Vec<usize>,
     spare_classes: Vec<usize>,
@@ -122,9 +118,30 @@ impl Head {
         self.first <= self.pressing_line(now)
     }
 
+    /// Whether some of its items are ranked by a clock of their own too.
+    pub(super) fn has_legs(&self) -> bool {
+        self.leg_first != NEVER
+    }
+
     /// Items with a deadline up to there press.
     pub(super) fn pressing_line(&self, now: Millis) -> Millis {
         now.saturating_add(self.press_left_ms)
+    }
+
+    /// The rank and the deadline of its most urgent item.
+    fn by_first(&self, ranking: &Ranking, now: Millis) -> (f64, Millis) {
+        let rank = ranking.rank(self.first, self.target_ms, self.is_live, now);
+        (rank, self.first)
+    }
+
+    /// Takes an item with that deadline instead, if there is one and it ranks higher.
+    fn prefer(&self, best: &mut (f64, Millis), due: Millis, ranking: &Ranking, now: Millis) {
+        if due != NEVER {
+            let rank = ranking.rank(due, self.target_ms, self.is_live, now);
+            if rank > best.0 {
+                *best = (rank, due);
+            }
+        }
     }
 
     /// When its most urgent item will press.
@@ -199,16 +216,14 @@ impl Queue {
         }
         let head = Head {
             first: NEVER,
-            press_left_ms: manner.press_left_ms,
-            cell: key.cell,
-            channel: key.channel,
-            is_live: manner.is_live,
-        };
-        let late = Late {
             live: NEVER,
             leg_first: NEVER,
             leg_live: NEVER,
             target_ms: key.target_ms,
+            press_left_ms: manner.press_left_ms,
+            cell: key.cell,
+            channel: key.channel,
+            is_live: manner.is_live,
         };
         let class = Class {
             key: key.clone(),
@@ -219,10 +234,9 @@ impl Queue {
         };
         let place = put(&mut self.classes, &mut self.spare_classes, class);
         if place < self.heads.len() {
-            (self.heads[place], self.late[place]) = (head, late);
+            self.heads[place] = head;
         } else {
             self.heads.push(head);
-            self.late.push(late);
         }
         self.class_index.insert(key, place);
         (place, true)
@@ -271,11 +285,10 @@ impl Queue {
         let head = &mut self.heads[class];
         head.first = head.first.min(due);
         // A deadline that has passed is as good as unknown.
-        let late = &mut self.late[class];
-        late.live = late.live.min(due);
+        head.live = head.live.min(due);
         if let Some(leg_due) = leg_due {
-            late.leg_first = late.leg_first.min(leg_due);
-            late.leg_live = late.leg_live.min(leg_due);
+            head.leg_first = head.leg_first.min(leg_due);
+            head.leg_live = head.leg_live.min(leg_due);
         }
     }
 
@@ -297,16 +310,15 @@ impl Queue {
         }
         let (first, leg_first) = (first_of(&room.journey), first_of(&room.leg));
         let empty = room.journey.is_empty();
-        self.heads[class].first = first;
-        let late = &mut self.late[class];
-        late.leg_first = leg_first;
-        if late.live == due {
-            late.live = next_of(&room.journey, due);
+        let head = &mut self.heads[class];
+        (head.first, head.leg_first) = (first, leg_first);
+        if head.live == due {
+            head.live = next_of(&room.journey, due);
         }
         if let Some(leg_due) = leg_due
-            && late.leg_live == leg_due
+            && head.leg_live == leg_due
         {
-            late.leg_live = next_of(&room.leg, leg_due);
+            head.leg_live = next_of(&room.leg, leg_due);
         }
         if empty {
             self.waiting.remove(class);
@@ -317,39 +329,46 @@ impl Queue {
 
     /// The rank and the deadline of the item that would go next from a class, by its head alone.
     pub(super) fn peek(&mut self, class: usize, ranking: &Ranking, now: Millis) -> (f64, Millis) {
-        let head = &self.heads[class];
+        let mut head = self.heads[class];
         if head.first > now {
             // Nothing is late on the journey's clock, and a leg's deadline is never earlier than the journey's.
             return (ranking.rank_in_time(head.first - now), head.first);
         }
-        let (first, is_live) = (head.first, head.is_live);
-        let late = &mut self.late[class];
-        let rank = |due| ranking.rank(due, late.target_ms, is_live, now);
-        let mut best = (rank(first), first);
-        let mut also = |due: Millis| {
-            if due != NEVER {
-                let rank = rank(due);
-                if rank > best.0 {
-                    best = (rank, due);
-                }
+        if ranking.rescue && (head.live <= now || head.leg_live <= now) {
+            let room = self.classes[class].as_ref().expect("ranked classes have items");
+            if head.live <= now {
+                head.live = live_of(&room.journey, now);
             }
-        };
-        if ranking.rescue {
-            if late.live <= now {
-                let room = self.classes[class].as_ref().expect("ranked classes have items");
-                late.live = live_of(&room.journey, now);
+            if head.leg_live <= now {
+                head.leg_live = live_of(&room.leg, now);
             }
-            also(late.live);
+            self.heads[class] = head;
         }
-        if late.leg_first != NEVER {
-            also(late.leg_first);
-            if ranking.rescue {
-                if late.leg_live <= now {
-                    let room = self.classes[class].as_ref().expect("ranked classes have items");
-                    late.leg_live = live_of(&room.leg, now);
-                }
-                also(late.leg_live);
-            }
+        let mut best = head.by_first(ranking, now);
+        if ranking.rescue {
+            head.prefer(&mut best, head.live, ranking, now);
+        }
+        head.prefer(&mut best, head.leg_first, ranking, now);
+        if ranking.rescue {
+            head.prefer(&mut best, head.leg_live, ranking, now);
+        }
+        best
+    }
+
+    /// The same of those items only that press, by the journey's clock. There must be one.
+    pub(super) fn peek_pressing(&mut self, class: usize, ranking: &Ranking, now: Millis) -> (f64, Millis) {
+        let mut head = self.heads[class];
+        let mut best = head.by_first(ranking, now);
+        if !ranking.rescue || head.first > now {
+            return best;
+        }
+        if head.live <= now {
+            let room = self.classes[class].as_ref().expect("ranked classes have items");
+            head.live = live_of(&room.journey, now);
+            self.heads[class] = head;
+        }
+        if head.live <= head.pressing_line(now) {
+            head.prefer(&mut best, head.live, ranking, now);
         }
         best
     }
@@ -425,7 +444,7 @@ impl Queue {
             return !self.waiting.contains(class);
         };
         self.heads[class].first == first_of(&room.journey)
-            && self.late[class].leg_first == first_of(&room.leg)
+            && self.heads[class].leg_first == first_of(&room.leg)
             && self.waiting.contains(class) != room.journey.is_empty()
             && room.leg.len() <= room.journey.len()
     }

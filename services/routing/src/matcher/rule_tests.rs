@@ -42,10 +42,14 @@ fn item(key: u128, channel: Channel, now: Millis, target_ms: Millis) -> ItemSpec
         carried_ms: 0,
         cell: Cell(0),
         preferred: None,
+        preferred_until: None,
         pinned: None,
+        pinned_until: None,
+        asked_first: AskedFirst::Anybody,
         excluded: Vec::new(),
         human_only: false,
         pausable: true,
+        units: None,
         order: key as u64,
     }
 }
@@ -227,11 +231,12 @@ fn a_second_missed_offer_within_the_window_makes_the_agent_away() {
 fn who_knows_the_customer_is_waited_for_only_so_long() {
     let mut policy = plain();
     policy.preferred.share_of_target = 0.25;
-    let mut engine = engine(policy, &[1, 1]);
+    let mut engine = engine(policy.clone(), &[1, 1]);
     engine.enqueue(item(1, VOICE, 5_000, 30_000), 5_000);
     assert_eq!(offers(&mut engine, 5_000), [(1, 0)]);
     let known = ItemSpec {
         preferred: Some(AgentKey(0)),
+        preferred_until: policy.preferred.until(5_000, 60_000),
         ..item(2, CHAT, 5_000, 60_000)
     };
     engine.enqueue(known, 5_000);
@@ -317,5 +322,138 @@ fn a_cell_behind_its_goal_goes_first() {
         offers(&mut engine, 50_000),
         [(2, 0)],
         "later to breach, but its cell is behind"
+    );
+}
+
+#[test]
+fn work_left_behind_by_what_pressed_is_looked_at_again_when_it_presses_itself() {
+    let mut policy = plain();
+    policy.reserve.size = ReserveSize::Fixed(2);
+    let mut engine = engine(policy, &[]);
+    for n in 0..2 {
+        engine.upsert_agent(
+            AgentSpec {
+                caps: vec![(CHAT, 1)],
+                ..agent(n, 1)
+            },
+            0,
+        );
+        engine.presence(AgentKey(n), Presence::Available, 0);
+    }
+    assert_eq!(offers(&mut engine, 0), []);
+    let mut late = item(1, CHAT, 0, 60_000);
+    late.clock_start = -100_000;
+    late.due_at = -40_000;
+    engine.enqueue(late, 0);
+    engine.enqueue(item(2, CHAT, 0, 60_000), 0);
+    let first = engine.decide(0);
+    assert_eq!(first.offers.len(), 1, "both are kept, but for the late one");
+    assert_eq!(first.wake, Some(57_000), "then the other presses");
+    assert_eq!(offers(&mut engine, 57_000), [(2, 1)]);
+}
+
+#[test]
+fn whoever_knows_the_customer_is_waited_for_while_away_for_a_moment_but_not_when_gone() {
+    let known = ItemSpec {
+        preferred: Some(AgentKey(0)),
+        preferred_until: Some(25_000),
+        ..item(1, CHAT, 5_000, 60_000)
+    };
+    for (presence, waits) in [
+        (Presence::Away, true),
+        (Presence::NotResponding { until: None }, true),
+        (Presence::AvailableFor(vec![VOICE]), false),
+        (Presence::Draining, false),
+        (Presence::Offline, false),
+    ] {
+        let mut engine = engine(plain(), &[1, 1]);
+        engine.presence(AgentKey(0), presence.clone(), 4_000);
+        engine.enqueue(known.clone(), 5_000);
+        let first = offers(&mut engine, 5_000);
+        assert_eq!(first.is_empty(), waits, "{presence:?}");
+        if waits {
+            assert_eq!(
+                engine
+                    .explain_waiting(ItemKey(1), 5_000)
+                    .map(|w| (w.preferring, w.opens)),
+                Some((true, true))
+            );
+            engine.presence(AgentKey(0), Presence::Offline, 6_000);
+            assert_eq!(offers(&mut engine, 6_000), [(1, 1)], "they are gone: anybody");
+        }
+    }
+}
+
+#[test]
+fn a_pin_ends_and_whoever_it_was_for_goes_first_then() {
+    let mut engine = engine(plain(), &[1, 1]);
+    engine.presence(AgentKey(1), Presence::Away, 2_000);
+    let pinned = ItemSpec {
+        pinned: Some(AgentKey(1)),
+        pinned_until: Some(35_000),
+        preferred: Some(AgentKey(1)),
+        ..item(1, CHAT, 5_000, 60_000)
+    };
+    engine.enqueue(pinned, 5_000);
+    let decision = engine.decide(5_000);
+    assert_eq!((decision.offers.len(), decision.wake), (0, Some(35_000)));
+    assert_eq!(offers(&mut engine, 35_000), [(1, 0)]);
+}
+
+#[test]
+fn who_is_asked_first_goes_before_who_fits_best() {
+    for (first, expected) in [
+        (AskedFirst::Anybody, 0),
+        (AskedFirst::Bots, 1),
+        (AskedFirst::People, 0),
+    ] {
+        let mut engine = engine(plain(), &[1]);
+        let bot = AgentSpec {
+            bot: true,
+            ..agent(1, 1)
+        };
+        engine.upsert_agent(bot, 4_000);
+        engine.presence(AgentKey(1), Presence::Available, 4_000);
+        let asked = |key| ItemSpec {
+            asked_first: first,
+            ..item(key, CHAT, 5_000, 60_000)
+        };
+        // Idle for longer, the person would get it; and packing work would give them the second too.
+        engine.enqueue(asked(1), 5_000);
+        assert_eq!(offers(&mut engine, 5_000), [(1, expected)], "{first:?}");
+    }
+}
+
+#[test]
+fn what_must_not_be_paused_is_not_and_takes_what_it_is_said_to_take() {
+    let mut engine = engine(plain(), &[1]);
+    let helps = ItemSpec {
+        pausable: false,
+        ..item(1, EMAIL, 5_000, 600_000)
+    };
+    engine.enqueue(helps, 5_000);
+    engine.hold(ItemKey(1), AgentKey(0), Stage::Active, 5_000);
+    engine.enqueue(item(2, VOICE, 5_000, 30_000), 5_000);
+    assert_eq!(
+        offers(&mut engine, 5_000),
+        [],
+        "the call waits for the colleague's question"
+    );
+    engine.enqueue(item(3, CHAT, 5_000, 60_000), 5_000);
+    engine.takes(ItemKey(1), Some(6));
+    assert_eq!(offers(&mut engine, 5_000), [], "no room");
+    engine.takes(ItemKey(1), None);
+    assert_eq!(offers(&mut engine, 5_000), [(3, 0)], "four of six units");
+}
+
+#[test]
+fn to_learn_something_is_no_work() {
+    let mut engine = engine(plain(), &[1, 1]);
+    engine.upsert_agent(agent(0, 2), 8_000);
+    engine.enqueue(item(1, CHAT, 9_000, 60_000), 9_000);
+    assert_eq!(
+        offers(&mut engine, 9_000),
+        [(1, 0)],
+        "they keep their place in line"
     );
 }

@@ -24,6 +24,29 @@ pub struct Step {
     pub requirement: Requirement,
 }
 
+/// Who of those who have room is asked before the others, however well these fit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum AskedFirst {
+    /// Whoever fits best.
+    #[default]
+    Anybody,
+    /// Bots.
+    Bots,
+    /// People.
+    People,
+}
+
+impl AskedFirst {
+    /// Whether an agent of that kind stands behind those of the other.
+    pub fn later(self, bot: bool) -> bool {
+        match self {
+            AskedFirst::Anybody => false,
+            AskedFirst::Bots => !bot,
+            AskedFirst::People => bot,
+        }
+    }
+}
+
 /// A waiting item.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ItemSpec {
@@ -47,14 +70,22 @@ pub struct ItemSpec {
     pub cell: Cell,
     /// The agent who knows the customer.
     pub preferred: Option<AgentKey>,
+    /// It waits for them until then, if they are there and could take it; none: they get it when they are free at once.
+    pub preferred_until: Option<Millis>,
     /// The only agent who may have it, whatever their skills.
     pub pinned: Option<AgentKey>,
+    /// From then on anybody may; none: never.
+    pub pinned_until: Option<Millis>,
+    /// Who is asked before anybody else.
+    pub asked_first: AskedFirst,
     /// Who must not have it.
     pub excluded: Vec<AgentKey>,
     /// Not for bots.
     pub human_only: bool,
     /// In hand, a call may pause it, where the policy lets calls pause its channel.
     pub pausable: bool,
+    /// Units it takes of who has it in hand, where these are not what its channel takes by the rules of now.
+    pub units: Option<u32>,
     /// Breaks ties between equal deadlines; smaller goes first.
     pub order: u64,
 }
@@ -87,7 +118,7 @@ pub enum Presence {
     Available,
     /// Takes offers of these channels only.
     AvailableFor(Vec<Channel>),
-    /// Finishes what is in hand and takes nothing new.
+    /// Finishes what is in hand and takes nothing new for a moment: who knows a customer may be waited for.
     Away,
     /// Let an offer ring out.
     NotResponding {

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::bits::BitSet;
 use super::policy::Policy;
 use super::queue::Need;
-use super::spec::{AgentSpec, Presence};
+use super::spec::{AgentSpec, ItemSpec, Presence};
 use super::words::{AgentKey, Channel, Language, Millis, Skill, Team};
 
 /// What agents of a profile have in common.
@@ -153,6 +153,15 @@ impl Agent {
         fits
     }
 
+    /// Channels on which they are there, busy or away for a moment, one bit each.
+    pub(super) fn within_reach(&self) -> u32 {
+        match &self.presence {
+            Presence::Available | Presence::Away | Presence::NotResponding { .. } => u32::MAX,
+            Presence::AvailableFor(channels) => channels.iter().fold(0, |mask, c| mask | 1 << c.0),
+            Presence::Draining | Presence::Offline => 0,
+        }
+    }
+
     /// Units that would be given back by pausing those channels.
     pub(super) fn paused_units(&self, channels: u32) -> u32 {
         if channels == 0 {
@@ -179,6 +188,11 @@ pub(super) fn cap(key: &ProfileKey, policy: &Policy, channel: Channel) -> u32 {
 pub(super) fn units(key: &ProfileKey, policy: &Policy, channel: Channel) -> u32 {
     let rule = policy.rule(channel);
     if rule.whole { key.units } else { rule.units }
+}
+
+/// Units a piece of work takes from such an agent.
+pub(super) fn units_of(key: &ProfileKey, policy: &Policy, spec: &ItemSpec) -> u32 {
+    spec.units.unwrap_or_else(|| units(key, policy, spec.channel))
 }
 
 impl Staff {

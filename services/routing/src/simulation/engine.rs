@@ -5,8 +5,8 @@ use std::io::{BufRead, Write};
 use std::sync::Arc;
 
 use crate::matcher::{
-    AgentKey, AgentSpec, Channel, ChannelRule, Engine, ItemKey, ItemSpec, Millis, Policy, Presence,
-    Requirement, Skill, Step,
+    AgentKey, AgentSpec, AskedFirst, Channel, ChannelRule, Engine, ItemKey, ItemSpec, Millis, Policy,
+    Presence, Requirement, Skill, Step,
 };
 
 use super::protocol::{AgentInfo, AgentState, Answer, Event, ItemInfo, Offer, PublicWorld};
@@ -294,10 +294,14 @@ impl Day {
             carried_ms: carried,
             cell,
             preferred,
+            preferred_until: self.engine.policy().preferred.until(now, target),
             pinned: None,
+            pinned_until: None,
+            asked_first: AskedFirst::Anybody,
             excluded: Vec::new(),
             human_only: false,
             pausable: true,
+            units: None,
             order: place as u64,
         };
         self.engine.enqueue(spec, now);

@@ -3,6 +3,7 @@
 mod desk;
 mod figures;
 mod handover;
+mod held;
 mod leader;
 mod overflow;
 mod queue;

@@ -192,3 +192,18 @@ async fn two_missed_offers_in_ten_minutes_make_an_agent_away() {
     assert_eq!(agent(&app, "carla").await.presence(), Presence::Away);
     app.stop().await;
 }
+
+#[tokio::test]
+async fn one_missed_offer_makes_an_agent_away_where_the_policy_says_so() {
+    let rules = RESOURCES.replace(
+        "  defaultQueue: general",
+        "  defaultQueue: general\n  matching: { offers: { missedUntilAway: 1 } }",
+    );
+    let app = app_with(&rules).await;
+    let mut carla = Desk::available(&app, human("carla")).await;
+    request(&app, &asked(&app, 1, 1, ChannelKind::WebChat)).await;
+    carla.offer().await;
+    app.advance(Duration::from_secs(30)).await;
+    assert_eq!(agent(&app, "carla").await.presence(), Presence::Away);
+    app.stop().await;
+}

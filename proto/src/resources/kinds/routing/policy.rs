@@ -87,9 +87,9 @@ pub enum AgentOrder {
     /// Whoever fits best.
     #[default]
     Any,
-    /// People only when no bot can take it.
+    /// People only when no bot who can do it has room.
     BotsFirst,
-    /// Bots only when no person can take it.
+    /// Bots only when no person who can do it has room.
     PeopleFirst,
 }
 

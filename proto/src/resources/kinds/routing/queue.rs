@@ -41,7 +41,7 @@ pub struct QueueSpec {
     /// After so many seconds of silence a written conversation rests and its agent has room for other work.
     #[serde(default)]
     pub idle_park_seconds: Option<u32>,
-    /// How long work waits for the agent who knows it.
+    /// How long work waits for the agent who knows it before anybody may have it.
     #[serde(default)]
     pub preferred_agent: PreferredAgent,
     /// Points added to the priority of everything in this queue.
@@ -77,13 +77,14 @@ pub struct ServiceLevel {
     pub goal_by_channel: BTreeMap<Kind, f64>,
 }
 
-/// How long work waits for the agent who knows it: the shorter of both.
+/// How long work waits for the agent who knows it, while they are busy or away for a moment: the shorter of both, and never
+/// beyond its target. Then anybody may have it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PreferredAgent {
-    /// Seconds.
+    /// Seconds; nobody is waited for when 0.
     pub wait_seconds: u32,
-    /// Share of the target, 0 to 1.
+    /// Share of the target, 0 to 1; nobody is waited for when 0.
     pub share_of_target: f64,
 }
 

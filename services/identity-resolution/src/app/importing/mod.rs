@@ -10,7 +10,7 @@ use trama_platform::{Command, Error, Tx, page, timers::TimerSpec};
 use trama_proto::{
     identity_resolution::v1 as wire,
     ids::{AgentId, TenantId},
-    time::to_wire,
+    time::{from_wire, to_wire},
 };
 use uuid::Uuid;
 
@@ -60,6 +60,9 @@ impl App {
         }
         (import.id, import.started_at) = (tx.new_id(), tx.now());
         store::imports::add(tx.conn(), tenant, &import).await?;
+        if let Some(at) = from_wire(request.recorded_at.as_ref()) {
+            store::privacy::set_recorded_at(tx.conn(), tenant, import.id, at).await?;
+        }
         let response = wire::StartImportResponse {
             import_id: import.id.to_string(),
         };
@@ -203,7 +206,14 @@ impl App {
                 tenant: tenant.clone(),
                 subject: import.started_by.parse::<AgentId>()?,
             };
-            let counts = self.take_rows(tx, &caller, &import.source, &step.rows).await?;
+            let recorded_at = store::privacy::recorded_at(tx.conn(), tenant, id).await?;
+            let handles: Vec<&[_]> = step.rows.iter().map(|row| row.handles.as_slice()).collect();
+            let void = self.void_rows(tx, tenant, &handles, recorded_at).await?;
+            let rows = step.rows.iter().zip(&void).filter(|(_, void)| !**void);
+            let rows: Vec<_> = rows.map(|(row, _)| row.clone()).collect();
+            // Who was erased stays so: their lines change nothing.
+            import.unchanged += i64::try_from(step.rows.len() - rows.len()).unwrap_or(i64::MAX);
+            let counts = self.take_rows(tx, &caller, &import.source, &rows).await?;
             import.created += counts.created;
             import.updated += counts.updated;
             import.unchanged += counts.unchanged;

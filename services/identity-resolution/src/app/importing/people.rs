@@ -50,6 +50,8 @@ impl App {
                 .filter(|(_, text)| !text.is_empty())
                 .map(|(field, text)| (field, text.clone()))
                 .collect(),
+                // Who was erased is left out before rows are resolved.
+                recorded_at: None,
             })
             .collect();
         let observed = self.observe_records(tx, tenant, &records).await?;

@@ -1,7 +1,7 @@
 //! One record of another system, such as a CRM that tells its changes.
 
 use trama_platform::{Command, Error, Kind};
-use trama_proto::identity_resolution::v1 as wire;
+use trama_proto::{identity_resolution::v1 as wire, time::from_wire};
 
 use super::super::{App, Caller, profiles::Statement};
 use crate::{
@@ -46,6 +46,9 @@ impl App {
                 "source_version: this version of the record, or a newer one, was taken before",
             ));
         }
+        let recorded_at = from_wire(request.recorded_at.as_ref());
+        self.refuse_erased(&mut tx, tenant, &row.handles, recorded_at)
+            .await?;
         let people = self
             .resolve_rows(&mut tx, caller, source, std::slice::from_ref(&row))
             .await?;

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use trama_platform::{Error, page};
+use trama_platform::{Error, page, privacy::forgotten};
 use trama_proto::{
     identity_resolution::v1 as wire,
     ids::{CustomerId, TenantId},
@@ -113,8 +113,13 @@ impl App {
     ) -> Result<wire::ListAccessResponse, Error> {
         let before: Option<(DateTime<Utc>, Uuid)> = page::start(page_token)?;
         let mut tx = self.db.tx(tenant).await?;
-        let customer = self.read(&mut tx, tenant, id).await?;
-        let rows = rows(&mut tx, tenant, customer.id).await?;
+        // Of somebody who was erased the log is all that is left.
+        let rows = if forgotten(&mut tx, tenant, &[id.uuid()]).await?.is_empty() {
+            let customer = self.read(&mut tx, tenant, id).await?;
+            rows(&mut tx, tenant, customer.id).await?
+        } else {
+            vec![id.uuid()]
+        };
         let lines = store::access::list(tx.conn(), tenant, &rows, before, size).await?;
         let next = full(lines.len(), size)
             .and_then(|()| lines.last())

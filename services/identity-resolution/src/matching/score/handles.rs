@@ -5,7 +5,7 @@ use crate::matching::{
     blocking::handle_key,
     compare::{self, Comparison, Level},
     evidence::{Score, Vetoes},
-    facts::{Facts, Seen},
+    facts::{Facts, Seen, Trust},
     hash::ValueKey,
     normalise::{Email, Identifier, IdentifierClass, Phone},
     store::Store,
@@ -16,7 +16,7 @@ impl<S: Store> Scorer<'_, S> {
         let mut email = Best::NONE;
         for x in &a.facts.emails {
             for y in &b.facts.emails {
-                let level = compare::emails(&x.value, &y.value);
+                let level = believable(compare::emails(&x.value, &y.value), x.trust, y.trust);
                 email.take(
                     level,
                     self.handle(Comparison::Email, level, a, b, x.value.key, |f| {
@@ -29,7 +29,7 @@ impl<S: Store> Scorer<'_, S> {
         let mut phone = Best::NONE;
         for x in &a.facts.phones {
             for y in &b.facts.phones {
-                let level = compare::phones(&x.value, &y.value);
+                let level = believable(compare::phones(&x.value, &y.value), x.trust, y.trust);
                 phone.take(
                     level,
                     self.handle(Comparison::Phone, level, a, b, x.value.key, |f| {
@@ -60,6 +60,7 @@ impl<S: Store> Scorer<'_, S> {
         for x in a.facts.identifiers.iter().filter(|i| i.value.class == class) {
             for y in b.facts.identifiers.iter().filter(|i| i.value.class == class) {
                 if let Some(level) = compare::identifiers(&x.value, &y.value) {
+                    let level = believable(level, x.trust, y.trust);
                     let bits = self.handle(comparison, level, a, b, x.value.key, |f| {
                         named_times(&f.identifiers, x.value.key, |i: &Identifier| i.key)
                     });
@@ -116,6 +117,15 @@ impl<S: Store> Scorer<'_, S> {
             .sum();
         let share = (f64::from(here).max(0.25) / f64::from(elsewhere)).log2() as f32;
         bits.min(share - self.prior)
+    }
+}
+
+/// What a provider delivered or somebody proved was typed by nobody: one slip apart, it is somebody else's.
+fn believable(level: Level, one: Trust, other: Trust) -> Level {
+    if level == Level::Close && one.min(other) > Trust::Claimed {
+        Level::Different
+    } else {
+        level
     }
 }
 

@@ -86,6 +86,38 @@ fn people_of_one_name_with_different_mails_stay_apart_however_few_are_known() {
 }
 
 #[test]
+fn a_slip_explains_what_somebody_typed_and_nothing_that_was_delivered() {
+    let with = |mail: &str, phone: &str, trust: Trust| {
+        let mut facts = person("Rita", "Rossini", "", mail, phone);
+        facts.emails.iter_mut().for_each(|e| e.trust = trust);
+        facts.phones.iter_mut().for_each(|p| p.trust = trust);
+        facts
+    };
+    for (one, other) in [
+        (["", "333 1234500"], ["", "333 1234510"]),
+        (["ritarossini@libero.it", ""], ["ritarosini@libero.it", ""]),
+    ] {
+        for (trust, other_trust, people) in [
+            (Trust::Claimed, Trust::Claimed, 1),
+            (Trust::Claimed, Trust::Verified, 1),
+            (Trust::Observed, Trust::Claimed, 1),
+            (Trust::Observed, Trust::Observed, 2),
+            (Trust::Observed, Trust::Verified, 2),
+            (Trust::Verified, Trust::Verified, 2),
+        ] {
+            let mut store = store();
+            let records = [with(one[0], one[1], trust), with(other[0], other[1], other_trust)];
+            resolved(&mut store, &records);
+            assert_eq!(
+                store.profiles().len(),
+                people,
+                "{one:?} {trust:?}, {other:?} {other_trust:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn names_without_anything_else_never_join() {
     for known in [0, 1_000] {
         let mut store = store_of(known);

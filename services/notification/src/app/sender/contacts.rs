@@ -96,6 +96,7 @@ async fn ask(
             need: message.request.need.clone(),
             purpose: message.request.purpose,
             fallback: message.request.fallback,
+            brand: message.request.brand.clone(),
         })
         .collect();
     let mut client = IdentityServiceClient::new(clients.channel("identity-resolution")?)

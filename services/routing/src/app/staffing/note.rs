@@ -19,27 +19,13 @@ pub async fn note(
     agents: &BTreeMap<AgentId, Agent>,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let ended: Vec<Ended<'_>> = items
-        .values()
-        .filter(|item| !goes_on(item, items))
-        .filter_map(|item| ended(item, now))
-        .collect();
+    let ended: Vec<Ended<'_>> = items.values().filter_map(|item| ended(item, now)).collect();
     store::count_ended(tx.conn(), tenant, &ended).await?;
     if agents.is_empty() {
         return Ok(());
     }
     let agents: Vec<&str> = agents.keys().map(AgentId::as_str).collect();
     store::saw_presence(tx.conn(), tenant, &agents).await
-}
-
-/// A call that was given up and is called back is one contact: the callback.
-fn goes_on(item: &WorkItem, items: &BTreeMap<WorkItemId, WorkItem>) -> bool {
-    matches!(item.state, State::Abandoned { .. })
-        && items.values().any(|next| {
-            next.case_id == item.case_id
-                && next.number > item.number
-                && next.waiting_since == item.waiting_since
-        })
 }
 
 fn ended(item: &WorkItem, now: DateTime<Utc>) -> Option<Ended<'_>> {
@@ -53,6 +39,7 @@ fn ended(item: &WorkItem, now: DateTime<Utc>) -> Option<Ended<'_>> {
             let since = assigned_at.filter(|_| agent.is_some());
             (*at, since.map(|since| (*at - since).as_seconds_f64().max(0.0)))
         }
+        // A caller who is called back is none: their item goes on.
         State::Abandoned { at } => (*at, None),
         // Cancelled work needed nobody: the assistant did it, or another case has it.
         State::Cancelled { .. }

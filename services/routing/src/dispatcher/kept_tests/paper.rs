@@ -1,11 +1,13 @@
 //! What the database would say: the same state machines, on paper.
 
+mod orders;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use trama_proto::{
     common::v1::ChannelKind,
-    ids::{AgentId, CaseId, OfferId, TenantId, WorkItemId},
+    ids::{AgentId, OfferId, TenantId, WorkItemId},
     resources::{API_VERSION, AgentOrder, Document, Resources, TenantResources},
 };
 use uuid::Uuid;
@@ -13,8 +15,8 @@ use uuid::Uuid;
 use super::Op;
 use crate::{
     domain::{
-        Agent, Asked, Destination, Hand, Handover, HandoverNote, Presence, Request, Requirement, Rest, Route,
-        Rules, Second, State, Step, WithdrawReason, WorkItem, request,
+        Agent, Handover, HandoverNote, Presence, Requirement, Rest, Route, Rules, Second, State, Step,
+        WithdrawReason, WorkItem,
     },
     store::Changed,
 };
@@ -45,9 +47,21 @@ fn resources(rules: usize) -> TenantResources {
     };
     let matching: serde_json::Value = serde_json::from_str(RULES[rules]).expect("rules");
     let documents = [
-        document("Queue", "general", serde_json::json!({"serviceLevel": {"targetSeconds": 300, "goal": 0.8}})),
-        document("RoutingPolicy", "main", serde_json::json!({"rules": [], "defaultQueue": "general", "matching": matching})),
-        document("BusinessHours", "day", serde_json::json!({"timeZone": "Europe/Rome", "weekly": {"wednesday": ["09:00-10:05"]}})),
+        document(
+            "Queue",
+            "general",
+            serde_json::json!({"serviceLevel": {"targetSeconds": 300, "goal": 0.8}}),
+        ),
+        document(
+            "RoutingPolicy",
+            "main",
+            serde_json::json!({"rules": [], "defaultQueue": "general", "matching": matching}),
+        ),
+        document(
+            "BusinessHours",
+            "day",
+            serde_json::json!({"timeZone": "Europe/Rome", "weekly": {"wednesday": ["09:00-10:05"]}}),
+        ),
     ];
     let (built, problems) = Resources::build(&documents, &Resources::default());
     assert_eq!(problems, []);
@@ -91,7 +105,12 @@ impl Paper {
                 display_name: String::new(),
                 skills: BTreeMap::from([("coffee".to_owned(), 3)]),
                 languages: Vec::new(),
-                channel_kinds: vec![ChannelKind::Voice, ChannelKind::WebChat, ChannelKind::Whatsapp, ChannelKind::Email],
+                channel_kinds: vec![
+                    ChannelKind::Voice,
+                    ChannelKind::WebChat,
+                    ChannelKind::Whatsapp,
+                    ChannelKind::Email,
+                ],
                 teams: vec!["turin".to_owned()],
                 working_hours: String::new(),
                 max_at_once: BTreeMap::new(),
@@ -159,16 +178,17 @@ impl Paper {
     fn offered_to(&self, agent: &AgentId) -> Option<WorkItem> {
         let theirs = |item: &&WorkItem| match &item.state {
             State::Offered(hold) => hold.agent == *agent,
-            State::Assigned { second: Some(Second::Offered(_, hold)), .. } => hold.agent == *agent,
+            State::Assigned {
+                second: Some(Second::Offered(_, hold)),
+                ..
+            } => hold.agent == *agent,
             _ => false,
         };
         self.open().find(theirs).cloned()
     }
 
     fn in_hand_of(&self, agent: &AgentId) -> Option<WorkItem> {
-        let theirs = |item: &&WorkItem| {
-            matches!(&item.state, State::Assigned { hand, .. } | State::Wrapping { hand, .. } if hand.agent == *agent)
-        };
+        let theirs = |item: &&WorkItem| matches!(&item.state, State::Assigned { hand, .. } | State::Wrapping { hand, .. } if hand.agent == *agent);
         self.open().find(theirs).cloned()
     }
 
@@ -180,9 +200,20 @@ impl Paper {
     fn route(&self, need: usize) -> Route {
         let target = TimeDelta::seconds(300);
         let requirement = Requirement {
-            skills: if need % 2 == 1 { BTreeMap::from([("coffee".to_owned(), 2)]) } else { BTreeMap::new() },
-            language: ["", "it", "en", "de"].get(need / 2).filter(|l| !l.is_empty()).map(ToString::to_string),
-            teams: if need == 5 { vec!["turin".to_owned()] } else { Vec::new() },
+            skills: if need % 2 == 1 {
+                BTreeMap::from([("coffee".to_owned(), 2)])
+            } else {
+                BTreeMap::new()
+            },
+            language: ["", "it", "en", "de"]
+                .get(need / 2)
+                .filter(|l| !l.is_empty())
+                .map(ToString::to_string),
+            teams: if need == 5 {
+                vec!["turin".to_owned()]
+            } else {
+                Vec::new()
+            },
         };
         Route {
             queue: "general".to_owned(),
@@ -192,11 +223,15 @@ impl Paper {
             ranking_due_at: self.now + target,
             steps: vec![Step {
                 after: TimeDelta::seconds(90),
-                requirement: Requirement { language: None, ..requirement.clone() },
+                requirement: Requirement {
+                    language: None,
+                    ..requirement.clone()
+                },
             }],
             requirement,
             wrap_up_seconds: if need == 1 { 15 } else { 0 },
-            agents: AgentOrder::Any,
+            agents: [AgentOrder::Any, AgentOrder::BotsFirst, AgentOrder::PeopleFirst][need % 3],
+            preferred_wait: TimeDelta::seconds([0, 25][need % 2]),
             ..Route::nowhere()
         }
     }
@@ -205,10 +240,14 @@ impl Paper {
     fn fit(&mut self, item: WorkItem) -> WorkItem {
         let held = match &item.state {
             State::Offered(hold) => (hold.agent.clone(), hold.units),
-            State::Assigned { hand, rest: Rest::No, .. } => (hand.agent.clone(), hand.units),
+            State::Assigned {
+                hand, rest: Rest::No, ..
+            } => (hand.agent.clone(), hand.units),
             _ => return item,
         };
-        let wanted = self.rules.units(item.channel, self.agents[&held.0].capacity_units);
+        let wanted = self
+            .rules
+            .units(item.channel, self.agents[&held.0].capacity_units);
         if wanted < held.1 || self.room(&held.0, wanted - held.1) {
             item.using(wanted)
         } else {
@@ -216,27 +255,42 @@ impl Paper {
         }
     }
 
+    /// What waits for them alone waits for anybody.
+    fn unpin(&mut self, agent: &AgentId) {
+        let theirs = |item: &&WorkItem| item.state == State::Pending && item.pinned.as_ref() == Some(agent);
+        for mut item in self.open().filter(theirs).cloned().collect::<Vec<_>>() {
+            item.preferred = item.pinned.take();
+            self.put(item);
+        }
+    }
+
     fn leave(&mut self, gone: &AgentId) {
-        for item in self.items.values().filter(|i| i.is_open()).cloned().collect::<Vec<_>>() {
+        self.unpin(gone);
+        for item in self
+            .items
+            .values()
+            .filter(|i| i.is_open())
+            .cloned()
+            .collect::<Vec<_>>()
+        {
             let now = self.now;
             let item = match item.state.clone() {
-                State::Pending if item.pinned.as_ref() == Some(gone) => {
-                    let mut item = item;
-                    item.preferred = item.pinned.take();
-                    item
-                }
                 State::Offered(hold) if hold.agent == *gone => {
                     let mut item = item.give_back(hold.offer, gone, None).expect("theirs").0;
                     item.pinned = None;
                     item
                 }
-                State::Wrapping { hand, .. } if hand.agent == *gone => item.finish_wrap_up(now).expect("wraps").0,
-                State::Assigned { second: Some(Second::Offered(_, hold)), .. } if hold.agent == *gone => {
-                    item.decline_second(hold.offer, gone).expect("theirs").0
+                State::Wrapping { hand, .. } if hand.agent == *gone => {
+                    item.finish_wrap_up(now).expect("wraps").0
                 }
-                State::Assigned { second: Some(Second::Joined(_, hand)), .. } if hand.agent == *gone => {
-                    item.end_consultation(false).expect("theirs").0
-                }
+                State::Assigned {
+                    second: Some(Second::Offered(_, hold)),
+                    ..
+                } if hold.agent == *gone => item.decline_second(hold.offer, gone).expect("theirs").0,
+                State::Assigned {
+                    second: Some(Second::Joined(_, hand)),
+                    ..
+                } if hand.agent == *gone => item.end_consultation(false).expect("theirs").0,
                 _ => continue,
             };
             self.put(item);
@@ -247,14 +301,25 @@ impl Paper {
     fn pass(&mut self, seconds: i64) {
         self.now += TimeDelta::seconds(seconds);
         let now = self.now;
-        for item in self.items.values().filter(|i| i.is_open()).cloned().collect::<Vec<_>>() {
+        for item in self
+            .items
+            .values()
+            .filter(|i| i.is_open())
+            .cloned()
+            .collect::<Vec<_>>()
+        {
             match item.state.clone() {
                 State::Offered(hold) if hold.until <= now => {
-                    let (item, _) = item.give_back(hold.offer, &hold.agent, Some(now)).expect("theirs");
+                    let (item, _) = item
+                        .give_back(hold.offer, &hold.agent, Some(now))
+                        .expect("theirs");
                     self.put(item);
                     self.become_now(&hold.agent, Presence::NotResponding);
                 }
-                State::Assigned { second: Some(Second::Offered(_, hold)), .. } if hold.until <= now => {
+                State::Assigned {
+                    second: Some(Second::Offered(_, hold)),
+                    ..
+                } if hold.until <= now => {
                     self.put(item.decline_second(hold.offer, &hold.agent).expect("theirs").0);
                 }
                 State::Wrapping { until, .. } if until <= now => {
@@ -272,184 +337,20 @@ impl Paper {
     }
 
     fn note(by: &AgentId, how: Handover) -> HandoverNote {
-        HandoverNote { how, from: by.clone(), note: String::new() }
-    }
-
-    /// Does what is asked, if it can be done now.
-    pub(super) fn run(&mut self, op: &Op) {
-        let now = self.now;
-        match *op {
-            Op::Asks { case, channel, need, left, preferred } => {
-                self.revision += 1;
-                let last = self.last.get(&case).and_then(|id| self.items.get(id)).cloned();
-                let asked = Request {
-                    case_id: CaseId::new(Uuid::from_u128(case)),
-                    revision: self.revision,
-                    channel,
-                    waiting_since: now,
-                    preferred: preferred.map(name),
-                    customer_left: left,
-                    calls_back: false,
-                    snapshot: Vec::new(),
-                    route: self.route(need),
-                };
-                let (item, what) = request(&tenant(), last, asked, now);
-                self.last.insert(case, item.id);
-                let item = match (&item.state, what) {
-                    (State::Assigned { hand, .. }, Asked::ComesBack) => {
-                        let units = self.rules.units(item.channel, self.agents[&hand.agent].capacity_units);
-                        let agent = hand.agent.clone();
-                        if self.agents[&agent].presence != Presence::Offline && self.room(&agent, units) {
-                            item.resume(units).expect("rests")
-                        } else {
-                            let mut item = item.return_to_queue(now).expect("in hand").0;
-                            item.preferred = Some(agent);
-                            item
-                        }
-                    }
-                    _ => item,
-                };
-                let item = self.fit(item);
-                self.put(item);
-            }
-            Op::Withdrawn { case, reason } => {
-                self.revision += 1;
-                if let Some(item) = self.last.get(&case).and_then(|id| self.items.get(id)).cloned() {
-                    self.put(item.withdraw(self.revision, reason, TimeDelta::zero(), now).0);
-                }
-            }
-            Op::Is { agent, presence } => {
-                let agent = name(agent);
-                if presence == Presence::Offline {
-                    self.leave(&agent);
-                }
-                self.become_now(&agent, presence);
-            }
-            Op::Takes { agent, kinds } => {
-                let mut agent = self.agents[&name(agent)].clone();
-                agent.available_kinds = if kinds { vec![ChannelKind::WebChat, ChannelKind::Email] } else { Vec::new() };
-                self.put_agent(agent);
-            }
-            Op::Drains { agent, draining } => {
-                let mut agent = self.agents[&name(agent)].clone();
-                agent.draining = draining;
-                self.put_agent(agent);
-            }
-            Op::Becomes { agent, able } => {
-                let mut agent = self.agents[&name(agent)].clone();
-                agent.languages = match able % 4 {
-                    0 => Vec::new(),
-                    1 => vec!["it".to_owned()],
-                    2 => vec!["en-GB".to_owned(), "it".to_owned()],
-                    _ => vec!["de".to_owned()],
-                };
-                agent.skills = if able % 3 == 0 { BTreeMap::new() } else { BTreeMap::from([("coffee".to_owned(), i32::from(able % 3) + 1)]) };
-                agent.max_at_once = if able % 5 == 0 { BTreeMap::from([(ChannelKind::WebChat, 1)]) } else { BTreeMap::new() };
-                agent.teams = if able % 7 == 0 { Vec::new() } else { vec!["turin".to_owned()] };
-                agent.working_hours = if able % 11 == 0 { "day".to_owned() } else { String::new() };
-                agent.capacity_units = [6, 8, 4][usize::from(able % 3)].max(agent.used_units);
-                self.put_agent(agent);
-            }
-            Op::Accepts(agent) => {
-                let agent = name(agent);
-                let Some(item) = self.offered_to(&agent) else { return };
-                let done = match &item.state {
-                    State::Offered(hold) => {
-                        let offer = hold.offer;
-                        item.accept(offer, &agent, now).ok()
-                    }
-                    _ => {
-                        let offer = item.second().and_then(Second::offer).expect("asked").0;
-                        item.accept_second(offer, &agent, now).ok().map(|(item, _)| item)
-                    }
-                };
-                if let Some(item) = done {
-                    self.put(item);
-                }
-            }
-            Op::Declines(agent) => {
-                let agent = name(agent);
-                let Some(item) = self.offered_to(&agent) else { return };
-                let item = match &item.state {
-                    State::Offered(hold) => {
-                        let offer = hold.offer;
-                        item.give_back(offer, &agent, Some(now)).expect("theirs").0
-                    }
-                    _ => {
-                        let offer = item.second().and_then(Second::offer).expect("asked").0;
-                        item.decline_second(offer, &agent).expect("theirs").0
-                    }
-                };
-                self.put(item);
-            }
-            Op::Completes(agent) => {
-                if let Some(item) = self.in_hand_of(&name(agent)) {
-                    let wrap_up = TimeDelta::seconds(i64::from(item.route.wrap_up_seconds));
-                    let done = match item.state {
-                        State::Wrapping { .. } => item.finish_wrap_up(now),
-                        _ => item.complete(wrap_up, now),
-                    };
-                    self.put(done.expect("in hand").0);
-                }
-            }
-            Op::Parks(agent) => {
-                if let Some(item) = self.in_hand_of(&name(agent)).filter(|i| i.channel != ChannelKind::Voice)
-                    && let Ok(item) = item.rest(Rest::Parked)
-                {
-                    self.put(item);
-                }
-            }
-            Op::Gives { agent, how, to } => {
-                let by = name(agent);
-                let Some(item) = self.in_hand_of(&by) else { return };
-                let to = match to {
-                    0..5 => Destination::Agent(name(to)),
-                    5 => Destination::Skill("coffee".to_owned(), 2),
-                    _ => Destination::Queue(Box::new(self.route(1))),
-                };
-                let told = Self::note(&by, how);
-                let given = match how {
-                    Handover::Blind => item.transfer(to, told, now).map(|(item, _)| item),
-                    Handover::Warm | Handover::Consult => item.ask(to, told, now),
-                };
-                if let Ok(item) = given {
-                    self.put(item);
-                }
-            }
-            Op::EndsConsultation { agent, hand_over } => {
-                if let Some(item) = self.in_hand_of(&name(agent))
-                    && let Ok((item, _)) = item.end_consultation(hand_over)
-                {
-                    self.put(item);
-                }
-            }
-            Op::Assigned { case, to } => {
-                let to = name(to);
-                let Some(item) = self.last.get(&case).and_then(|id| self.items.get(id)).cloned() else { return };
-                let mut item = match &item.state {
-                    State::Pending => item,
-                    State::Offered(_) | State::Assigned { .. } => item.return_to_queue(now).expect("in hand").0,
-                    _ => return,
-                };
-                let held: i32 = self.items[&item.id].units().filter(|(a, _)| **a == to).map(|(_, u)| u).sum();
-                let units = self.rules.units(item.channel, self.agents[&to].capacity_units);
-                if self.room(&to, units - held) {
-                    let offer = self.new_offer();
-                    item.assign(Hand { offer, agent: to, units, at: now }, now);
-                    self.put(item);
-                }
-            }
-            Op::Rules(rules) => {
-                self.resources = resources(rules);
-                self.rules = Rules::of(Some(&self.resources));
-            }
-            Op::Passes(seconds) => self.pass(seconds),
+        HandoverNote {
+            how,
+            from: by.clone(),
+            note: String::new(),
         }
     }
 }
 
 pub(super) fn reasons() -> [WithdrawReason; 3] {
-    [WithdrawReason::Resolved, WithdrawReason::Merged, WithdrawReason::Answered]
+    [
+        WithdrawReason::Resolved,
+        WithdrawReason::Merged,
+        WithdrawReason::Answered,
+    ]
 }
 
 /// Agents of a set, whoever they are.

@@ -186,8 +186,17 @@ impl WorkItem {
                 (self, if queued { Asked::Waits } else { Asked::InHand })
             }
             State::Assigned { rest, .. } => {
-                self.channel = request.channel;
-                let back = rest == Rest::Parked && !left;
+                let moves = self.channel != request.channel;
+                // Who hung up before anybody answered is where they were.
+                if rest == Rest::No || !left {
+                    self.channel = request.channel;
+                }
+                let back = match rest {
+                    Rest::No => false,
+                    Rest::Parked => !left,
+                    // They do not wait for the end of somebody else's call where the agent would answer at once.
+                    Rest::Paused => moves && !left,
+                };
                 (self, if back { Asked::ComesBack } else { Asked::InHand })
             }
             State::Wrapping { hand, .. } => {

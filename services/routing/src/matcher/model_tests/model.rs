@@ -188,21 +188,31 @@ impl Model {
         &step.unwrap_or(&spec.steps[0]).requirement
     }
 
-    pub(super) fn patience(&self, spec: &ItemSpec) -> Millis {
-        let rule = &self.policy.preferred;
-        rule.max_wait_ms
-            .min((spec.target_ms as f64 * rule.share_of_target).round() as Millis)
+    /// The only agent who may have it now.
+    pub(super) fn pinned(&self, spec: &ItemSpec) -> Option<AgentKey> {
+        spec.pinned
+            .filter(|_| spec.pinned_until.is_none_or(|end| self.now < end))
     }
 
-    /// Decided when an item is placed: does it wait for whom it prefers?
+    /// Whether whoever knows the customer may be waited for.
+    pub(super) fn within_reach(&self, person: &Person, channel: Channel) -> bool {
+        person.spec.channels.contains(&channel)
+            && match &person.presence {
+                Presence::Available | Presence::Away | Presence::NotResponding { .. } => true,
+                Presence::AvailableFor(list) => list.contains(&channel),
+                Presence::Draining | Presence::Offline => false,
+            }
+    }
+
+    /// Decided when an item is placed, and when whom it prefers comes or goes: does it wait for them?
     pub(super) fn would_prefer(&self, thing: &Thing) -> bool {
         let spec = &thing.spec;
-        spec.pinned.is_none()
-            && self.now - spec.queued_at < self.patience(spec)
+        self.pinned(spec).is_none()
+            && spec.preferred_until.is_some_and(|end| self.now < end)
             && spec.preferred.is_some_and(|key| {
                 !spec.excluded.contains(&key)
                     && self.people.get(&key).is_some_and(|p| {
-                        self.open(p, spec.channel)
+                        self.within_reach(p, spec.channel)
                             && self.meets(p, &spec.steps[spec.steps.len() - 1].requirement, spec.human_only)
                     })
             })
@@ -213,7 +223,7 @@ impl Model {
         if spec.excluded.contains(&person.spec.key) || !self.fits(person, spec.channel) {
             return false;
         }
-        if let Some(pinned) = spec.pinned {
+        if let Some(pinned) = self.pinned(spec) {
             return pinned == person.spec.key;
         }
         if thing.preferring {
@@ -240,7 +250,7 @@ impl Model {
             list.dedup();
             list
         };
-        let only = |t: &Thing| (t.spec.pinned, t.preferring.then_some(t.spec.preferred));
+        let only = |t: &Thing| (self.pinned(&t.spec), t.preferring.then_some(t.spec.preferred));
         let needs = |t: &Thing| {
             let last = &t.spec.steps[t.spec.steps.len() - 1].requirement;
             if t.preferring {
@@ -339,17 +349,19 @@ impl Model {
     pub(super) fn chosen(&self, thing: &Thing) -> Result<Option<AgentKey>, ()> {
         let spec = &thing.spec;
         let able: Vec<&Person> = self.people.values().filter(|p| self.can_take(p, thing)).collect();
-        let (free, kept): (Vec<&Person>, Vec<&Person>) = able
-            .into_iter()
-            .partition(|p| self.pressing(thing) || spec.pinned.is_some() || !self.reserved(p, spec.channel));
-        if spec.pinned.is_none()
+        let (free, kept): (Vec<&Person>, Vec<&Person>) = able.into_iter().partition(|p| {
+            self.pressing(thing) || self.pinned(spec).is_some() || !self.reserved(p, spec.channel)
+        });
+        if self.pinned(spec).is_none()
             && let Some(known) = free.iter().find(|p| Some(p.spec.key) == spec.preferred)
         {
             return Ok(Some(known.spec.key));
         }
         let best = free.into_iter().min_by(|a, b| {
-            self.price(a, thing)
-                .total_cmp(&self.price(b, thing))
+            let later = |p: &Person| spec.asked_first.later(p.spec.bot);
+            later(a)
+                .cmp(&later(b))
+                .then(self.price(a, thing).total_cmp(&self.price(b, thing)))
                 .then((a.idle_since, a.spec.key).cmp(&(b.idle_since, b.spec.key)))
         });
         if best.is_none() && !kept.is_empty() {
@@ -416,22 +428,40 @@ impl Model {
             return;
         };
         let was = self.there(&person);
+        let channels: Vec<Channel> = (0..32).map(Channel).collect();
+        let reach = |presence: &Presence| -> Vec<bool> {
+            let there = |channel| match presence {
+                Presence::Available | Presence::Away | Presence::NotResponding { .. } => true,
+                Presence::AvailableFor(list) => list.contains(channel),
+                Presence::Draining | Presence::Offline => false,
+            };
+            channels.iter().map(there).collect()
+        };
+        let turned = reach(&person.presence) != reach(&presence);
         person.presence = presence;
         let is = self.there(&person);
         if is && !was {
             person.idle_since = self.now;
         }
         self.people.insert(key, person);
-        if !is {
-            let waiting: Vec<u128> = self
-                .things
-                .iter()
-                .filter(|(_, t)| t.place == Place::Waiting && t.preferring && t.spec.preferred == Some(key))
-                .map(|(k, _)| *k)
-                .collect();
-            for thing in waiting {
-                self.wait(thing);
-            }
+        if turned {
+            self.weigh_acquaintance(key);
+        }
+    }
+
+    /// Who they know waits for them, or does not any more.
+    pub(super) fn weigh_acquaintance(&mut self, key: AgentKey) {
+        let waiting: Vec<u128> = self
+            .things
+            .iter()
+            .filter(|(_, t)| t.place == Place::Waiting && t.spec.preferred == Some(key))
+            .filter(|(_, t)| {
+                self.pinned(&t.spec).is_none() && t.spec.preferred_until.is_some_and(|end| self.now < end)
+            })
+            .map(|(k, _)| *k)
+            .collect();
+        for thing in waiting {
+            self.wait(thing);
         }
     }
 
@@ -449,7 +479,8 @@ impl Model {
                 .collect();
             thing.forgiven_at.retain(|(at, _)| *at > now);
             thing.spec.excluded.retain(|who| !forgiven.contains(who));
-            let over = thing.preferring && now - thing.spec.queued_at >= self.patience(&thing.spec);
+            let over = (thing.preferring && thing.spec.preferred_until == Some(now))
+                || (thing.spec.pinned.is_some() && thing.spec.pinned_until == Some(now));
             let waiting = thing.place == Place::Waiting;
             let replaced = waiting && (over || !forgiven.is_empty() || self.step_begins(&thing.spec));
             self.things.insert(key, thing);

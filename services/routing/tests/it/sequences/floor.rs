@@ -202,11 +202,7 @@ impl Floor {
     /// Plainly able: whoever is excluded, or may be waited for, is left out.
     fn could_take(&self, person: &Person, item: &Item) -> bool {
         let name = person.agent_id.as_str();
-        let (units, at_once) = match ChannelKind::try_from(item.channel_kind).expect("a kind") {
-            ChannelKind::Voice => (person.capacity_units, 1),
-            ChannelKind::Email => (4, 1),
-            _ => (2, 3),
-        };
+        let (takes, at_once) = units(person, item.channel_kind);
         let mine = || {
             let owned = self
                 .items
@@ -214,6 +210,13 @@ impl Floor {
                 .filter(|i| is_open(i) && i.agent_id.as_deref() == Some(name));
             owned.filter(|i| i.rest != "parked" && i.channel_kind == item.channel_kind)
         };
+        // What rests for a call has its place: nobody else gets it meanwhile.
+        let resting: i32 = self
+            .items
+            .iter()
+            .filter(|i| is_open(i) && i.agent_id.as_deref() == Some(name) && i.rest == "paused")
+            .map(|i| units(person, i.channel_kind).0)
+            .sum();
         let asked_for = item.route["requirement"]["skills"].as_object();
         person.presence == "available"
             && !person.draining
@@ -227,8 +230,17 @@ impl Floor {
             && item.preferred_agent.is_none()
             && asked_for.is_none_or(|skills| skills.keys().all(|s| person.skill_names.contains(s)))
             && (item.queue != "machines" || person.skill_names.iter().any(|s| s == "coffee-machines"))
-            && person.used_units + units <= person.capacity_units
+            && person.used_units + resting + takes <= person.capacity_units
             && mine().count() < at_once
+    }
+}
+
+/// What work on a kind of channel takes of a person, and how much of it they do at once.
+fn units(person: &Person, kind: i32) -> (i32, usize) {
+    match ChannelKind::try_from(kind).expect("a kind") {
+        ChannelKind::Voice => (person.capacity_units, 1),
+        ChannelKind::Email => (4, 1),
+        _ => (2, 3),
     }
 }
 

@@ -7,8 +7,8 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 use trama_proto::resources::{
     BusinessHoursSpec, ChannelSpec, CustomerSchemaSpec, EntitlementSpec, IntentSpec, Kind as ChannelKind,
-    MatchingPolicySpec, MessageTemplateSpec, PersonaSpec, ProofMethod, QueueSpec, RoutingPolicySpec,
-    SurveySpec, Weekday,
+    MatchingPolicySpec, MessageTemplateSpec, PersonaSpec, ProofMethod, QueueSpec, RetentionPolicySpec,
+    RoutingPolicySpec, SurveySpec, Weekday,
 };
 
 use super::{Kind, Rule};
@@ -125,6 +125,14 @@ pub const KINDS: &[Kind] = &[
         schema: derived::<CustomerSchemaSpec>,
         columns: &[("Webhook", "string", ".spec.webhook.url")],
         rules: customer_schema,
+    },
+    Kind {
+        kind: "RetentionPolicy",
+        plural: "retentionpolicies",
+        short: "tret",
+        schema: derived::<RetentionPolicySpec>,
+        columns: &[],
+        rules: Vec::new,
     },
 ];
 

@@ -309,6 +309,8 @@ impl Plain {
                 self.waiting_since = self.waiting_since.min(since);
                 self.voice = voice;
             }
+            // Who rests and hangs up again is where they were.
+            Word::Assigned if left && self.rest != Some(Rest::No) => {}
             Word::Assigned => self.voice = voice,
             Word::Wrapping => {
                 self.word = Word::Assigned;

@@ -1,38 +1,37 @@
 //! What deliveries and records show of people becomes known: a whole batch with a handful of statements.
 
+mod plan;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use chrono::{DateTime, Duration, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use trama_platform::{Error, Tx, timers::TimerSpec};
 use trama_proto::{
     common::v1::CustomerContext,
-    identity_resolution::v1::{CustomerMerged, RelationKind, RelationStatus},
-    ids::{CustomerId, InteractionId, TenantId},
+    identity_resolution::v1::CustomerMerged,
+    ids::{CustomerId, TenantId},
     time::to_wire,
 };
-use uuid::Uuid;
 
+use self::plan::{Plan, plan};
 use super::{
     App,
-    similarity::{self, Records, new_keys, new_values, values_of_both},
+    similarity::{self, Records},
 };
 use crate::{
     domain::{
-        customer::{Own, Verification},
-        handle::{HandleKey, HandleKind},
-        ids::ObservationId,
+        customer::Verification,
+        handle::HandleKey,
         merge::MergeRecord,
-        resolution::{Moved, Observation, Outcome, Question as Doubtful, Verdict, World},
+        resolution::{Observation, Outcome, Verdict},
         rules::Rules,
-        said::Said,
     },
     error::overtaken,
     store::{
-        self, HandleRow, Question, Worlds,
-        relations::{self, Relation},
+        self, HandleRow, OwnRow, Question, Worlds,
         similar::{News, Observed},
     },
 };
@@ -73,28 +72,6 @@ pub struct Decided {
     pub lifted: bool,
 }
 
-/// What a batch comes to, decided in memory.
-#[derive(Default)]
-struct Plan<'a> {
-    created: HashSet<CustomerId>,
-    handles: BTreeMap<(&'a TenantId, HandleKey), HandleRow<'a>>,
-    moved: Vec<(&'a TenantId, Moved)>,
-    claims: Vec<(store::handles::Claim<'a>, i64)>,
-    merges: Vec<(&'a TenantId, MergeRecord)>,
-    own: BTreeMap<(&'a TenantId, CustomerId), Own>,
-    proofs: Vec<(&'a TenantId, CustomerId, Verification)>,
-    owners: Vec<(&'a TenantId, InteractionId, CustomerId, i64)>,
-    questions: Vec<(&'a TenantId, Doubtful, DateTime<Utc>)>,
-    relations: Vec<(&'a TenantId, Relation)>,
-    keys: BTreeSet<(&'a TenantId, i64, CustomerId)>,
-    values: Vec<(&'a TenantId, i64, i32)>,
-    said: Vec<(&'a TenantId, ObservationId, CustomerId, String, i64, Said)>,
-    again: BTreeSet<(&'a TenantId, CustomerId)>,
-    /// Customers of the database to which something new is attached.
-    attached: BTreeSet<(&'a TenantId, CustomerId)>,
-    decided: Vec<Decided>,
-}
-
 /// What a round learnt from the database that the next one must respect.
 #[derive(Default)]
 struct Learnt<'a> {
@@ -121,7 +98,9 @@ impl App {
                 worlds.entry(tenant.clone()).or_default().close(*customer);
             }
             let mut plan = plan(items, &mut worlds, now, &mut || tx.new_id());
-            plan.values.extend(homes);
+            for (tenant, value, count) in homes {
+                plan.count(tenant, value, count);
+            }
             let mut learnt = Learnt::default();
             if let Some(decided) = self.save(tx, plan, &mut learnt, &apart, now).await? {
                 return Ok(decided);
@@ -209,7 +188,7 @@ impl App {
                     .flat_map(|(t, m)| [(*t, m.survivor), (*t, m.merged)])
                     .filter(|(_, id)| !plan.created.contains(id)),
             );
-            self.look_before_merging(tx, &plan.merges, learnt, known_apart, now)
+            self.look_before_merging(tx, &plan.merges, &plan.created, learnt, known_apart, now)
                 .await?;
             if !learnt.apart.is_empty() || !learnt.full.is_empty() {
                 return Ok(None);
@@ -227,10 +206,20 @@ impl App {
             return Ok(None);
         }
         store::move_handles(tx.conn(), &plan.moved, now).await?;
-        let own: Vec<_> = plan.own.iter().map(|((t, id), own)| (*t, *id, own)).collect();
-        store::save_own(tx.conn(), &own, now).await?;
+        let targets = store::merges::targets(plan.merges.iter().map(|(_, merge)| merge));
+        let own: Vec<OwnRow<'_>> = plan
+            .own
+            .iter()
+            .map(|((tenant, id), own)| OwnRow {
+                tenant,
+                id: *id,
+                own,
+                merged_into: targets.get(id).copied(),
+            })
+            .collect();
+        let new = store::save_rows(tx.conn(), &own, now).await?;
         store::handles::claim(tx.conn(), &plan.claims, now).await?;
-        store::merges::save(tx.conn(), &plan.merges, now).await?;
+        store::merges::save(tx.conn(), &plan.merges, &new, now).await?;
         let proofs: Vec<_> = plan.proofs.iter().map(|(t, id, v)| (*t, *id, v)).collect();
         store::save_verifications(tx.conn(), &proofs).await?;
         store::add_owners(tx.conn(), &plan.owners).await?;
@@ -238,7 +227,12 @@ impl App {
         store::relations::suggest(tx.conn(), &plan.relations).await?;
         let news = News {
             keys: plan.keys.into_iter().collect(),
-            values: plan.values,
+            values: plan
+                .values
+                .into_iter()
+                .filter(|(_, count)| *count != 0)
+                .map(|((tenant, value), count)| (tenant, value, count))
+                .collect(),
             observations: plan
                 .said
                 .iter()
@@ -256,7 +250,7 @@ impl App {
         store::similar::save(tx.conn(), &news, now).await?;
         let tenants: BTreeSet<&TenantId> = news.again.iter().map(|(t, _)| *t).collect();
         for tenant in tenants {
-            arm(tx, tenant, now);
+            self.armed.arm(tx, tenant, self.now());
         }
         Ok(Some(plan.decided))
     }
@@ -266,6 +260,7 @@ impl App {
         &self,
         tx: &mut Tx,
         merges: &[(&'a TenantId, MergeRecord)],
+        created: &HashSet<CustomerId>,
         learnt: &mut Learnt<'a>,
         known_apart: &HashSet<(TenantId, CustomerId, CustomerId)>,
         now: DateTime<Utc>,
@@ -275,8 +270,13 @@ impl App {
             by_tenant.entry(tenant).or_default().push(merge);
         }
         for (tenant, merges) in by_tenant {
-            let customers: Vec<CustomerId> = merges.iter().flat_map(|m| [m.survivor, m.merged]).collect();
-            let apart = store::merges::apart(tx.conn(), tenant, &customers).await?;
+            // Nobody has parted from anybody who was not there.
+            let known = merges.iter().filter(|m| !created.contains(&m.merged));
+            let known: Vec<CustomerId> = known.flat_map(|m| [m.survivor, m.merged]).collect();
+            let apart = match known.is_empty() {
+                true => Vec::new(),
+                false => store::merges::apart(tx.conn(), tenant, &known).await?,
+            };
             learnt.apart.extend(
                 apart
                     .into_iter()
@@ -303,216 +303,56 @@ impl App {
     }
 }
 
-/// Looks at the queue of a tenant again, soon. The key changes with time, so that a steady stream does not put it off.
+/// Looks at the queue of a tenant again, soon: one timer for all that is queued within one slot of time.
 pub(super) fn arm(tx: &mut Tx, tenant: &TenantId, now: DateTime<Utc>) {
-    let slot = now.timestamp() / GATHERING.num_seconds();
+    let slot = slot(now);
     tx.arm(TimerSpec {
         tenant: tenant.clone(),
         kind: REEVALUATE,
         key: slot.to_string(),
-        due_at: now + GATHERING,
+        // Whoever began within the slot has as long again to commit.
+        due_at: DateTime::UNIX_EPOCH + GATHERING * 2 + TimeDelta::seconds(slot * GATHERING.num_seconds()),
         payload: serde_json::Value::Null,
     });
 }
 
-fn plan<'a>(
-    items: &[Item<'a>],
-    worlds: &mut Worlds,
-    now: DateTime<Utc>,
-    new_id: &mut dyn FnMut() -> Uuid,
-) -> Plan<'a> {
-    let mut plan = Plan::default();
-    for item in items {
-        let world = worlds.entry(item.tenant.clone()).or_default();
-        let outcome = world.observe(&item.observation, &item.rules, now, new_id);
-        plan.created.extend(outcome.created);
-        let lifted = plan.take_proof(item, &outcome, world, now);
-        plan.note(item, &outcome, world, now);
-        plan.weigh(item, &outcome, world);
-        if let Some(customer) = world.get(outcome.customer) {
-            let context = customer.context(&item.rules, now, outcome.is_new);
-            plan.decided.push(Decided {
-                outcome,
-                context,
-                lifted,
-            });
-        }
-    }
-    let created = std::mem::take(&mut plan.created);
-    plan.attached.retain(|(_, customer)| !created.contains(customer));
-    plan.created = created;
-    plan
+/// Looks at the rest of a queue at once.
+pub(super) fn arm_rest(tx: &mut Tx, tenant: &TenantId, now: DateTime<Utc>) {
+    tx.arm(TimerSpec {
+        tenant: tenant.clone(),
+        kind: REEVALUATE,
+        key: "rest".to_owned(),
+        due_at: now,
+        payload: serde_json::Value::Null,
+    });
 }
 
-impl<'a> Plan<'a> {
-    /// Keeps the proof of identity that the channel gave, unless it is known already. True when it says more than what
-    /// was proven before.
-    fn take_proof(
-        &mut self,
-        item: &Item<'a>,
-        outcome: &Outcome,
-        world: &mut World,
-        now: DateTime<Utc>,
-    ) -> bool {
-        let (Some(proof), Some(customer)) = (&item.proof, world.get_mut(outcome.customer)) else {
-            return false;
-        };
-        // The proof is of who is in the books under that id, not of whom the delivery was given to otherwise.
-        if proof
-            .crm
-            .as_ref()
-            .is_some_and(|crm| customer.holds(crm).is_none())
-        {
-            return false;
+fn slot(now: DateTime<Utc>) -> i64 {
+    now.timestamp().div_euclid(GATHERING.num_seconds())
+}
+
+/// For whom this process has armed the timer of a slot already: many writers would wait for each other at its row.
+#[derive(Default)]
+pub struct Armed(Arc<Mutex<HashMap<TenantId, i64>>>);
+
+impl Armed {
+    fn arm(&self, tx: &mut Tx, tenant: &TenantId, clock: DateTime<Utc>) {
+        let slot_of_tx = slot(tx.now());
+        let known = self.slots().get(tenant) == Some(&slot_of_tx);
+        // A transaction that has taken long does not trust that the timer is still to come.
+        if known && slot(clock) == slot_of_tx {
+            return;
         }
-        let evidence = proof.crm.as_ref().map_or(outcome.evidence, HandleKey::evidence);
-        let proof = Verification {
-            evidence,
-            ..proof.verification.clone()
-        };
-        let known = customer.verifications.iter().any(|v| {
-            v.method == proof.method
-                && v.evidence == proof.evidence
-                && v.level >= proof.level
-                && v.expires_at >= proof.expires_at
+        arm(tx, tenant, tx.now());
+        let (slots, tenant) = (Arc::clone(&self.0), tenant.clone());
+        tx.after_commit(move || {
+            let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.insert(tenant, slot_of_tx);
         });
-        if proof.level <= 0 || proof.expires_at <= now || known {
-            return false;
-        }
-        let lifted = proof.level > customer.verification(now).map_or(0, |v| v.level);
-        self.proofs.push((item.tenant, customer.id, proof.clone()));
-        self.attached.insert((item.tenant, customer.id));
-        customer.prove(proof);
-        lifted
     }
 
-    /// What is to be written.
-    fn note(&mut self, item: &Item<'a>, outcome: &Outcome, world: &World, now: DateTime<Utc>) {
-        let tenant = item.tenant;
-        for held in &outcome.sightings {
-            if held.first_seen == now {
-                self.attached.insert((tenant, outcome.customer));
-            }
-            self.handles
-                .entry((tenant, held.key.clone()))
-                .and_modify(|row| row.held.trust = row.held.trust.max(held.trust))
-                .or_insert_with(|| HandleRow {
-                    tenant,
-                    held: held.clone(),
-                    linked_by: None,
-                });
-        }
-        if !outcome.moved.is_empty() {
-            self.attached.insert((tenant, outcome.customer));
-        }
-        self.moved
-            .extend(outcome.moved.iter().map(|m| (tenant, m.clone())));
-        self.merges
-            .extend(outcome.merges.iter().map(|m| (tenant, m.clone())));
-        let most = i64::from(item.rules.policy().shared_after_customers);
-        for key in &outcome.claims {
-            self.claims
-                .push(((tenant, key.clone(), outcome.evidence_member), most));
-            self.suggest(item, outcome, key, world, now);
-        }
-        let due = now + Duration::hours(i64::from(item.rules.policy().similarity.review_hours));
-        self.questions
-            .extend(outcome.questions.iter().map(|q| (tenant, q.clone(), due)));
-        if outcome.changed
-            && let Some(own) = world.get(outcome.customer).and_then(|c| c.own(outcome.member))
-        {
-            self.own.insert((tenant, outcome.member), own.clone());
-            self.attached.insert((tenant, outcome.customer));
-        }
-        if let Some(interaction) = item.observation.interaction {
-            self.owners
-                .push((tenant, interaction, outcome.evidence_member, outcome.evidence));
-        }
-    }
-
-    /// Two who use the same address may live together, or one works for the other.
-    fn suggest(
-        &mut self,
-        item: &Item<'a>,
-        outcome: &Outcome,
-        key: &HandleKey,
-        world: &World,
-        now: DateTime<Utc>,
-    ) {
-        let Some(owner) = world.owner(key).map(|c| c.id).filter(|o| *o != outcome.customer) else {
-            return;
-        };
-        let kind = match &key.kind {
-            HandleKind::Email if item.rules.is_role(key) => RelationKind::CompanyContact,
-            HandleKind::Email | HandleKind::Phone => RelationKind::Household,
-            HandleKind::Whatsapp
-            | HandleKind::Webchat
-            | HandleKind::Crm
-            | HandleKind::Cookie
-            | HandleKind::Other(_) => return,
-        };
-        let (one, other) = relations::in_order(owner, outcome.customer, kind);
-        let relation = Relation {
-            id: relations::id_of(item.tenant, one, other, kind),
-            one,
-            other,
-            kind,
-            role: String::new(),
-            status: RelationStatus::Suggested,
-            evidence: format!("both were seen with the same {}", key.kind.as_str()),
-            decided_by: crate::domain::merge::MATCHING.to_owned(),
-            created_at: now,
-        };
-        self.relations.push((item.tenant, relation));
-    }
-
-    /// What similarity must know: new keys, new values, whom to look at again.
-    fn weigh(&mut self, item: &Item<'a>, outcome: &Outcome, world: &mut World) {
-        let tenant = item.tenant;
-        let joined = world.take_joined();
-        if let Some(record) = item.observation.record {
-            self.remember(item, outcome, record);
-        }
-        let Some(policy) = item.rules.similarity() else {
-            return;
-        };
-        if let Some(growth) = &outcome.grown {
-            let mut keys = new_keys(policy, &growth.member);
-            if growth.member != growth.customer {
-                keys.extend(new_keys(policy, &growth.customer));
-            }
-            self.keys
-                .extend(keys.into_iter().map(|key| (tenant, key, outcome.member)));
-            let values = new_values(policy, &growth.customer);
-            self.values.extend(values.into_iter().map(|v| (tenant, v, 1)));
-            if item.observation.record.is_none() && item.observation.said.names_somebody() {
-                let id = ObservationId::derived(&[
-                    b"said",
-                    tenant.as_str().as_bytes(),
-                    outcome.member.uuid().as_bytes(),
-                    &item.observation.said.encode(),
-                ]);
-                self.remember(item, outcome, id);
-            }
-            if growth.customer.1.names_somebody() {
-                self.again.insert((tenant, outcome.customer));
-            }
-        }
-        for (one, other) in joined {
-            let both = values_of_both(policy, &one, &other);
-            self.values.extend(both.into_iter().map(|v| (tenant, v, -1)));
-        }
-    }
-
-    fn remember(&mut self, item: &Item<'a>, outcome: &Outcome, id: ObservationId) {
-        self.said.push((
-            item.tenant,
-            id,
-            outcome.member,
-            item.observation.source.clone(),
-            outcome.evidence,
-            item.observation.said.clone(),
-        ));
+    fn slots(&self) -> MutexGuard<'_, HashMap<TenantId, i64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,0 +1,130 @@
+//! Whose record is this? Resolutions against many customers in PostgreSQL, one by one and in batches.
+
+mod bare;
+mod online;
+mod people;
+mod seeding;
+mod stream;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use trama_platform::Service;
+use trama_testkit::TestApp;
+
+use self::{
+    bare::bare,
+    online::{Pace, ask},
+    seeding::seed,
+    stream::in_batches,
+};
+use crate::{Arguments, app, machine::Machine, report::Report, servers::Servers};
+
+const BARE: &str = "bare sql, lookup + insert, 8 connections";
+/// Callers at the same time, when it is measured how many can be answered.
+const CALLERS: usize = 64;
+/// Calls per second, when it is measured how long each takes.
+const OFFERED: f64 = 5_000.0;
+
+/// The bench `identity`.
+pub async fn run(arguments: &Arguments, servers: &Servers, machine: &Machine) -> anyhow::Result<Report> {
+    let mut report = Report {
+        name: "identity",
+        unit: "resolutions per second",
+        machine: machine.clone(),
+        ..Report::default()
+    };
+    let service: Arc<dyn Service> = trama_identity_resolution::service();
+    let app = app::start(&[service], arguments.partitions).await;
+    let result = measure(arguments, servers, &app, &mut report).await;
+    app.stop().await;
+    result?;
+    report.compare_to(BARE);
+    Ok(report)
+}
+
+async fn measure(
+    arguments: &Arguments,
+    servers: &Servers,
+    app: &TestApp,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let (customers, seconds) = (arguments.customers, arguments.duration());
+    let started = Instant::now();
+    seed(app, customers).await?;
+    report.also.insert(
+        "customers seeded per second",
+        customers as f64 / started.elapsed().as_secs_f64(),
+    );
+    let before = bare(app, servers, customers, seconds / 2).await?;
+    let callers = Pace::AsAnswered { callers: CALLERS };
+    ask(app, customers, 0, callers, seconds / 5).await?;
+    caught_up(app).await?;
+
+    let pages = pages_looked_at(app).await?;
+    let most = ask(app, customers, 10_000_000, callers, seconds).await?;
+    let again = caught_up(app).await?;
+    let pages = pages_looked_at(app).await? - pages;
+    report.ours = Some(most.rate());
+    report.also.insert(
+        "resolutions per second, with looking again afterwards",
+        most.count as f64 / (most.elapsed + again).as_secs_f64(),
+    );
+    report
+        .also
+        .insert("pages looked at per resolution", pages / most.count as f64);
+
+    let mut steady = ask(app, customers, 20_000_000, Pace::PerSecond(OFFERED), seconds).await?;
+    caught_up(app).await?;
+    report
+        .also
+        .insert("answered per second of 5,000 asked", steady.rate());
+    report
+        .also
+        .insert("p99.9 ms", steady.latencies.percentile(0.999).unwrap_or(0.0));
+    report.with_latencies(&mut steady.latencies);
+
+    let batches = in_batches(app, customers).await?;
+    report
+        .also
+        .insert("interactions per second, in batches from the bus", batches);
+    let after = bare(app, servers, customers, seconds / 2).await?;
+    report.limits.insert(BARE, f64::midpoint(before, after));
+    report.note = format!(
+        "{customers} customers with names, birth, address, mail and telephone. ResolveRecord over gRPC, each record durable when \
+         answered: 50 % by a handle that is known, 30 % the same person under a new handle, 20 % somebody new. As many as \
+         {CALLERS} callers get answered; latencies at {OFFERED} per second, from when each call was due."
+    );
+    Ok(())
+}
+
+/// Waits until whoever grew was looked at again; says how long that took.
+async fn caught_up(app: &TestApp) -> anyhow::Result<Duration> {
+    let started = Instant::now();
+    loop {
+        let mut tx = app.db("identity-resolution").system_tx().await?;
+        let waiting: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM reevaluations)")
+            .fetch_one(tx.conn())
+            .await?;
+        drop(tx);
+        if !waiting {
+            return Ok(started.elapsed());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Pages of the database that were looked at so far: what a resolution costs, whatever else the machine does.
+async fn pages_looked_at(app: &TestApp) -> anyhow::Result<f64> {
+    let mut tx = app.db("identity-resolution").system_tx().await?;
+    // The server counts what is under way when it is done with it, after a second at most.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let pages: i64 = sqlx::query_scalar(
+        "SELECT blks_hit + blks_read FROM pg_stat_database WHERE datname = current_database()",
+    )
+    .fetch_one(tx.conn())
+    .await?;
+    Ok(pages as f64)
+}

@@ -1,0 +1,115 @@
+//! Records of a batch, judged by what they say.
+
+use std::sync::Arc;
+
+use sqlx::PgConnection;
+use trama_platform::Error;
+use trama_proto::ids::TenantId;
+
+use super::{facts_of, loading::neighbourhoods, neighbourhood::id_of_record};
+use crate::{
+    domain::{
+        resolution::{Observation, Verdict, World},
+        rules::Rules,
+    },
+    matching::{Facts, MemoryStore, Policy, Scorer, score::Side},
+    store::{
+        self,
+        similar::{HOMES_APART, HOMES_SAME},
+    },
+};
+
+/// A tenant's rules and its records, by their place in the batch.
+pub struct Records<'t, 'a> {
+    /// Whose data.
+    pub tenant: &'t TenantId,
+    /// What holds.
+    pub rules: Arc<Rules>,
+    /// The records to judge, in order.
+    pub observations: Vec<&'a mut Observation>,
+}
+
+/// Notes for each record whom it cannot mean, and judges those whom no handle names. Gives what was found at homes, to count.
+pub async fn judge<'t>(
+    conn: &mut PgConnection,
+    mut records: Vec<Records<'t, '_>>,
+    worlds: &store::Worlds,
+) -> Result<Vec<(&'t TenantId, i64, i32)>, Error> {
+    let nobody = World::default();
+    let mut unknown: Vec<(usize, Vec<(usize, Facts)>)> = Vec::new();
+    for (place, of_tenant) in records.iter_mut().enumerate() {
+        let world = worlds.get(of_tenant.tenant).unwrap_or(&nobody);
+        let Some(policy) = of_tenant.rules.similarity() else {
+            continue;
+        };
+        let mut facts_here = Vec::new();
+        for (number, seen) in of_tenant.observations.iter_mut().enumerate() {
+            seen.verdict = Verdict::Nobody;
+            seen.contradicts.clear();
+            if !seen.said.names_somebody() {
+                continue;
+            }
+            let facts = seen.said.facts(policy);
+            contradictions(seen, &facts, world, policy);
+            if world.knows_nobody(seen, &of_tenant.rules) {
+                facts_here.push((number, facts));
+            }
+        }
+        if !facts_here.is_empty() {
+            unknown.push((place, facts_here));
+        }
+    }
+    let wanted: Vec<(&TenantId, &Policy, Vec<&Facts>)> = unknown
+        .iter()
+        .filter_map(|(place, facts)| {
+            let of_tenant = &records[*place];
+            let policy = of_tenant.rules.similarity()?;
+            Some((of_tenant.tenant, policy, facts.iter().map(|(_, f)| f).collect()))
+        })
+        .collect();
+    let mut near = neighbourhoods(conn, &wanted, &[]).await?;
+    drop(wanted);
+    let mut found = Vec::new();
+    for (place, facts) in unknown {
+        let of_tenant = &mut records[place];
+        let rules = Arc::clone(&of_tenant.rules);
+        let (Some(policy), Some(near)) = (rules.similarity(), near.get_mut(of_tenant.tenant)) else {
+            continue;
+        };
+        let before = near.homes();
+        for (number, facts) in facts {
+            let seen = &mut of_tenant.observations[number];
+            seen.verdict = near.judge(policy, seen.new_id, &facts);
+        }
+        let after = near.homes();
+        for (value, count) in [
+            (HOMES_SAME, after.same - before.same),
+            (HOMES_APART, after.apart - before.apart),
+        ] {
+            if count > 0 {
+                found.push((of_tenant.tenant, value, i32::try_from(count).unwrap_or(i32::MAX)));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whoever has a handle of the record but is called something else, or was born on another day, is not meant.
+fn contradictions(seen: &mut Observation, facts: &Facts, world: &World, policy: &Policy) {
+    let empty = MemoryStore::new(id_of_record);
+    let scorer = Scorer::new(policy, &empty);
+    for handle in &seen.handles {
+        let Some(owner) = world.owner(&handle.key) else {
+            continue;
+        };
+        if seen.contradicts.contains(&owner.id) {
+            continue;
+        }
+        let theirs = facts_of(owner, policy);
+        let side = |facts| Side { facts, profile: None };
+        let vetoes = scorer.score(side(facts), side(&theirs)).vetoes;
+        if vetoes.given_name || vetoes.birth_date {
+            seen.contradicts.insert(owner.id);
+        }
+    }
+}

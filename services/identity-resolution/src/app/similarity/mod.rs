@@ -1,0 +1,130 @@
+//! Who a record is by what it says: candidates by blocking keys, judged by the matching engine.
+
+mod judging;
+mod loading;
+mod neighbourhood;
+
+use std::collections::BTreeSet;
+
+use trama_proto::ids::CustomerId;
+
+use crate::{
+    domain::{
+        customer::Customer,
+        merge::{Likeness, Part},
+        said::Said,
+    },
+    matching::{Facts, Policy, Score, blocking},
+    store::similar::POPULATION,
+};
+
+pub use judging::{Records, judge};
+pub use loading::{homes_are_shared, neighbourhoods};
+pub use neighbourhood::{Groups, Neighbourhood};
+
+/// All that is said under the ids of a customer.
+pub fn facts_of(customer: &Customer, policy: &Policy) -> Facts {
+    let mut facts = Facts::default();
+    for member in &customer.members {
+        facts.absorb(&member.own.said.facts(policy));
+    }
+    facts
+}
+
+/// A score as it is kept and shown.
+pub fn likeness(policy: &Policy, score: &Score) -> Likeness {
+    let mut parts: Vec<Part> = score
+        .evidence()
+        .map(|e| Part {
+            what: e.comparison.words().to_owned(),
+            words: e.level.words().to_owned(),
+            bits: f64::from(e.bits),
+        })
+        .collect();
+    parts.sort_by(|a, b| b.bits.abs().total_cmp(&a.bits.abs()));
+    parts.push(Part {
+        what: "rarity".into(),
+        words: "one in all customers".into(),
+        bits: f64::from(score.prior),
+    });
+    if score.household_excess > 0.0 {
+        parts.push(Part {
+            what: "household".into(),
+            words: "who lives together shares surname and address".into(),
+            bits: -f64::from(score.household_excess),
+        });
+    }
+    Likeness {
+        bits: f64::from(score.bits),
+        parts,
+        vetoes: score.obstacles().map(str::to_owned).collect(),
+        model: policy.file().version.clone(),
+    }
+}
+
+/// What somebody of whom something is said is found and counted by.
+pub(super) struct Known {
+    keys: Vec<i64>,
+    values: BTreeSet<i64>,
+}
+
+impl Known {
+    pub(super) fn of(policy: &Policy, said: &Said) -> Self {
+        let facts = said.facts(policy);
+        Self {
+            keys: blocking::keys(&facts).into_iter().map(|k| k.0).collect(),
+            values: counted(&facts),
+        }
+    }
+}
+
+/// What somebody is found and counted by who was not before.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) keys: BTreeSet<i64>,
+    pub(super) values: BTreeSet<i64>,
+}
+
+impl Found {
+    pub(super) fn add(&mut self, before: &Known, after: &Known) {
+        // Keys are sorted.
+        let new = after
+            .keys
+            .iter()
+            .filter(|k| before.keys.binary_search(k).is_err());
+        self.keys.extend(new);
+        self.values.extend(after.values.difference(&before.values));
+    }
+}
+
+/// The values that are counted, and the one that counts who knows any.
+fn counted(facts: &Facts) -> BTreeSet<i64> {
+    let mut values: BTreeSet<i64> = facts.counted_values().iter().map(|v| v.0.cast_signed()).collect();
+    if !facts.is_empty() {
+        values.insert(POPULATION);
+    }
+    values
+}
+
+/// The values that two have in common: counted twice while they are two.
+pub(super) fn values_of_both(policy: &Policy, one: &Said, other: &Said) -> Vec<i64> {
+    let theirs = counted(&other.facts(policy));
+    counted(&one.facts(policy))
+        .intersection(&theirs)
+        .copied()
+        .collect()
+}
+
+/// The keys of one side of a split: those by which they were one already need not have been written for each.
+pub(super) fn keys_of_side(policy: &Policy, side: &Customer) -> Vec<(CustomerId, i64)> {
+    let members = side.members.iter().map(|m| (m.id, m.own.said.clone()));
+    members
+        .chain([(side.id, side.said())])
+        .flat_map(|(id, said)| {
+            Known::of(policy, &said)
+                .keys
+                .into_iter()
+                .map(move |key| (id, key))
+        })
+        .collect()
+}

@@ -1,0 +1,75 @@
+//! What is held of a person, how it is forgotten, and what is too old to be kept.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use trama_platform::{Error, privacy::Kept};
+use trama_proto::ids::TenantId;
+use uuid::Uuid;
+
+/// What an export shows, by the customers for whom messages were asked.
+pub const KEPT: &[Kept] = &[
+    Kept {
+        records: "messages",
+        rows: "SELECT to_jsonb(t) FROM messages t WHERE tenant = $1 AND asked_customer_id = ANY($2) ORDER BY seq",
+        messages: &[("request", "trama.notification.v1.MessageRequested")],
+    },
+    Kept {
+        records: "attempts",
+        rows: "SELECT to_jsonb(t) FROM attempts t JOIN messages m USING (tenant, message_id)
+               WHERE tenant = $1 AND m.asked_customer_id = ANY($2) ORDER BY m.seq, t.number",
+        messages: &[],
+    },
+];
+
+/// How it is forgotten. Rows stay for the figures of channels and are nobody's; what has not left yet never will, and a
+/// sender that has one in hand finds another version.
+pub const FORGOTTEN: &[(&str, &str)] = &[
+    (
+        "receipts",
+        "DELETE FROM early_receipts r USING messages m
+         WHERE m.tenant = $1 AND m.asked_customer_id = ANY($2) AND r.tenant = $1
+           AND (r.message_id = m.message_id OR (m.provider_message_id <> '' AND r.provider_message_id = m.provider_message_id))",
+    ),
+    (
+        "attempts",
+        "UPDATE attempts t SET error = '', provider_message_id = '' FROM messages m
+         WHERE m.tenant = $1 AND m.asked_customer_id = ANY($2) AND t.tenant = $1 AND t.message_id = m.message_id
+           AND (t.error <> '' OR t.provider_message_id <> '')",
+    ),
+    (
+        "messages",
+        "UPDATE messages SET request = '', body = '', handle_kind = '', handle_value = '', provider_message_id = '',
+             spent = '{}', reason = '', status = CASE WHEN status = 'queued' THEN 'suppressed' ELSE status END,
+             version = version + 1
+         WHERE tenant = $1 AND asked_customer_id = ANY($2) AND (request <> '' OR handle_value <> '' OR status = 'queued')",
+    ),
+    (
+        "merges",
+        "DELETE FROM customer_merges WHERE tenant = $1 AND (survivor_id = ANY($2) OR merged_id = ANY($2))",
+    ),
+];
+
+/// Deletes messages that were over before a moment, with their tries.
+pub async fn expire(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64, Error> {
+    let old: Vec<Uuid> = sqlx::query_scalar(
+        "DELETE FROM messages WHERE tenant = $1 AND message_id IN
+             (SELECT message_id FROM messages WHERE tenant = $1 AND updated_at < $2 AND status <> 'queued' LIMIT $3)
+         RETURNING message_id",
+    )
+    .bind(tenant.as_str())
+    .bind(before)
+    .bind(limit)
+    .fetch_all(&mut *conn)
+    .await?;
+    sqlx::query("DELETE FROM attempts WHERE tenant = $1 AND message_id = ANY($2)")
+        .bind(tenant.as_str())
+        .bind(&old)
+        .execute(&mut *conn)
+        .await?;
+    Ok(old.len() as u64)
+}

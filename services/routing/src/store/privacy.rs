@@ -1,0 +1,62 @@
+//! What is held of a person, by their cases; how it is forgotten, and what is too old to be kept.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use trama_platform::{Error, privacy::Kept};
+use trama_proto::ids::TenantId;
+use uuid::Uuid;
+
+/// What an export shows.
+pub const KEPT: &[Kept] = &[
+    Kept {
+        records: "work_items",
+        rows: "SELECT to_jsonb(t) - 'snapshot' - 'route' FROM work_items t WHERE tenant = $1 AND case_id = ANY($2) ORDER BY waiting_since",
+        messages: &[],
+    },
+    Kept {
+        records: "offers",
+        rows: "SELECT to_jsonb(t) - 'why' FROM offers t JOIN work_items w USING (tenant, work_item_id)
+               WHERE tenant = $1 AND w.case_id = ANY($2) ORDER BY t.offered_at",
+        messages: &[],
+    },
+];
+
+/// How it is forgotten, once the work has ended: words and context go, the figures stay.
+pub const FORGOTTEN: &[(&str, &str)] = &[
+    (
+        "offers",
+        "UPDATE offers o SET note = '', reason = '', explanation = '' FROM work_items w
+         WHERE w.tenant = $1 AND w.case_id = ANY($2) AND o.tenant = $1 AND o.work_item_id = w.work_item_id
+           AND (o.note <> '' OR o.reason <> '' OR o.explanation <> '')",
+    ),
+    (
+        "work_items",
+        "UPDATE work_items SET snapshot = NULL, handover = NULL
+         WHERE tenant = $1 AND case_id = ANY($2) AND (snapshot IS NOT NULL OR handover IS NOT NULL)",
+    ),
+];
+
+/// Deletes items that ended before a moment, with their offers.
+pub async fn expire(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64, Error> {
+    let old: Vec<Uuid> = sqlx::query_scalar(
+        "DELETE FROM work_items WHERE tenant = $1 AND work_item_id IN
+             (SELECT work_item_id FROM work_items WHERE tenant = $1 AND ended_at < $2 LIMIT $3)
+         RETURNING work_item_id",
+    )
+    .bind(tenant.as_str())
+    .bind(before)
+    .bind(limit)
+    .fetch_all(&mut *conn)
+    .await?;
+    sqlx::query("DELETE FROM offers WHERE tenant = $1 AND work_item_id = ANY($2)")
+        .bind(tenant.as_str())
+        .bind(&old)
+        .execute(&mut *conn)
+        .await?;
+    Ok(old.len() as u64)
+}
