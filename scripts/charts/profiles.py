@@ -31,6 +31,7 @@ PROFILES = {
             "tls": {"mode": "verify-full", "secret": "pg-tls", "certKey": "tls.crt", "keyKey": "tls.key"},
         },
         "trust": {"configMap": "our-roots", "secret": "their-roots"},
+        "privacy": {"existingSecret": "trama-privacy"},
         "migrations": {"mode": "job"},
     },
     "gateway-everywhere": {

@@ -112,6 +112,10 @@
 - {name: SSL_CERT_FILE, value: /etc/ssl/certs/ca-certificates.crt}
 - {name: SSL_CERT_DIR, value: /etc/trama/trust}
 {{- end }}
+{{- with $root.Values.privacy.existingSecret }}
+- name: TRAMA_PRIVACY__SECRET
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $root.Values.privacy.key | quote }}}}
+{{- end }}
 {{- if and (index . 1) (include "trama.calls" (index . 1) | fromJsonArray) }}
 - name: TRAMA_AUTH__SERVICE_KEY
   valueFrom: {secretKeyRef: {name: {{ include "trama.authSecret" $root }}, key: {{ $root.Values.trial.enabled | ternary "service-key" $root.Values.auth.keys.serviceKey | quote }}}}

@@ -134,7 +134,7 @@ def test_every_volume_is_mounted_and_every_mount_has_a_volume(profile):
 def test_our_own_references_exist(profile):
     """ConfigMaps, Secrets, claims and accounts that begin with our name are made by the chart."""
     made = {(o["kind"], o["metadata"]["name"]) for o in rendered(profile)}
-    yours = {"trama-database", "trama-nats", "trama-auth", "trama-pg-app", "trama-pg-ca"}
+    yours = {"trama-database", "trama-nats", "trama-auth", "trama-pg-app", "trama-pg-ca", "trama-privacy"}
 
     def check(kind, name):
         if name.startswith(("trama-", "cc-")) and name not in yours:

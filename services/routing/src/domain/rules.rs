@@ -137,13 +137,9 @@ impl Rules {
         self.missed_until_away <= 1
     }
 
-    /// Within this time a second miss makes the agent away; none where more are fine.
+    /// Within this time a second miss makes the agent away.
     pub fn missed_window(&self) -> TimeDelta {
-        if self.missed_until_away <= 2 {
-            TimeDelta::milliseconds(self.policy.offers.missed_window_ms)
-        } else {
-            TimeDelta::zero()
-        }
+        TimeDelta::milliseconds(self.policy.offers.missed_window_ms)
     }
 }
 

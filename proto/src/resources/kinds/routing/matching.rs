@@ -147,13 +147,12 @@ pub struct SteeringSpec {
 pub struct OffersSpec {
     /// Offers a person may have open at once; as many as capacity allows when 0. Bots are never limited.
     pub pending_per_person: u32,
-    /// Who declined is asked again for the same work after so long; never when 0.
+    /// Who declined is asked again for the same work after so long, after twice as long the second time, and so on, up
+    /// to an hour: work that one person alone can do must not wait for ever.
     pub ask_again_after_seconds: u32,
-    /// But at most so often in all.
-    pub ask_at_most: u32,
     /// Who let an offer lapse gets nothing for so long, then comes back by themselves; not by themselves when 0.
     pub missed_pause_seconds: u32,
-    /// So many missed offers …
+    /// So many missed offers, one or two, …
     pub missed_until_away: u32,
     /// … within so many seconds make the agent away.
     pub missed_window_seconds: u32,
@@ -223,7 +222,6 @@ impl Default for OffersSpec {
         Self {
             pending_per_person: 1,
             ask_again_after_seconds: 300,
-            ask_at_most: 3,
             missed_pause_seconds: 60,
             missed_until_away: 2,
             missed_window_seconds: 600,
@@ -350,10 +348,13 @@ impl MatchingSpec {
             positive(steering.memory_seconds),
             "steering.memorySeconds must be positive",
         )?;
-        check(self.offers.ask_at_most > 0, "offers.askAtMost must be positive")?;
         check(
-            self.offers.missed_until_away > 0,
-            "offers.missedUntilAway must be positive",
+            self.offers.ask_again_after_seconds > 0,
+            "offers.askAgainAfterSeconds must be positive",
+        )?;
+        check(
+            (1..=2).contains(&self.offers.missed_until_away),
+            "offers.missedUntilAway must be 1 or 2",
         )
     }
 }

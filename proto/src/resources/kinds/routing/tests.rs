@@ -362,12 +362,12 @@ fn a_wrong_policy_says_what_and_where() {
             "spec.matching.steering.memorySeconds must be positive",
         ),
         (
-            policy(json!({"matching": {"offers": {"askAtMost": 0}}})),
-            "spec.matching.offers.askAtMost must be positive",
+            policy(json!({"matching": {"offers": {"askAgainAfterSeconds": 0}}})),
+            "spec.matching.offers.askAgainAfterSeconds must be positive",
         ),
         (
-            policy(json!({"matching": {"offers": {"missedUntilAway": 0}}})),
-            "spec.matching.offers.missedUntilAway must be positive",
+            policy(json!({"matching": {"offers": {"missedUntilAway": 3}}})),
+            "spec.matching.offers.missedUntilAway must be 1 or 2",
         ),
     ] {
         assert_eq!(found, [format!("RoutingPolicy/main: {message}")]);

@@ -104,7 +104,8 @@ fn offers(spec: &OffersSpec) -> Offers {
     Offers {
         pending_per_person: some(spec.pending_per_person),
         ask_again_after_ms: some(spec.ask_again_after_seconds).map(millis),
-        ask_at_most: spec.ask_at_most,
+        // Exclusions end by themselves: work that one person alone can do must not wait for ever.
+        ask_at_most: Offers::default().ask_at_most,
         missed_return_after_ms: some(spec.missed_pause_seconds).map(millis),
         missed_until_away: spec.missed_until_away,
         missed_window_ms: millis(spec.missed_window_seconds),

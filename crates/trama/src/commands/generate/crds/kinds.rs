@@ -131,7 +131,10 @@ pub const KINDS: &[Kind] = &[
         plural: "retentionpolicies",
         short: "tret",
         schema: derived::<RetentionPolicySpec>,
-        columns: &[],
+        columns: &[
+            ("Cases", "integer", ".spec.keepDays.cases"),
+            ("Messages", "integer", ".spec.keepDays.messages"),
+        ],
         rules: Vec::new,
     },
 ];
@@ -300,8 +303,8 @@ fn routing_policy() -> Vec<Rule> {
         at_least("matching.steering.maxLoan", 0),
         at_least("matching.steering.margin", 0),
         above("matching.steering.memorySeconds", 0),
-        at_least("matching.offers.askAtMost", 1),
-        at_least("matching.offers.missedUntilAway", 1),
+        at_least("matching.offers.askAgainAfterSeconds", 1),
+        rule("matching.offers.missedUntilAway", json!({"minimum": 1, "maximum": 2})),
     ]);
     rules
 }
