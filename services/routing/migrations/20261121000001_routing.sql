@@ -106,6 +106,9 @@ CREATE TABLE agents (
     draining        boolean     NOT NULL DEFAULT false,
     missed_at       timestamptz,
     used_units      integer     NOT NULL DEFAULT 0,
+    -- Accepted items that do not rest, and since when there are some, or none.
+    hands           integer     NOT NULL DEFAULT 0 CHECK (hands >= 0),
+    hands_since     timestamptz,
     idle_since      timestamptz NOT NULL,
     PRIMARY KEY (tenant, agent_id),
     CONSTRAINT capacity_holds CHECK (used_units BETWEEN 0 AND capacity_units)
@@ -224,3 +227,32 @@ CREATE TABLE figures (
     PRIMARY KEY (tenant, starts_at, queue, channel_kind, entitlement)
 );
 SELECT isolate_tenants('figures');
+
+-- When each agent got work in hand, and when there was none left: from this moment until the agent's next row.
+CREATE TABLE agent_loads (
+    tenant   text        NOT NULL,
+    agent_id text        NOT NULL,
+    at       timestamptz NOT NULL,
+    busy     boolean     NOT NULL,
+    PRIMARY KEY (tenant, agent_id, at)
+);
+SELECT isolate_tenants('agent_loads');
+
+-- How long the people of a team were there and how long they had work in hand, by quarters of an hour that are over;
+-- '' is everybody. Of the teams, as they were then: who changes team does not change the past.
+CREATE TABLE team_times (
+    tenant     text        NOT NULL,
+    starts_at  timestamptz NOT NULL,
+    team       text        NOT NULL,
+    busy_ms    bigint      NOT NULL,
+    staffed_ms bigint      NOT NULL CHECK (staffed_ms >= busy_ms),
+    PRIMARY KEY (tenant, starts_at, team)
+);
+SELECT isolate_tenants('team_times');
+
+-- Up to where the logs are folded into team_times.
+CREATE TABLE team_folds (
+    tenant       text        NOT NULL PRIMARY KEY,
+    folded_until timestamptz NOT NULL
+);
+SELECT isolate_tenants('team_folds');

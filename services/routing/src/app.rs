@@ -7,6 +7,7 @@ mod commands;
 pub mod figures;
 mod fit;
 mod handover;
+mod occupancy;
 mod overflow;
 mod privacy;
 mod requests;

@@ -8,6 +8,7 @@ mod changes;
 mod desk;
 mod figures;
 mod items;
+mod occupancy;
 mod offers;
 pub mod privacy;
 mod queues;
@@ -32,6 +33,7 @@ pub use items::{
     last_of_cases, lock_items, lock_of_agents, lock_waiting_in, lock_with_offers, move_items, only_moves,
     read_in_hand_of, read_items, read_open, read_snapshot, read_snapshots, unanswered_after, write_items,
 };
+pub use occupancy::{TeamKey, TeamTimes, Times, fold_times, team_times};
 pub use offers::{
     MovedOffer, NewOffer, OfferRow, insert_offers, items_of_unanswered, move_offers, offers_of, read_offers,
 };

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     app::{Ordered, Routing, figures::interval_kpi},
     domain::{Agent, Presence},
-    store::{IntervalKey, OrderKey},
+    store::{IntervalKey, OrderKey, TeamKey, Times},
 };
 
 /// Largest capacity: sums of it stay within 32 bits.
@@ -138,11 +138,7 @@ impl RoutingService for RoutingApi {
         let size = page::size(request.page_size)?;
         let after: Option<IntervalKey> = page::start(&request.page_token)?;
         text("queue", &request.queue, 63)?;
-        let minutes = match request.interval_minutes {
-            0 => 30,
-            minutes @ (15 | 30 | 60 | 1_440) => minutes,
-            _ => return Err(Error::invalid("interval_minutes", "must be 15, 30, 60 or 1440").into()),
-        };
+        let minutes = interval(request.interval_minutes)?;
         let what = self.routing.stretch(
             minutes,
             parse::moment("since", request.since.as_ref())?,
@@ -165,6 +161,42 @@ impl RoutingService for RoutingApi {
         });
         Ok(Response::new(v1::ListIntervalsResponse {
             intervals: intervals.collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn list_occupancy(
+        &self,
+        request: Request<v1::ListOccupancyRequest>,
+    ) -> Result<Response<v1::ListOccupancyResponse>, Status> {
+        let tenant = principal(&request)?.tenant.clone();
+        let request = request.get_ref();
+        let size = page::size(request.page_size)?;
+        let after: Option<TeamKey> = page::start(&request.page_token)?;
+        text("team", &request.team, 63)?;
+        let stretch = self.routing.stretch(
+            interval(request.interval_minutes)?,
+            parse::moment("since", request.since.as_ref())?,
+            parse::moment("until", request.until.as_ref())?,
+            "",
+        );
+        let what = Times {
+            from: stretch.from,
+            until: stretch.until,
+            minutes: Some(stretch.minutes),
+            team: Some(request.team.clone()).filter(|team| !team.is_empty()),
+        };
+        let mut rows = self
+            .routing
+            .occupancy(&tenant, &what, after.as_ref(), size + 1)
+            .await?;
+        let more = cut(&mut rows, size);
+        let next_page_token = match rows.last() {
+            Some((last, _)) if more => page::token(last),
+            Some(_) | None => String::new(),
+        };
+        Ok(Response::new(v1::ListOccupancyResponse {
+            occupancy: rows.into_iter().map(|(_, occupancy)| occupancy).collect(),
             next_page_token,
         }))
     }
@@ -232,8 +264,16 @@ impl RoutingService for RoutingApi {
     async fn get_kpis(&self, request: Request<GetKpisRequest>) -> Result<Response<GetKpisResponse>, Status> {
         let tenant = principal(&request)?.tenant.clone();
         let since = parse::moment("since", request.get_ref().since.as_ref())?;
-        let kpis = self.routing.kpis(&tenant, since).await?;
-        Ok(Response::new(GetKpisResponse { kpis }))
+        Ok(Response::new(self.routing.kpis(&tenant, since).await?))
+    }
+}
+
+/// Minutes of an interval of a history.
+fn interval(minutes: i32) -> Result<i32, Error> {
+    match minutes {
+        0 => Ok(30),
+        15 | 30 | 60 | 1_440 => Ok(minutes),
+        _ => Err(Error::invalid("interval_minutes", "must be 15, 30, 60 or 1440")),
     }
 }
 

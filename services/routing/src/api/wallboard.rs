@@ -9,7 +9,7 @@ use futures::{
 use tokio::sync::watch;
 use tonic::Status;
 use trama_proto::{
-    routing::v1::{Agent, QueueNow, WatchWallboardRequest, WatchWallboardResponse},
+    routing::v1::{Agent, QueueNow, TeamOccupancy, WatchWallboardRequest, WatchWallboardResponse},
     time::to_wire,
 };
 
@@ -21,6 +21,7 @@ struct Viewer {
     wanted: WatchWallboardRequest,
     queues: BTreeMap<String, QueueNow>,
     agents: BTreeMap<String, Agent>,
+    occupancy: BTreeMap<String, TeamOccupancy>,
     first: bool,
 }
 
@@ -34,6 +35,7 @@ pub fn stream(
         wanted,
         queues: BTreeMap::new(),
         agents: BTreeMap::new(),
+        occupancy: BTreeMap::new(),
         first: true,
     };
     stream::unfold(viewer, |mut viewer| async move {
@@ -58,12 +60,28 @@ impl Viewer {
         let agents = shown.agents.iter().filter(|(_, a)| {
             self.wanted.teams.is_empty() || a.teams.iter().any(|t| self.wanted.teams.contains(t))
         });
+        // Of a team of which nobody was there any more, nothing is known: what was shown of it is over.
+        let over = |team: &String| TeamOccupancy {
+            team: team.clone(),
+            ..TeamOccupancy::default()
+        };
+        let mut occupancy: BTreeMap<String, TeamOccupancy> = self
+            .occupancy
+            .keys()
+            .map(|team| (team.clone(), over(team)))
+            .collect();
+        let wanted = |team: &String| self.wanted.teams.is_empty() || self.wanted.teams.contains(team);
+        let known = shown.occupancy.iter().filter(|(team, _)| wanted(team));
+        occupancy.extend(known.map(|(team, times)| (team.clone(), times.clone())));
         let response = WatchWallboardResponse {
             at: Some(to_wire(shown.at)),
             queues: changed(&mut self.queues, queues),
             agents: changed(&mut self.agents, agents),
+            occupancy: changed(&mut self.occupancy, occupancy.iter()),
         };
-        let tells = self.first || !response.queues.is_empty() || !response.agents.is_empty();
+        let silent =
+            response.queues.is_empty() && response.agents.is_empty() && response.occupancy.is_empty();
+        let tells = self.first || !silent;
         self.first = false;
         tells.then_some(response)
     }

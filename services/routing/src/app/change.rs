@@ -1,7 +1,7 @@
 //! What one transaction does to one tenant: collected in memory, written as sets.
 //!
-//! Units of agents follow from the items: what they hold after, less what they held before. So an agent's load is
-//! what the agent's work says, whatever a use case does.
+//! Units and work in hand of agents follow from the items: what they hold after, less what they held before. So an
+//! agent's load is what the agent's work says, whatever a use case does.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -317,24 +317,27 @@ impl Change {
 
     fn loads(&self) -> BTreeMap<AgentId, Load> {
         let mut loads: BTreeMap<AgentId, Load> = BTreeMap::new();
-        let mut add = |agent: &AgentId, units: i32| {
-            loads.entry(agent.clone()).or_default().units += units;
+        let mut add = |item: &WorkItem, sign: i32| {
+            for (agent, units) in item.units() {
+                loads.entry(agent.clone()).or_default().units += sign * units;
+            }
+            for agent in item.hands() {
+                loads.entry(agent.clone()).or_default().hands += sign;
+            }
         };
         for item in self.items.values() {
-            for (agent, units) in item.units() {
-                add(agent, units);
-            }
-            for (agent, units) in self.before.get(&item.id).into_iter().flat_map(WorkItem::units) {
-                add(agent, -units);
+            add(item, 1);
+            if let Some(before) = self.before.get(&item.id) {
+                add(before, -1);
             }
         }
         for (agent, units) in &self.taken {
-            add(agent, -units);
+            loads.entry(agent.clone()).or_default().units -= units;
         }
         for agent in &self.worked {
             loads.entry(agent.clone()).or_default().worked = true;
         }
-        loads.retain(|_, load| load.units != 0 || load.worked);
+        loads.retain(|_, load| *load != Load::default());
         loads
     }
 
@@ -393,10 +396,15 @@ impl Change {
         if leader {
             store::tell_leader(tx.conn(), &self.tenant, &changed).await?;
         }
+        // How many items an agent has at work is in the figures only: nobody looks at it live.
+        let shown = loads
+            .iter()
+            .filter(|(_, load)| load.units != 0 || load.worked)
+            .map(|(agent, _)| agent);
         let news = News {
             leader,
             desks: self.desks(),
-            agents: loads.keys().chain(self.agents.keys()).cloned().collect(),
+            agents: shown.chain(self.agents.keys()).cloned().collect(),
         };
         signals.after(tx, &self.tenant, news);
         for timer in self.timers {

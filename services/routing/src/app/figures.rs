@@ -8,10 +8,10 @@ use trama_proto::{
     common::v1::ChannelKind,
     ids::{TenantId, WorkItemId},
     resources::TenantResources,
-    routing::v1::Kpi,
+    routing::v1::{GetKpisResponse, Kpi},
 };
 
-use super::Routing;
+use super::{Routing, occupancy};
 use crate::{
     domain::{State, WorkItem},
     store::{self, Fact, History, IntervalKey, IntervalSums, NowRow, QueueSums, Sums, kind},
@@ -153,7 +153,7 @@ impl Tally {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts and milliseconds fit a double")]
-fn float(number: i64) -> f64 {
+pub(super) fn float(number: i64) -> f64 {
     number as f64
 }
 
@@ -216,14 +216,22 @@ pub fn quarter(at: DateTime<Utc>) -> DateTime<Utc> {
 
 impl Routing {
     /// Figures from a moment on, the last 24 hours by default.
-    pub async fn kpis(&self, tenant: &TenantId, since: Option<DateTime<Utc>>) -> Result<Vec<Kpi>, Error> {
+    pub async fn kpis(
+        &self,
+        tenant: &TenantId,
+        since: Option<DateTime<Utc>>,
+    ) -> Result<GetKpisResponse, Error> {
         let mut tx = self.db.tx(tenant).await?;
         let now = tx.now();
         let since = quarter(since.unwrap_or(now - TimeDelta::hours(24)));
         let rows = store::sums(tx.conn(), tenant, since, now + QUARTER).await?;
         let open = store::open_now(tx.conn(), tenant, &[], now).await?;
+        let occupancy = occupancy::since(&mut tx, tenant, since).await?;
         let resources = self.resources.snapshot();
-        Ok(kpis(&rows, &open, resources.tenant(tenant), |_| true, now))
+        Ok(GetKpisResponse {
+            kpis: kpis(&rows, &open, resources.tenant(tenant), |_| true, now),
+            occupancy,
+        })
     }
 
     /// Which part of the history: the last 24 hours when nothing is said, from the beginning of an interval on.

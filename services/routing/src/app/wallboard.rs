@@ -7,17 +7,18 @@ use std::{
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use trama_platform::{Error, Lifecycle, Tx};
 use trama_proto::{
     ids::TenantId,
     resources::QueueSpec,
-    routing::v1::{self, QueueNow},
+    routing::v1::{self, QueueNow, TeamOccupancy},
 };
 
 use super::{
     Routing,
     figures::{QUARTER, kpis, quarter},
+    occupancy,
     overflow::Pace,
 };
 use crate::{
@@ -28,6 +29,10 @@ use crate::{
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks at occupancies: of a day, they move slowly, and cost a look at the log of every agent.
+const OCCUPANCY_PAUSE: Duration = Duration::from_secs(10);
+/// Of this time the figures are.
+const DAY: TimeDelta = TimeDelta::hours(24);
 /// Agents that are read at once.
 const SLAB: i64 = 5_000;
 
@@ -40,6 +45,8 @@ pub struct Shown {
     pub queues: BTreeMap<String, QueueNow>,
     /// Agents by id.
     pub agents: BTreeMap<String, v1::Agent>,
+    /// Occupancy of everybody, by the empty name, and of teams by name.
+    pub occupancy: BTreeMap<String, TeamOccupancy>,
 }
 
 /// `None` until the first look.
@@ -82,9 +89,15 @@ impl Wallboards {
 
     async fn run(&self, tenant: &TenantId, board: &Board) {
         let stopping = self.lifecycle.stopping();
+        let mut occupancy_at: Option<Instant> = None;
         loop {
-            match self.routing.look(tenant).await {
+            let due = occupancy_at.is_none_or(|at| at.elapsed() >= OCCUPANCY_PAUSE);
+            let last = board.borrow().clone().filter(|_| !due);
+            match self.routing.look(tenant, last.as_deref()).await {
                 Ok(shown) => {
+                    if due {
+                        occupancy_at = Some(Instant::now());
+                    }
                     board.send_replace(Some(Arc::new(shown)));
                 }
                 // Whoever watches sees the last figures until the next look.
@@ -107,11 +120,21 @@ impl Wallboards {
 }
 
 impl Routing {
-    async fn look(&self, tenant: &TenantId) -> Result<Shown, Error> {
+    /// `last`: what was seen before, as long as its occupancies will do.
+    async fn look(&self, tenant: &TenantId, last: Option<&Shown>) -> Result<Shown, Error> {
         let mut tx = self.db.tx(tenant).await?;
         let (queues, agents) = self.look_at_queues(&mut tx, tenant, &[]).await?;
+        let occupancy = match last {
+            Some(last) => last.occupancy.clone(),
+            None => {
+                let day = quarter(tx.now() - DAY);
+                let teams = occupancy::since(&mut tx, tenant, day).await?;
+                teams.into_iter().map(|o| (o.team.clone(), o)).collect()
+            }
+        };
         Ok(Shown {
             at: tx.now(),
+            occupancy,
             queues,
             agents: agents
                 .iter()
@@ -129,7 +152,7 @@ impl Routing {
     ) -> Result<(BTreeMap<String, QueueNow>, Vec<Agent>), Error> {
         let now = tx.now();
         let open = store::open_now(tx.conn(), tenant, only, now).await?;
-        let day = quarter(now - TimeDelta::hours(24));
+        let day = quarter(now - DAY);
         let rows = store::sums(tx.conn(), tenant, day, now + QUARTER).await?;
         let recent = store::sums(tx.conn(), tenant, Pace::since(now), now + QUARTER).await?;
         let states = store::find_queue_states(tx.conn(), tenant).await?;

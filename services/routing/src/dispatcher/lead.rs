@@ -217,6 +217,29 @@ impl Lead {
         }
     }
 
+    /// Folds what the agents of each quarter of an hour did. Nobody waits for it: the logs of a large floor take a while.
+    fn fold_times(&self) {
+        let (db, tenant) = (self.routing.db.clone(), self.tenant.clone());
+        let stopping = self.lifecycle.stopping();
+        self.lifecycle.spawn("occupancy", async move {
+            let folded = async {
+                loop {
+                    let mut tx = db.system_tx().await?;
+                    let now = tx.now();
+                    let more = store::fold_times(tx.conn(), &tenant, now).await?;
+                    tx.commit().await?;
+                    if !more || stopping.is_cancelled() {
+                        return Ok::<_, Error>(());
+                    }
+                }
+            };
+            if let Err(error) = folded.await {
+                tracing::debug!(%tenant, detail = error.detail(), "occupancy is folded next time");
+            }
+            Ok(())
+        });
+    }
+
     /// Looks through a slice of the matcher, and asks the database the questions whose answer must be no.
     async fn check(&mut self, floor: &mut Floor) {
         // Of the last decision: what has become possible since then is no broken promise.
@@ -245,6 +268,7 @@ impl Lead {
             Ok(more) => self.checker.found.extend(more),
             Err(error) => tracing::debug!(detail = error.detail(), "the checker could not ask the database"),
         }
+        self.fold_times();
         let mut violations = std::mem::take(&mut self.checker.found);
         self.routing.leaders.found(&self.led, violations.len());
         if !violations.is_empty() {

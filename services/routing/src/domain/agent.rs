@@ -66,7 +66,8 @@ impl Agent {
             if presence == Presence::Available {
                 self.idle_since = now;
             }
-            self.presence_since = now;
+            // Clocks of replicas differ: what is true now did not begin before what it ended.
+            self.presence_since = now.max(self.presence_since);
         }
         self.presence = presence;
         reason.clone_into(&mut self.presence_reason);

@@ -255,6 +255,8 @@ pub async fn write_presence(
 pub struct Load {
     /// Units taken, or freed when negative.
     pub units: i32,
+    /// Accepted items at work that came, or went when negative.
+    pub hands: i32,
     /// Work was done: the agent is idle from now on, as far as nothing else is in hand.
     pub worked: bool,
 }
@@ -267,22 +269,34 @@ pub async fn apply_loads(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let ids: Vec<&str> = loads.keys().map(AgentId::as_str).collect();
-    let done = sqlx::query(
+    // Clocks of replicas differ: a turn is never written before the one that it follows.
+    let done: i64 = sqlx::query_scalar(
         "WITH locked AS MATERIALIZED (
-             SELECT agent_id FROM agents WHERE tenant = $1 AND agent_id = ANY($2) ORDER BY agent_id FOR UPDATE)
-         UPDATE agents SET used_units = used_units + l.units, idle_since = CASE WHEN l.worked THEN $5 ELSE idle_since END
-         FROM locked JOIN unnest($2::text[], $3::integer[], $4::boolean[]) AS l (agent_id, units, worked)
-              USING (agent_id)
-         WHERE agents.tenant = $1 AND agents.agent_id = locked.agent_id",
+             SELECT agent_id FROM agents WHERE tenant = $1 AND agent_id = ANY($2) ORDER BY agent_id FOR UPDATE
+         ), changed AS (
+             UPDATE agents SET used_units = used_units + l.units, hands = hands + l.came,
+                 hands_since = CASE WHEN (hands > 0) = (hands + l.came > 0) THEN hands_since ELSE greatest(hands_since, $6) END,
+                 idle_since = CASE WHEN l.worked THEN $6 ELSE idle_since END
+             FROM locked JOIN unnest($2::text[], $3::integer[], $4::integer[], $5::boolean[])
+                  AS l (agent_id, units, came, worked) USING (agent_id)
+             WHERE agents.tenant = $1 AND agents.agent_id = locked.agent_id
+             RETURNING agents.agent_id, agents.hands, agents.hands_since, l.came
+         ), turned AS (
+             INSERT INTO agent_loads (tenant, agent_id, at, busy)
+             SELECT $1, agent_id, hands_since, hands > 0 FROM changed WHERE (hands - came > 0) <> (hands > 0)
+             ON CONFLICT (tenant, agent_id, at) DO UPDATE SET busy = excluded.busy
+         )
+         SELECT count(*) FROM changed",
     )
     .bind(tenant.as_str())
     .bind(&ids)
     .bind(loads.values().map(|l| l.units).collect::<Vec<_>>())
+    .bind(loads.values().map(|l| l.hands).collect::<Vec<_>>())
     .bind(loads.values().map(|l| l.worked).collect::<Vec<_>>())
     .bind(now)
-    .execute(conn)
+    .fetch_one(conn)
     .await?;
-    if done.rows_affected() == ids.len() as u64 {
+    if usize::try_from(done).is_ok_and(|changed| changed == ids.len()) {
         Ok(())
     } else {
         Err(broken_row(

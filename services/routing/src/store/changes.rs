@@ -242,6 +242,19 @@ pub async fn violations(conn: &mut PgConnection, tenant: &TenantId) -> Result<Ve
          ) h ON h.agent_id = a.agent_id
          WHERE a.tenant = $1 AND a.used_units <> coalesce(h.units, 0)
          UNION ALL
+         SELECT 'agent ' || a.agent_id || ' has ' || a.hands || ' items at work, the work in hand says ' || coalesce(h.items, 0)
+         FROM agents a
+         LEFT JOIN (
+             SELECT agent_id, count(*) AS items FROM (
+                 SELECT agent_id FROM work_items
+                 WHERE tenant = $1 AND state IN ('assigned', 'wrapping') AND rest = 'no'
+                 UNION ALL
+                 SELECT second_agent FROM work_items
+                 WHERE tenant = $1 AND second_agent IS NOT NULL AND second_joined_at IS NOT NULL
+             ) each GROUP BY agent_id
+         ) h ON h.agent_id = a.agent_id
+         WHERE a.tenant = $1 AND a.hands <> coalesce(h.items, 0)
+         UNION ALL
          SELECT 'item ' || w.work_item_id || ' is in the hands of ' || w.agent_id || ', who does not exist'
          FROM work_items w
          WHERE w.tenant = $1 AND w.state IN ('offered', 'assigned', 'wrapping')

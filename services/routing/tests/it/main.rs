@@ -5,6 +5,7 @@ mod figures;
 mod handover;
 mod held;
 mod leader;
+mod occupancy;
 mod overflow;
 mod queue;
 mod rest;

@@ -253,6 +253,30 @@ impl WorkItem {
         owner.into_iter().chain(self.second().and_then(Second::units))
     }
 
+    /// Who works on it now: has accepted it, and it does not rest.
+    pub fn hands(&self) -> impl Iterator<Item = &AgentId> {
+        let owner = match &self.state {
+            State::Assigned {
+                hand, rest: Rest::No, ..
+            }
+            | State::Wrapping { hand, .. } => Some(&hand.agent),
+            State::Assigned {
+                rest: Rest::Parked | Rest::Paused,
+                ..
+            }
+            | State::Pending
+            | State::Offered(_)
+            | State::Completed { .. }
+            | State::Cancelled { .. }
+            | State::Abandoned { .. } => None,
+        };
+        let second = match self.second() {
+            Some(Second::Joined(_, hand)) => Some(&hand.agent),
+            Some(Second::Wanted(_) | Second::Offered(..)) | None => None,
+        };
+        owner.into_iter().chain(second)
+    }
+
     fn held(&self, offer: OfferId, agent: &AgentId) -> Result<&Hold, Rejected> {
         match &self.state {
             State::Offered(hold) if hold.offer == offer && hold.agent == *agent => Ok(hold),
