@@ -36,7 +36,7 @@ pub use config::Config;
 pub use db::{Command, Db, Tx};
 pub use error::{Error, Kind, Violation};
 pub use lifecycle::Lifecycle;
-pub use server::Addresses;
+pub use server::{Addresses, Sockets};
 pub use service::{
     Context, Options, Parts, Quiet, Running, Service, Task, block_on, install_crypto, main, principal, start,
     until_terminated,

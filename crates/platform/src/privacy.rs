@@ -116,8 +116,23 @@ pub trait Holder: Send + Sync + 'static {
     /// By which ids its rows are found.
     fn sort(&self) -> SubjectSort;
 
+    /// What an export shows, when that is rows alone.
+    fn kept(&self) -> &'static [Kept] {
+        &[]
+    }
+
+    /// What grows too old to be kept, when that is rows alone.
+    fn aged(&self) -> &'static [Aged] {
+        &[]
+    }
+
     /// Collects what it holds. Changes nothing.
-    async fn export(&self, tx: &mut Tx, request: &Request) -> Result<Held, Error>;
+    async fn export(&self, tx: &mut Tx, request: &Request) -> Result<Held, Error> {
+        Ok(Held {
+            sections: collect(tx.conn(), self.kept(), &request.tenant, &request.subjects).await?,
+            ..Held::default()
+        })
+    }
 
     /// Deletes it, or makes it nobody's. Called again later; then it finds only what came in between.
     async fn erase(&self, tx: &mut Tx, request: &Request) -> Result<Erased, Error>;
@@ -137,7 +152,20 @@ pub trait Holder: Send + Sync + 'static {
         records: &str,
         before: DateTime<Utc>,
         limit: i64,
-    ) -> Result<(u64, Vec<String>), Error>;
+    ) -> Result<(u64, Vec<String>), Error> {
+        let mut gone = 0;
+        for kind in self.aged().iter().filter(|kind| kind.records == records) {
+            let ids: Vec<Uuid> = sqlx::query_scalar(kind.rows)
+                .bind(tenant.as_str())
+                .bind(before)
+                .bind(limit)
+                .fetch_all(tx.conn())
+                .await?;
+            run(tx.conn(), kind.with, tenant, &ids).await?;
+            gone += ids.len() as u64;
+        }
+        Ok((gone, Vec::new()))
+    }
 }
 
 /// Works a request in: forgets, in this transaction; what is slow is left to the worker, which answers.
@@ -242,6 +270,18 @@ pub struct Kept {
     pub rows: &'static str,
     /// Columns with encoded messages: name of the column, full name of the message. Other binary columns are left out.
     pub messages: &'static [(&'static str, &'static str)],
+}
+
+/// A kind of record that grows old.
+#[derive(Debug, Clone, Copy)]
+pub struct Aged {
+    /// Name of the kind, as a RetentionPolicy says it.
+    pub records: &'static str,
+    /// Deletes rows and returns their ids; `$1` is the tenant, `$2` the moment before which they were over, `$3` how many
+    /// go at most.
+    pub rows: &'static str,
+    /// What goes with them, as in [`run`].
+    pub with: &'static [(&'static str, &'static str)],
 }
 
 /// The rows of all kinds, readable. Kinds without rows are left out.

@@ -28,15 +28,20 @@ pub struct Addresses {
     pub admin: SocketAddr,
 }
 
-/// Sockets, bound before any heavy work.
-pub(crate) struct Sockets {
+/// Sockets, bound before any heavy work; or by whoever has to tell others the addresses before the start.
+#[derive(Debug)]
+pub struct Sockets {
     grpc: TcpListener,
     http: TcpListener,
     admin: TcpListener,
 }
 
 impl Sockets {
-    pub(crate) async fn bind(config: &ListenConfig) -> Result<Self, Error> {
+    /// Takes the configured addresses; port 0 finds a free one.
+    ///
+    /// # Errors
+    /// Says which address is taken.
+    pub async fn bind(config: &ListenConfig) -> Result<Self, Error> {
         let bind = |what: &'static str, address: SocketAddr| async move {
             TcpListener::bind(address).await.map_err(|e| {
                 Error::new(
@@ -52,7 +57,11 @@ impl Sockets {
         })
     }
 
-    pub(crate) fn addresses(&self) -> Result<Addresses, Error> {
+    /// Where they are.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn addresses(&self) -> Result<Addresses, Error> {
         let local = |listener: &TcpListener| listener.local_addr().map_err(Error::internal);
         Ok(Addresses {
             grpc: local(&self.grpc)?,

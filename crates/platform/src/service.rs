@@ -109,6 +109,8 @@ pub struct Options {
     pub clock: Option<Clock>,
     /// Resources that tests hold in their hand instead of the configured folder.
     pub resources: Option<ResourceStore>,
+    /// Sockets that are bound already, in place of the configured addresses.
+    pub sockets: Option<Sockets>,
 }
 
 /// A running process.
@@ -165,7 +167,10 @@ async fn start_with(
     lifecycle: &Lifecycle,
 ) -> Result<Running, Error> {
     let config = Arc::new(config);
-    let sockets = Sockets::bind(&config.listen).await?;
+    let sockets = match options.sockets {
+        Some(sockets) => sockets,
+        None => Sockets::bind(&config.listen).await?,
+    };
     let addresses = sockets.addresses()?;
     let bus = Bus::connect(&config.nats_url, &config.bus).await?;
     let outbound = Outbound::new(&config.outbound)?;

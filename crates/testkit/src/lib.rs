@@ -370,6 +370,7 @@ impl Builder {
             resources: Some(trama_platform::resources::ResourceStore::fixed(resources(
                 &self.yaml,
             ))),
+            ..Options::default()
         };
         let running = trama_platform::start(&self.services, config.clone(), options)
             .await

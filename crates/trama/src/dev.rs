@@ -1,12 +1,12 @@
 //! Development credentials and secrets: made on this machine, kept under `.dev`, trusted by nobody else.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
-use trama_platform::{Config, auth::DevIssuer};
+use trama_platform::{Config, Sockets, auth::DevIssuer};
 
 use crate::commands::detail;
 
@@ -59,9 +59,38 @@ impl DevSecrets {
     }
 }
 
-/// An address on loopback: the wanted port if it is free, else any.
-pub fn free_address(wanted: u16) -> anyhow::Result<SocketAddr> {
-    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let listener = TcpListener::bind((loopback, wanted)).or_else(|_| TcpListener::bind((loopback, 0)))?;
-    Ok(listener.local_addr()?)
+/// The doors of this machine's loopback, and where mail shall come in.
+///
+/// They are bound here and not by the services, because channels and the provider stand-in are told the addresses before
+/// the services start, and a port that is only found free is somebody else's a moment later.
+pub async fn listen(config: &mut Config, ports: Ports) -> anyhow::Result<(Sockets, SocketAddr)> {
+    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut listen_on = |[grpc, http, admin]: [u16; 3]| {
+        config.listen.grpc = loopback(grpc);
+        config.listen.http = loopback(http);
+        config.listen.admin = loopback(admin);
+        config.listen.clone()
+    };
+    let known = match ports {
+        Ports::KnownIfFree => Sockets::bind(&listen_on([8080, 8081, 8082])).await.ok(),
+        Ports::Any => None,
+    };
+    let sockets = match known {
+        Some(sockets) => sockets,
+        None => Sockets::bind(&listen_on([0; 3])).await.map_err(detail)?,
+    };
+    let smtp = match ports {
+        Ports::KnownIfFree if TcpListener::bind(loopback(2525)).is_ok() => loopback(2525),
+        _ => loopback(0),
+    };
+    Ok((sockets, smtp))
+}
+
+/// Which ports a process takes.
+#[derive(Clone, Copy)]
+pub enum Ports {
+    /// Those of the documents; any if somebody has them. For people.
+    KnownIfFree,
+    /// Any. For runs beside each other.
+    Any,
 }

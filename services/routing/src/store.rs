@@ -34,9 +34,7 @@ pub use items::{
     read_in_hand_of, read_items, read_open, read_snapshot, read_snapshots, unanswered_after, write_items,
 };
 pub use occupancy::{TeamKey, TeamTimes, Times, fold_times, team_times};
-pub use offers::{
-    MovedOffer, NewOffer, OfferRow, insert_offers, items_of_unanswered, move_offers, offers_of, read_offers,
-};
+pub use offers::{MovedOffer, NewOffer, OfferRow, insert_offers, move_offers, offers_of, read_offers};
 pub use queues::{QueueState, find_queue_states, set_queue_state};
 pub use reads::{OrderKey, WorkItemRow, find_item, find_of_case, list_open, position};
 

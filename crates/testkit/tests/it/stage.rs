@@ -121,6 +121,7 @@ async fn two_replicas_share_the_partitions_and_count_once() {
         migrate: false,
         clock: Some(one.clock.clone()),
         resources: Some(trama_platform::resources::ResourceStore::fixed(Default::default())),
+        ..Default::default()
     };
     let two = trama_platform::start(&[Arc::new(Counter)], one.config.clone(), options)
         .await

@@ -3,12 +3,14 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use sqlx::{Connection as _, PgConnection};
+use trama_ingest::Ingest;
 use trama_platform::{
     Config, Options, Running, auth::DevIssuer, lifecycle::terminated, telemetry::Telemetry,
 };
@@ -18,7 +20,7 @@ use trama_sandbox::{
 
 use super::detail;
 use crate::{
-    dev::{self, DevSecrets},
+    dev::{self, DevSecrets, Ports},
     services,
     story::{self, Doors, Manner, World},
 };
@@ -102,14 +104,23 @@ impl Run {
                 .join("stories")
                 .join(format!("{}.yaml", self.story))
         });
-        start(file, self.once, &self.place, self.manner.into()).await
+        start(
+            file,
+            self.once,
+            Ports::KnownIfFree,
+            &self.place,
+            self.manner.into(),
+        )
+        .await
     }
 }
 
 impl StoryCommand {
     pub async fn execute(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Play { file, place, manner } => start(Some(file), true, &place, manner.into()).await,
+            Self::Play { file, place, manner } => {
+                start(Some(file), true, Ports::Any, &place, manner.into()).await
+            }
             Self::Check { file } => {
                 let script = story::Script::read(&file)?;
                 println!(
@@ -124,7 +135,13 @@ impl StoryCommand {
     }
 }
 
-async fn start(file: Option<PathBuf>, once: bool, place: &Place, manner: Manner) -> anyhow::Result<ExitCode> {
+async fn start(
+    file: Option<PathBuf>,
+    once: bool,
+    ports: Ports,
+    place: &Place,
+    manner: Manner,
+) -> anyhow::Result<ExitCode> {
     let script = file.as_deref().map(story::Script::read).transpose()?;
     let began = Instant::now();
     let mut config =
@@ -152,34 +169,36 @@ async fn start(file: Option<PathBuf>, once: bool, place: &Place, manner: Manner)
         .push(std::net::IpAddr::from([127, 0, 0, 1]));
     config.resources.dir = Some(place.examples.join("resources"));
     let issuer = dev::trust(&mut config, &place.dev_dir)?;
-    config.listen.grpc = dev::free_address(8080)?;
-    config.listen.http = dev::free_address(8081)?;
-    config.listen.admin = dev::free_address(8082)?;
+    let (sockets, mail) = dev::listen(&mut config, ports).await?;
+    let http = sockets.addresses().map_err(detail)?.http;
     if config.listen.cors_origins.is_empty() {
         config
             .listen
             .cors_origins
             .push("https://shop.acme.example".into());
     }
-    let smtp = dev::free_address(2525)?;
     config.services.insert(
         "ingest".into(),
-        serde_json::json!({"smtp_listen": smtp.to_string()}),
+        serde_json::json!({"smtp_listen": mail.to_string()}),
     );
 
-    let sandbox = sandbox(&secrets, config.listen.http, &manner, 0, 0).await?;
+    let sandbox = sandbox(&secrets, http, &manner, 0, 0).await?;
     let variables = &mut config.resources.variables;
     variables.insert("SANDBOX_URL".into(), sandbox.base_url().into());
     variables.insert("SANDBOX_SMTP".into(), sandbox.smtp_addr().to_string());
-    variables.insert("PUBLIC_URL".into(), format!("http://{}", config.listen.http));
+    variables.insert("PUBLIC_URL".into(), format!("http://{http}"));
 
     let options = Options {
         migrate: true,
+        sockets: Some(sockets),
         ..Options::default()
     };
-    let running = trama_platform::start(&services::all(), config.clone(), options)
+    let ingest = Arc::new(Ingest::default());
+    let services = services::with(Arc::clone(&ingest));
+    let running = trama_platform::start(&services, config.clone(), options)
         .await
         .map_err(detail)?;
+    let smtp = ingest.smtp_address().context("ingest takes no mail")?;
     story::print::doors(&running.addresses, smtp, &sandbox, began.elapsed());
 
     let mut held = true;
@@ -227,7 +246,7 @@ async fn play(
     running: &Running,
     issuer: &DevIssuer,
     secrets: &DevSecrets,
-    sandbox: std::sync::Arc<Sandbox>,
+    sandbox: Arc<Sandbox>,
     smtp: std::net::SocketAddr,
     manner: Manner,
 ) -> anyhow::Result<bool> {
@@ -291,11 +310,11 @@ async fn sandbox(
     };
     let sandbox = Sandbox::start(config).await.context("the provider stand-in")?;
     sandbox.set_callbacks(callbacks);
-    Ok(SharedSandbox(std::sync::Arc::new(sandbox)))
+    Ok(SharedSandbox(Arc::new(sandbox)))
 }
 
 /// The stand-in, held by the run and by the story's world.
-struct SharedSandbox(std::sync::Arc<Sandbox>);
+struct SharedSandbox(Arc<Sandbox>);
 
 impl std::ops::Deref for SharedSandbox {
     type Target = Sandbox;
@@ -306,12 +325,12 @@ impl std::ops::Deref for SharedSandbox {
 }
 
 impl SharedSandbox {
-    fn clone_handle(&self) -> std::sync::Arc<Sandbox> {
-        std::sync::Arc::clone(&self.0)
+    fn clone_handle(&self) -> Arc<Sandbox> {
+        Arc::clone(&self.0)
     }
 
     async fn stop(self) {
-        if let Ok(sandbox) = std::sync::Arc::try_unwrap(self.0) {
+        if let Ok(sandbox) = Arc::try_unwrap(self.0) {
             sandbox.stop().await;
         }
     }

@@ -11,7 +11,6 @@ use trama_proto::{
     identity_resolution::v1::{
         PrivacyState, Record, ResolveRecordRequest, identity_service_client::IdentityServiceClient,
     },
-    ingest::v1::InteractionReceived,
     notification::v1::MessageStatus,
     privacy::v1::{PrivacyDone, PrivacyRequested},
 };
@@ -190,18 +189,8 @@ async fn whoever_is_erased_is_nowhere_and_stays_so() {
 
     // Whoever writes anew is somebody new.
     world.app.advance(std::time::Duration::from_secs(60)).await;
-    let mail = world.said(
-        "acme",
-        "anew",
-        ChannelKind::Email,
-        ("email", ADDRESSES[0]),
-        "eccomi di nuovo",
-    );
-    world
-        .app
-        .publish::<InteractionReceived>("acme", ADDRESSES[0], &mail)
-        .await;
-    world.app.settle().await;
+    let mail = (ChannelKind::Email, ("email", ADDRESSES[0]));
+    world.says("acme", "anew", mail, "eccomi di nuovo").await;
     let anew = world.find("acme", "email", ADDRESSES[0]).await;
     assert!(!zelinda.customers.contains(&anew), "a new id");
     assert_ne!(anew, namesake.customers[0]);
@@ -270,18 +259,8 @@ async fn records_go_when_the_tenant_keeps_them_no_longer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn advertising_needs_the_consent_of_its_brand() {
     let world = World::start().await;
-    let mail = world.said(
-        "acme",
-        "mail",
-        ChannelKind::Email,
-        ("email", ADDRESSES[0]),
-        "buongiorno",
-    );
-    world
-        .app
-        .publish::<InteractionReceived>("acme", ADDRESSES[0], &mail)
-        .await;
-    world.app.settle().await;
+    let mail = (ChannelKind::Email, ("email", ADDRESSES[0]));
+    world.says("acme", "mail", mail, "buongiorno").await;
     let customer = world.find("acme", "email", ADDRESSES[0]).await;
     world.agree("acme", &customer, "sole").await;
     // Agreed for one brand. That no channel serves it is another matter.

@@ -1,7 +1,7 @@
 //! Records one by one, for callers who wait: what arrives at the same time is worked in together, so that many callers
 //! cost what one batch does.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,7 @@ use super::{
     App,
     explaining::wire_likeness,
     observing::{Decided, Item},
+    privacy::was_erased,
     records::{NewRecord, observation},
 };
 use crate::error::overtaken;
@@ -131,34 +132,54 @@ impl App {
             Ok(responses) => {
                 for (answer, response) in answers.into_iter().zip(responses) {
                     // Who no longer waits needs no answer.
-                    drop(answer.send(Ok(response)));
+                    drop(answer.send(response));
                 }
             }
             Err(_) => {
                 // One that cannot be worked in must not take the others along.
                 for (record, answer) in records.into_iter().zip(answers) {
                     let alone = self.try_together(tenant, std::slice::from_ref(&record)).await;
-                    let alone = alone.and_then(|all| all.into_iter().next().ok_or_else(overtaken));
+                    let alone =
+                        alone.and_then(|all| all.into_iter().next().unwrap_or_else(|| Err(overtaken())));
                     drop(answer.send(alone));
                 }
             }
         }
     }
 
+    /// All that may be worked in, in one transaction; the answer to a record that may not is the refusal.
     async fn try_together(
         &self,
         tenant: &TenantId,
         records: &[NewRecord],
-    ) -> Result<Vec<wire::ResolveRecordResponse>, Error> {
+    ) -> Result<Vec<Result<wire::ResolveRecordResponse, Error>>, Error> {
         let mut tx = self.db.tx(tenant).await?;
-        for record in records {
-            self.refuse_erased(&mut tx, tenant, &record.handles, record.recorded_at)
-                .await?;
-        }
-        let observed = self.observe_records(&mut tx, tenant, records).await?;
+        let known_by = records.iter().map(|r| (r.handles.as_slice(), r.recorded_at));
+        let void = self
+            .void_rows(&mut tx, tenant, &known_by.collect::<Vec<_>>())
+            .await?;
+        let taken: Cow<'_, [NewRecord]> = if void.contains(&true) {
+            let kept = records.iter().zip(&void).filter(|(_, void)| !**void);
+            kept.map(|(record, _)| record.clone()).collect()
+        } else {
+            Cow::Borrowed(records)
+        };
+        let observed = if taken.is_empty() {
+            Vec::new()
+        } else {
+            self.observe_records(&mut tx, tenant, &taken).await?
+        };
         tx.commit().await?;
         metrics::histogram!("trama_identity_resolution_records_together").record(records.len() as f64);
-        Ok(observed.iter().map(|o| response(&o.decided)).collect())
+        let mut observed = observed.iter();
+        let answers = void.into_iter().map(|void| {
+            if void {
+                return Err(was_erased());
+            }
+            let observed = observed.next().ok_or_else(overtaken)?;
+            Ok(response(&observed.decided))
+        });
+        Ok(answers.collect())
     }
 }
 

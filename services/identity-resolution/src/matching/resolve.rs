@@ -478,11 +478,3 @@ fn proved<T: Keyed>(values: &[Seen<T>], wanted: &Seen<T>) -> bool {
 fn elder(a: &Profile, b: &Profile) -> bool {
     (a.observations.len(), std::cmp::Reverse(a.id)) >= (b.observations.len(), std::cmp::Reverse(b.id))
 }
-
-impl Outcome {
-    /// A person is asked.
-    #[must_use]
-    pub const fn is_review(&self) -> bool {
-        matches!(self, Self::Review { .. })
-    }
-}

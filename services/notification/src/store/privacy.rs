@@ -1,10 +1,6 @@
 //! What is held of a person, how it is forgotten, and what is too old to be kept.
 
-use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
-use trama_platform::{Error, privacy::Kept};
-use trama_proto::ids::TenantId;
-use uuid::Uuid;
+use trama_platform::privacy::{Aged, Kept};
 
 /// What an export shows, by the customers for whom messages were asked.
 pub const KEPT: &[Kept] = &[
@@ -49,27 +45,13 @@ pub const FORGOTTEN: &[(&str, &str)] = &[
     ),
 ];
 
-/// Deletes messages that were over before a moment, with their tries.
-pub async fn expire(
-    conn: &mut PgConnection,
-    tenant: &TenantId,
-    before: DateTime<Utc>,
-    limit: i64,
-) -> Result<u64, Error> {
-    let old: Vec<Uuid> = sqlx::query_scalar(
-        "DELETE FROM messages WHERE tenant = $1 AND message_id IN
-             (SELECT message_id FROM messages WHERE tenant = $1 AND updated_at < $2 AND status <> 'queued' LIMIT $3)
-         RETURNING message_id",
-    )
-    .bind(tenant.as_str())
-    .bind(before)
-    .bind(limit)
-    .fetch_all(&mut *conn)
-    .await?;
-    sqlx::query("DELETE FROM attempts WHERE tenant = $1 AND message_id = ANY($2)")
-        .bind(tenant.as_str())
-        .bind(&old)
-        .execute(&mut *conn)
-        .await?;
-    Ok(old.len() as u64)
-}
+/// Messages that are over, with their tries.
+pub const AGED: &[Aged] = &[Aged {
+    records: "messages",
+    rows: "DELETE FROM messages WHERE tenant = $1 AND message_id IN
+               (SELECT message_id FROM messages WHERE tenant = $1 AND updated_at < $2 AND status <> 'queued' LIMIT $3)
+           RETURNING message_id",
+    with: &[
+        ("attempts", "DELETE FROM attempts WHERE tenant = $1 AND message_id = ANY($2)"),
+    ],
+}];

@@ -21,6 +21,8 @@ use crate::{
 const SHORT_ABANDON: TimeDelta = TimeDelta::seconds(5);
 /// Figures are kept by quarters of an hour.
 pub const QUARTER: TimeDelta = TimeDelta::minutes(15);
+/// Of this time figures are, when nothing else is said.
+pub const DAY: TimeDelta = TimeDelta::hours(24);
 
 /// What a transaction adds: the difference between its items before and after.
 pub fn facts(
@@ -223,7 +225,7 @@ impl Routing {
     ) -> Result<GetKpisResponse, Error> {
         let mut tx = self.db.tx(tenant).await?;
         let now = tx.now();
-        let since = quarter(since.unwrap_or(now - TimeDelta::hours(24)));
+        let since = quarter(since.unwrap_or(now - DAY));
         let rows = store::sums(tx.conn(), tenant, since, now + QUARTER).await?;
         let open = store::open_now(tx.conn(), tenant, &[], now).await?;
         let occupancy = occupancy::since(&mut tx, tenant, since).await?;
@@ -243,7 +245,7 @@ impl Routing {
         queue: &str,
     ) -> History {
         let now = self.db.clock().now();
-        let since = since.unwrap_or(now - TimeDelta::hours(24));
+        let since = since.unwrap_or(now - DAY);
         let from = since
             .duration_trunc(TimeDelta::minutes(i64::from(minutes)))
             .unwrap_or(since);

@@ -1,11 +1,18 @@
 //! How busy teams are and were.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio_util::sync::CancellationToken;
 use trama_platform::{Error, Tx};
 use trama_proto::{ids::TenantId, routing::v1::TeamOccupancy, time::to_wire};
 
-use super::{Routing, figures::float};
+use super::{
+    Routing,
+    figures::{float, quarter},
+};
 use crate::store::{self, TeamKey, TeamTimes, Times};
+
+/// Transactions that turn a presence or a load may commit so late.
+const LATE: TimeDelta = TimeDelta::minutes(2);
 
 /// As told. `until`: where the interval ends, or what has passed of it.
 fn told(times: &TeamTimes, until: DateTime<Utc>) -> TeamOccupancy {
@@ -38,6 +45,19 @@ pub(super) async fn since(
 }
 
 impl Routing {
+    /// Folds what agents did in quarters of an hour that are over; stops between two stretches when it is told to.
+    pub async fn fold_times(&self, tenant: &TenantId, stopping: &CancellationToken) -> Result<(), Error> {
+        loop {
+            let mut tx = self.db.system_tx().await?;
+            let over = quarter(tx.now() - LATE);
+            let more = store::fold_times(tx.conn(), tenant, over).await?;
+            tx.commit().await?;
+            if !more || stopping.is_cancelled() {
+                return Ok(());
+            }
+        }
+    }
+
     /// Occupancies by interval and team, after `after`, with where each stands.
     pub async fn occupancy(
         &self,

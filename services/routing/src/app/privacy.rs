@@ -1,15 +1,11 @@
 //! What this service holds of a person: work on their cases, and what agents were shown of it.
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use trama_platform::{
     Error, Tx,
-    privacy::{Erased, Held, Holder, Request, collect, run},
+    privacy::{Aged, Erased, Holder, Kept, Request, run},
 };
-use trama_proto::{
-    ids::{CaseId, TenantId},
-    privacy::v1::SubjectSort,
-};
+use trama_proto::{ids::CaseId, privacy::v1::SubjectSort};
 
 use super::{Incoming, Routing};
 use crate::{domain::WithdrawReason, store::privacy};
@@ -23,11 +19,12 @@ impl Holder for Holding {
         SubjectSort::Case
     }
 
-    async fn export(&self, tx: &mut Tx, request: &Request) -> Result<Held, Error> {
-        Ok(Held {
-            sections: collect(tx.conn(), privacy::KEPT, &request.tenant, &request.subjects).await?,
-            attachments: Vec::new(),
-        })
+    fn kept(&self) -> &'static [Kept] {
+        privacy::KEPT
+    }
+
+    fn aged(&self) -> &'static [Aged] {
+        privacy::AGED
     }
 
     async fn erase(&self, tx: &mut Tx, request: &Request) -> Result<Erased, Error> {
@@ -48,20 +45,5 @@ impl Holder for Holding {
             counts: run(tx.conn(), privacy::FORGOTTEN, tenant, cases).await?,
             ..Erased::default()
         })
-    }
-
-    async fn expire(
-        &self,
-        tx: &mut Tx,
-        tenant: &TenantId,
-        records: &str,
-        before: DateTime<Utc>,
-        limit: i64,
-    ) -> Result<(u64, Vec<String>), Error> {
-        let gone = match records {
-            "workItems" => privacy::expire(tx.conn(), tenant, before, limit).await?,
-            _ => 0,
-        };
-        Ok((gone, Vec::new()))
     }
 }

@@ -119,7 +119,9 @@ impl Routing {
         let mut ids: Vec<WorkItemId> = wrapped_up.iter().copied().chain(quiet.iter().copied()).collect();
         if !lapsed.is_empty() {
             // Nearly all were answered long ago: their items need not be locked to see that.
-            ids.extend(store::items_of_unanswered(tx.conn(), tenant, lapsed).await?);
+            let offers = store::read_offers(tx.conn(), tenant, lapsed).await?;
+            let unanswered = offers.iter().filter(|offer| offer.state == "pending");
+            ids.extend(unanswered.map(|offer| WorkItemId::new(offer.work_item_id)));
         }
         let mut missed = BTreeSet::new();
         if ids.is_empty() {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use tokio::{sync::watch, time::Instant};
 use trama_platform::{Error, Lifecycle, Tx};
 use trama_proto::{
@@ -17,7 +17,7 @@ use trama_proto::{
 
 use super::{
     Routing,
-    figures::{QUARTER, kpis, quarter},
+    figures::{DAY, QUARTER, kpis, quarter},
     occupancy,
     overflow::Pace,
 };
@@ -31,8 +31,6 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(1);
 /// Between two looks at occupancies: of a day, they move slowly, and cost a look at the log of every agent.
 const OCCUPANCY_PAUSE: Duration = Duration::from_secs(10);
-/// Of this time the figures are.
-const DAY: TimeDelta = TimeDelta::hours(24);
 /// Agents that are read at once.
 const SLAB: i64 = 5_000;
 

@@ -219,21 +219,10 @@ impl Lead {
 
     /// Folds what the agents of each quarter of an hour did. Nobody waits for it: the logs of a large floor take a while.
     fn fold_times(&self) {
-        let (db, tenant) = (self.routing.db.clone(), self.tenant.clone());
+        let (routing, tenant) = (self.routing.clone(), self.tenant.clone());
         let stopping = self.lifecycle.stopping();
         self.lifecycle.spawn("occupancy", async move {
-            let folded = async {
-                loop {
-                    let mut tx = db.system_tx().await?;
-                    let now = tx.now();
-                    let more = store::fold_times(tx.conn(), &tenant, now).await?;
-                    tx.commit().await?;
-                    if !more || stopping.is_cancelled() {
-                        return Ok::<_, Error>(());
-                    }
-                }
-            };
-            if let Err(error) = folded.await {
+            if let Err(error) = routing.fold_times(&tenant, &stopping).await {
                 tracing::debug!(%tenant, detail = error.detail(), "occupancy is folded next time");
             }
             Ok(())

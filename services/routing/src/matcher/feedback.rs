@@ -113,11 +113,6 @@ impl CallLoad {
     pub(super) fn next_resize(now: Millis) -> Millis {
         (now.div_euclid(MINUTE) + 1) * MINUTE
     }
-
-    /// After a change of policy the sizes are not valid any more.
-    pub(super) fn outdate(&mut self) {
-        self.sized_minute = None;
-    }
 }
 
 /// How a cell does.
@@ -182,14 +177,6 @@ impl Results {
 
     pub(super) fn get(&self, cell: Cell) -> Option<CellResult> {
         self.cells.get(&cell).copied()
-    }
-
-    /// Without steering every cell weighs the same.
-    pub(super) fn reset_weights(&mut self) {
-        self.weights.clear();
-        for it in self.cells.values_mut() {
-            it.weight = 1.0;
-        }
     }
 }
 

@@ -1,8 +1,6 @@
 //! Agents come, go and change; classes and profiles are introduced to each other.
 
 use super::engine::{Engine, State};
-use super::feedback::RunningMean;
-use super::policy::Policy;
 use super::queue::{ClassKey, Manner};
 use super::spec::{AgentSpec, Presence, Stage};
 use super::staff::{InHand, units_of};
@@ -106,47 +104,6 @@ impl Engine {
             .iter()
             .filter_map(stage_of)
             .collect()
-    }
-
-    /// Other rules from now on. Everything is weighed anew at the next decision.
-    ///
-    /// # Panics
-    /// When the list of channels is not the same: that is another engine.
-    pub fn set_policy(&mut self, policy: Policy, now: Millis) {
-        assert!(
-            policy
-                .channels
-                .iter()
-                .map(|c| &c.name)
-                .eq(self.policy.channels.iter().map(|c| &c.name)),
-            "channels are numbered once"
-        );
-        if policy.ranking.answer_ms != self.policy.ranking.answer_ms {
-            self.answers = vec![RunningMean::assume(policy.ranking.answer_ms); policy.channels.len()];
-        }
-        self.policy = policy;
-        self.whole = self.policy.whole_mask();
-        self.calls.outdate();
-        if self.policy.steering.gain <= 0.0 {
-            self.results.reset_weights();
-        }
-        for agent in 0..self.staff.agents.len() {
-            if self.staff.agents[agent].is_some() {
-                self.recount(agent);
-                self.resettle(agent);
-                self.mark_agent(agent);
-            }
-        }
-        for item in 0..self.items.len() {
-            if self.items[item]
-                .as_ref()
-                .is_some_and(|i| matches!(i.state, State::Queued(_)))
-            {
-                self.lift(item, now);
-                self.place(item, now);
-            }
-        }
-        self.reserve_eased = true;
     }
 
     fn set_presence(&mut self, agent: usize, presence: Presence, now: Millis) {

@@ -98,9 +98,4 @@ impl Vocabulary {
     pub fn team_name(&self, team: Team) -> &str {
         self.teams.name(team.0)
     }
-
-    /// The name of a cell.
-    pub fn cell_name(&self, cell: Cell) -> &str {
-        self.cells.name(cell.0)
-    }
 }

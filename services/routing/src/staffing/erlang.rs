@@ -327,12 +327,14 @@ fn with_patience(traffic: &Traffic, patience: f64, agents: u32, within: f64) -> 
     let odds = blocked.ln() + integrals.log_peak + (arrivals * integrals.all).ln();
     let waits = 1.0 / (1.0 + (-odds).exp());
     let of_waiting = |part: f64| (part / integrals.all).clamp(0.0, 1.0);
-    let abandonment = waits * of_waiting(integrals.left);
+    // The integrals have errors of their own; what agents can do is a bound without any.
+    let beyond_all_agents = 1.0 - f64::from(agents) / traffic.load();
+    let abandonment = (waits * of_waiting(integrals.left)).max(beyond_all_agents);
     let answered = 1.0 - abandonment;
     Figures {
         wait_probability: waits,
         abandonment,
-        service_level: ((1.0 - waits) + waits * of_waiting(integrals.served_in_time)).clamp(0.0, 1.0),
+        service_level: ((1.0 - waits) + waits * of_waiting(integrals.served_in_time)).clamp(0.0, answered),
         answer_seconds: waits * integrals.wait_of_served / integrals.all / answered.max(f64::MIN_POSITIVE),
         wait_seconds: abandonment * patience,
         waiting: arrivals * abandonment * patience,

@@ -3,7 +3,7 @@
 //! Quarters of an hour that are over are folded into `team_times`; what is younger is worked out of the logs by the
 //! same statement, so that figures are the same before and after.
 
-use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 use trama_platform::Error;
@@ -11,10 +11,6 @@ use trama_proto::ids::TenantId;
 
 /// What one statement folds at most.
 const STRETCH: TimeDelta = TimeDelta::hours(1);
-/// Transactions that turn a presence or a load may commit so late.
-const LATE: TimeDelta = TimeDelta::minutes(2);
-/// Length of what is folded.
-const QUARTER: TimeDelta = TimeDelta::minutes(15);
 
 /// `young`: by quarter of an hour and team, of tenant $1, from $2, the beginning of a quarter, until $3.
 ///
@@ -87,13 +83,13 @@ async fn folded_until(
     .await?)
 }
 
-/// Folds quarters of an hour that are over, at most an hour of them; whether there may be more.
+/// Folds quarters of an hour up to `over`, where one begins, at most an hour of them; whether there may be more.
 pub async fn fold_times(
     conn: &mut PgConnection,
     tenant: &TenantId,
-    now: DateTime<Utc>,
+    over: DateTime<Utc>,
 ) -> Result<bool, Error> {
-    let begun = folded_until(conn, tenant, now).await?;
+    let begun = folded_until(conn, tenant, over).await?;
     sqlx::query(
         "INSERT INTO team_folds (tenant, folded_until) VALUES ($1, $2) ON CONFLICT (tenant) DO NOTHING",
     )
@@ -107,7 +103,6 @@ pub async fn fold_times(
             .bind(tenant.as_str())
             .fetch_one(&mut *conn)
             .await?;
-    let over = (now - LATE).duration_trunc(QUARTER).unwrap_or(from);
     let until = over.min(from + STRETCH);
     if until <= from {
         return Ok(false);

@@ -163,23 +163,3 @@ pub async fn offers_of(
     .fetch_all(conn)
     .await?)
 }
-
-/// Items of those of these offers that nobody has answered yet, not locked.
-pub async fn items_of_unanswered(
-    conn: &mut PgConnection,
-    tenant: &TenantId,
-    offers: &[OfferId],
-) -> Result<Vec<WorkItemId>, Error> {
-    let offers: Vec<Uuid> = offers.iter().map(|o| o.uuid()).collect();
-    let items: Vec<Uuid> = sqlx::query_scalar(
-        "SELECT o.work_item_id FROM unnest($2::uuid[]) AS wanted (id)
-         CROSS JOIN LATERAL (
-             SELECT work_item_id, state FROM offers WHERE tenant = $1 AND offer_id = wanted.id OFFSET 0
-         ) o WHERE o.state = 'pending'",
-    )
-    .bind(tenant.as_str())
-    .bind(offers)
-    .fetch_all(conn)
-    .await?;
-    Ok(items.into_iter().map(WorkItemId::new).collect())
-}

@@ -1,10 +1,6 @@
 //! What is held of a person, by their cases; how it is forgotten, and what is too old to be kept.
 
-use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
-use trama_platform::{Error, privacy::Kept};
-use trama_proto::ids::TenantId;
-use uuid::Uuid;
+use trama_platform::privacy::{Aged, Kept};
 
 /// What an export shows.
 pub const KEPT: &[Kept] = &[
@@ -36,27 +32,14 @@ pub const FORGOTTEN: &[(&str, &str)] = &[
     ),
 ];
 
-/// Deletes items that ended before a moment, with their offers.
-pub async fn expire(
-    conn: &mut PgConnection,
-    tenant: &TenantId,
-    before: DateTime<Utc>,
-    limit: i64,
-) -> Result<u64, Error> {
-    let old: Vec<Uuid> = sqlx::query_scalar(
-        "DELETE FROM work_items WHERE tenant = $1 AND work_item_id IN
-             (SELECT work_item_id FROM work_items WHERE tenant = $1 AND ended_at < $2 LIMIT $3)
-         RETURNING work_item_id",
-    )
-    .bind(tenant.as_str())
-    .bind(before)
-    .bind(limit)
-    .fetch_all(&mut *conn)
-    .await?;
-    sqlx::query("DELETE FROM offers WHERE tenant = $1 AND work_item_id = ANY($2)")
-        .bind(tenant.as_str())
-        .bind(&old)
-        .execute(&mut *conn)
-        .await?;
-    Ok(old.len() as u64)
-}
+/// Items that are over, with their offers.
+pub const AGED: &[Aged] = &[Aged {
+    records: "workItems",
+    rows: "DELETE FROM work_items WHERE tenant = $1 AND work_item_id IN
+               (SELECT work_item_id FROM work_items WHERE tenant = $1 AND ended_at < $2 LIMIT $3)
+           RETURNING work_item_id",
+    with: &[(
+        "offers",
+        "DELETE FROM offers WHERE tenant = $1 AND work_item_id = ANY($2)",
+    )],
+}];

@@ -2,46 +2,10 @@
 
 use trama_proto::{
     common::v1::ChannelKind,
-    routing::v1::{
-        EndConsultationRequest, Handover, OfferAccepted, TransferWorkRequest, WorkItem, WorkItemState,
-        WorkTransferred, desk_service_client::DeskServiceClient, transfer_work_request::To,
-    },
+    routing::v1::{Handover, OfferAccepted, WorkItemState, WorkTransferred},
 };
-use trama_testkit::TestApp;
 
 use crate::support::*;
-
-async fn transfer(app: &TestApp, by: &str, item: &str, handover: Handover, to: To) -> WorkItem {
-    let request = TransferWorkRequest {
-        work_item_id: item.into(),
-        handover: handover.into(),
-        note: "she prefers the phone".into(),
-        request_id: format!("transfer {item}"),
-        to: Some(to),
-    };
-    let mut desk = DeskServiceClient::new(app.grpc());
-    let answer = desk
-        .transfer_work(app.request(ACME, by, request))
-        .await
-        .expect("transferred");
-    app.settle().await;
-    answer.into_inner().work_item.expect("the item")
-}
-
-async fn end(app: &TestApp, by: &str, item: &str, hand_over: bool) -> WorkItem {
-    let request = EndConsultationRequest {
-        work_item_id: item.into(),
-        hand_over,
-        request_id: String::new(),
-    };
-    let mut desk = DeskServiceClient::new(app.grpc());
-    let answer = desk
-        .end_consultation(app.request(ACME, by, request))
-        .await
-        .expect("ended");
-    app.settle().await;
-    answer.into_inner().work_item.expect("the item")
-}
 
 #[tokio::test]
 async fn a_blind_transfer_waits_for_the_named_agent_with_the_same_clock() {
@@ -51,7 +15,7 @@ async fn a_blind_transfer_waits_for_the_named_agent_with_the_same_clock() {
     let since = item(&app, 1).await.waiting_since;
     let work = anna.take().await.work_item.expect("the item").work_item_id;
     let mut bruno = Desk::available(&app, human("bruno")).await;
-    transfer(&app, "anna", &work, Handover::Blind, To::AgentId("bruno".into())).await;
+    transfer(&app, "anna", &work, Handover::Blind, "bruno").await;
     let offer = bruno.offer().await;
     assert_eq!(
         (
@@ -78,7 +42,7 @@ async fn a_warm_transfer_changes_hands_when_the_second_agent_accepts() {
     request(&app, &asked(&app, 1, 1, ChannelKind::WebChat)).await;
     let work = anna.take().await.work_item.expect("the item").work_item_id;
     let mut bruno = Desk::available(&app, human("bruno")).await;
-    let still = transfer(&app, "anna", &work, Handover::Warm, To::AgentId("bruno".into())).await;
+    let still = transfer(&app, "anna", &work, Handover::Warm, "bruno").await;
     assert_eq!(
         (still.state(), still.agent_id.as_str()),
         (WorkItemState::Assigned, "anna")
@@ -111,14 +75,7 @@ async fn a_consultation_leaves_the_work_where_it_is_until_somebody_says_otherwis
     request(&app, &asked(&app, 1, 1, ChannelKind::WebChat)).await;
     let work = anna.take().await.work_item.expect("the item").work_item_id;
     let mut bruno = Desk::available(&app, human("bruno")).await;
-    transfer(
-        &app,
-        "anna",
-        &work,
-        Handover::Consult,
-        To::AgentId("bruno".into()),
-    )
-    .await;
+    transfer(&app, "anna", &work, Handover::Consult, "bruno").await;
     let offer = bruno.offer().await;
     bruno.accept(&offer.offer_id).await.expect("accepted");
     let during = item(&app, 1).await;
@@ -127,7 +84,7 @@ async fn a_consultation_leaves_the_work_where_it_is_until_somebody_says_otherwis
         ("anna", "bruno")
     );
     assert_eq!((load(&app, "anna").await, load(&app, "bruno").await), (2, 2));
-    end(&app, "anna", &work, false).await;
+    end_consultation(&app, "anna", &work, false).await;
     let after = item(&app, 1).await;
     assert_eq!(
         (after.agent_id.as_str(), after.second_agent_id.as_str()),

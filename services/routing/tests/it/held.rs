@@ -6,9 +6,8 @@ use trama_proto::{
     common::v1::ChannelKind,
     routing::v1::{
         Agent, ExplainWorkRequest, ExplainWorkResponse, Handover, Presence, SetAgentStateRequest,
-        TransferWorkRequest, WorkItemState, desk_service_client::DeskServiceClient,
-        routing_service_client::RoutingServiceClient, supervisor_service_client::SupervisorServiceClient,
-        transfer_work_request::To,
+        WorkItemState, routing_service_client::RoutingServiceClient,
+        supervisor_service_client::SupervisorServiceClient,
     },
 };
 use trama_testkit::TestApp;
@@ -36,19 +35,6 @@ spec:
   defaultQueue: general
 ";
 
-async fn transfer(app: &TestApp, by: &str, item: &str, handover: Handover, to: &str) {
-    let request = TransferWorkRequest {
-        work_item_id: item.into(),
-        handover: handover.into(),
-        to: Some(To::AgentId(to.into())),
-        ..TransferWorkRequest::default()
-    };
-    let mut desk = DeskServiceClient::new(app.grpc());
-    let answer = desk.transfer_work(app.request(ACME, by, request)).await;
-    answer.expect("transferred");
-    app.settle().await;
-}
-
 async fn explain(app: &TestApp, case: u128) -> ExplainWorkResponse {
     let request = ExplainWorkRequest {
         work_item_id: item(app, case).await.work_item_id,
@@ -62,6 +48,13 @@ fn says(lines: &[String], words: &str) -> bool {
     lines.iter().any(|line| line.contains(words))
 }
 
+/// A chat of somebody whom an agent knows.
+async fn request_for(app: &TestApp, case: u128, name: &str) {
+    let mut event = asked(app, case, 1, ChannelKind::WebChat);
+    event.preferred_agent_id = name.into();
+    request(app, &event).await;
+}
+
 /// An agent with a call in hand: nothing else fits.
 async fn on_a_call<'a>(app: &'a TestApp, name: &str, case: u128) -> (Desk<'a>, String) {
     let mut desk = Desk::available(app, human(name)).await;
@@ -70,14 +63,22 @@ async fn on_a_call<'a>(app: &'a TestApp, name: &str, case: u128) -> (Desk<'a>, S
     (desk, offer.work_item.expect("the item").work_item_id)
 }
 
+/// Anna has a chat and gives it to bruno by name, who is on a call.
+async fn given_to_bruno(app: &TestApp) -> (Desk<'_>, Desk<'_>, String) {
+    let mut anna = Desk::available(app, human("anna")).await;
+    request(app, &asked(app, 1, 1, ChannelKind::WebChat)).await;
+    let work = anna.take().await.work_item.expect("the item").work_item_id;
+    let (bruno, _) = on_a_call(app, "bruno", 2).await;
+    transfer(app, "anna", &work, Handover::Blind, "bruno").await;
+    (anna, bruno, work)
+}
+
 #[tokio::test]
 async fn work_waits_for_the_agent_who_knows_it_while_they_are_busy_and_only_so_long() {
     let app = app_with(RULES).await;
     let (_anna, _) = on_a_call(&app, "anna", 1).await;
     let mut bruno = Desk::available(&app, human("bruno")).await;
-    let mut event = asked(&app, 2, 1, ChannelKind::WebChat);
-    event.preferred_agent_id = "anna".into();
-    request(&app, &event).await;
+    request_for(&app, 2, "anna").await;
     assert_eq!(item(&app, 2).await.state(), WorkItemState::Pending);
     let why = explain(&app, 2).await;
     assert!(
@@ -103,9 +104,7 @@ async fn work_waits_for_nobody_who_has_gone() {
     let app = app_with(RULES).await;
     let (mut anna, _) = on_a_call(&app, "anna", 1).await;
     let mut bruno = Desk::available(&app, human("bruno")).await;
-    let mut event = asked(&app, 2, 1, ChannelKind::WebChat);
-    event.preferred_agent_id = "anna".into();
-    request(&app, &event).await;
+    request_for(&app, 2, "anna").await;
     assert_eq!(item(&app, 2).await.state(), WorkItemState::Pending);
     anna.presence(Presence::Offline).await;
     assert_eq!(
@@ -121,9 +120,7 @@ async fn work_waits_for_who_is_away_for_a_moment_and_not_for_who_is_away_for_lon
     let mut anna = Desk::available(&app, human("anna")).await;
     let mut bruno = Desk::available(&app, human("bruno")).await;
     anna.presence(Presence::Away).await;
-    let mut event = asked(&app, 1, 1, ChannelKind::WebChat);
-    event.preferred_agent_id = "anna".into();
-    request(&app, &event).await;
+    request_for(&app, 1, "anna").await;
     assert_eq!(item(&app, 1).await.state(), WorkItemState::Pending);
     anna.presence(Presence::Available).await;
     anna.offer().await;
@@ -131,9 +128,7 @@ async fn work_waits_for_who_is_away_for_a_moment_and_not_for_who_is_away_for_lon
     anna.presence(Presence::Away).await;
     bruno.take().await;
     app.advance(Duration::from_secs(120)).await;
-    let mut event = asked(&app, 2, 1, ChannelKind::WebChat);
-    event.preferred_agent_id = "anna".into();
-    request(&app, &event).await;
+    request_for(&app, 2, "anna").await;
     assert_eq!(item(&app, 2).await.agent_id, "bruno");
     app.stop().await;
 }
@@ -141,11 +136,7 @@ async fn work_waits_for_who_is_away_for_a_moment_and_not_for_who_is_away_for_lon
 #[tokio::test]
 async fn work_given_to_somebody_by_name_waits_for_them_no_longer_than_its_target() {
     let app = app_with(RULES).await;
-    let mut anna = Desk::available(&app, human("anna")).await;
-    request(&app, &asked(&app, 1, 1, ChannelKind::WebChat)).await;
-    let work = anna.take().await.work_item.expect("the item").work_item_id;
-    let (_bruno, _) = on_a_call(&app, "bruno", 2).await;
-    transfer(&app, "anna", &work, Handover::Blind, "bruno").await;
+    let (mut anna, _bruno, work) = given_to_bruno(&app).await;
     anna.presence(Presence::Away).await;
     let mut carla = Desk::available(&app, human("carla")).await;
     let why = explain(&app, 1).await;
@@ -164,11 +155,7 @@ async fn work_given_to_somebody_by_name_waits_for_them_no_longer_than_its_target
 #[tokio::test]
 async fn what_waits_for_an_agent_by_name_waits_for_anybody_when_they_take_nothing_new() {
     let app = app_with(RULES).await;
-    let mut anna = Desk::available(&app, human("anna")).await;
-    request(&app, &asked(&app, 1, 1, ChannelKind::WebChat)).await;
-    let work = anna.take().await.work_item.expect("the item").work_item_id;
-    let (_bruno, _) = on_a_call(&app, "bruno", 2).await;
-    transfer(&app, "anna", &work, Handover::Blind, "bruno").await;
+    let (_anna, _bruno, work) = given_to_bruno(&app).await;
     let mut carla = Desk::available(&app, human("carla")).await;
     let request = SetAgentStateRequest {
         agent_id: "bruno".into(),

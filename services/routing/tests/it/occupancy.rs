@@ -5,10 +5,9 @@ use std::time::Duration;
 use trama_proto::{
     common::v1::ChannelKind,
     routing::v1::{
-        Agent, EndConsultationRequest, GetKpisRequest, Handover, ListOccupancyRequest, ParkWorkRequest,
-        Presence, TeamOccupancy, TransferWorkRequest, WatchWallboardRequest,
-        desk_service_client::DeskServiceClient, routing_service_client::RoutingServiceClient,
-        supervisor_service_client::SupervisorServiceClient, transfer_work_request::To,
+        Agent, GetKpisRequest, Handover, ListOccupancyRequest, ParkWorkRequest, Presence, TeamOccupancy,
+        WatchWallboardRequest, desk_service_client::DeskServiceClient,
+        routing_service_client::RoutingServiceClient, supervisor_service_client::SupervisorServiceClient,
     },
     time::to_wire,
 };
@@ -278,30 +277,12 @@ async fn parked_work_does_not_count_and_a_second_agent_does() {
     request(&app, &writes).await;
     app.advance(minutes(2)).await;
     let mut bruno = Desk::available(&app, human("bruno")).await;
-    let transfer = TransferWorkRequest {
-        work_item_id: work.clone(),
-        handover: Handover::Consult.into(),
-        request_id: "ask bruno".into(),
-        to: Some(To::AgentId("bruno".into())),
-        ..TransferWorkRequest::default()
-    };
-    desk.transfer_work(app.request(ACME, "anna", transfer))
-        .await
-        .expect("asked");
-    app.settle().await;
+    transfer(&app, "anna", &work, Handover::Consult, "bruno").await;
     let offer = bruno.next_offer().await;
     app.advance(Duration::from_secs(10)).await;
     bruno.accept(&offer.offer_id).await.expect("accepted");
     app.advance(Duration::from_secs(50)).await;
-    let end = EndConsultationRequest {
-        work_item_id: work,
-        hand_over: false,
-        request_id: String::new(),
-    };
-    desk.end_consultation(app.request(ACME, "anna", end))
-        .await
-        .expect("ended");
-    app.settle().await;
+    end_consultation(&app, "anna", &work, false).await;
     app.advance(minutes(1)).await;
     // At 14: anna was busy until 4 and from 10 on. Bruno came at 12 and was busy for 50 s: an offer is no work yet.
     let (found, _) = list(&app, ACME, QUARTERS).await;

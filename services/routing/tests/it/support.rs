@@ -9,10 +9,11 @@ use trama_proto::{
     common::v1::{ChannelKind, CustomerContext},
     ids::CaseId,
     routing::v1::{
-        AcceptOfferRequest, Agent, CompleteWorkRequest, DeclineOfferRequest, GetWorkItemRequest,
-        GetWorkItemResponse, ListAgentsRequest, Offer, OfferGone, OpenDeskRequest, OpenDeskResponse,
-        Presence, SetPresenceRequest, UpsertAgentRequest, WorkItem, desk_service_client::DeskServiceClient,
-        open_desk_response::Event, routing_service_client::RoutingServiceClient,
+        AcceptOfferRequest, Agent, CompleteWorkRequest, DeclineOfferRequest, EndConsultationRequest,
+        GetWorkItemRequest, GetWorkItemResponse, Handover, ListAgentsRequest, Offer, OfferGone,
+        OpenDeskRequest, OpenDeskResponse, Presence, SetPresenceRequest, TransferWorkRequest,
+        UpsertAgentRequest, WorkItem, desk_service_client::DeskServiceClient, open_desk_response::Event,
+        routing_service_client::RoutingServiceClient, transfer_work_request::To,
     },
     time::to_wire,
 };
@@ -184,6 +185,39 @@ pub async fn try_get(app: &TestApp, tenant: &str, case_number: u128) -> Result<G
 
 pub async fn item(app: &TestApp, case_number: u128) -> WorkItem {
     get(app, case_number).await.work_item.expect("the item")
+}
+
+/// Hands work over to a colleague, by name.
+pub async fn transfer(app: &TestApp, by: &str, item: &str, handover: Handover, to: &str) -> WorkItem {
+    let request = TransferWorkRequest {
+        work_item_id: item.into(),
+        handover: handover.into(),
+        note: "she prefers the phone".into(),
+        request_id: format!("transfer {item}"),
+        to: Some(To::AgentId(to.into())),
+    };
+    let mut desk = DeskServiceClient::new(app.grpc());
+    let answer = desk
+        .transfer_work(app.request(ACME, by, request))
+        .await
+        .expect("transferred");
+    app.settle().await;
+    answer.into_inner().work_item.expect("the item")
+}
+
+pub async fn end_consultation(app: &TestApp, by: &str, item: &str, hand_over: bool) -> WorkItem {
+    let request = EndConsultationRequest {
+        work_item_id: item.into(),
+        hand_over,
+        request_id: String::new(),
+    };
+    let mut desk = DeskServiceClient::new(app.grpc());
+    let answer = desk
+        .end_consultation(app.request(ACME, by, request))
+        .await
+        .expect("ended");
+    app.settle().await;
+    answer.into_inner().work_item.expect("the item")
 }
 
 pub fn code<T: std::fmt::Debug>(result: Result<T, Status>) -> Code {

@@ -1,8 +1,10 @@
 //! What is held of a person, how it is forgotten, and what is too old to be kept.
 
-use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
-use trama_platform::{Error, privacy::Kept};
+use trama_platform::{
+    Error,
+    privacy::{Aged, Kept},
+};
 use trama_proto::ids::TenantId;
 use uuid::Uuid;
 
@@ -56,33 +58,15 @@ pub async fn invitations_of(
     .await?)
 }
 
-/// Deletes invitations that were over before a moment, with their questions and answers.
-pub async fn expire(
-    conn: &mut PgConnection,
-    tenant: &TenantId,
-    before: DateTime<Utc>,
-    limit: i64,
-) -> Result<u64, Error> {
-    let old: Vec<Uuid> = sqlx::query_scalar(
-        "DELETE FROM invitations WHERE tenant = $1 AND invitation_id IN
-             (SELECT invitation_id FROM invitations
-              WHERE tenant = $1 AND created_at < $2 AND updated_at < $2 AND status NOT IN ('scheduled', 'asked') LIMIT $3)
-         RETURNING invitation_id",
-    )
-    .bind(tenant.as_str())
-    .bind(before)
-    .bind(limit)
-    .fetch_all(&mut *conn)
-    .await?;
-    for statement in [
-        "DELETE FROM asked WHERE tenant = $1 AND invitation_id = ANY($2)",
-        "DELETE FROM responses WHERE tenant = $1 AND invitation_id = ANY($2)",
-    ] {
-        sqlx::query(statement)
-            .bind(tenant.as_str())
-            .bind(&old)
-            .execute(&mut *conn)
-            .await?;
-    }
-    Ok(old.len() as u64)
-}
+/// Invitations that are over, with their questions and answers.
+pub const AGED: &[Aged] = &[Aged {
+    records: "surveys",
+    rows: "DELETE FROM invitations WHERE tenant = $1 AND invitation_id IN
+               (SELECT invitation_id FROM invitations
+                WHERE tenant = $1 AND created_at < $2 AND updated_at < $2 AND status NOT IN ('scheduled', 'asked') LIMIT $3)
+           RETURNING invitation_id",
+    with: &[
+        ("questions", "DELETE FROM asked WHERE tenant = $1 AND invitation_id = ANY($2)"),
+        ("answers", "DELETE FROM responses WHERE tenant = $1 AND invitation_id = ANY($2)"),
+    ],
+}];

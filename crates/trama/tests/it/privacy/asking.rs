@@ -99,18 +99,17 @@ impl World {
             .await
             .expect("there")
             .into_inner();
-        let mut tar = Vec::new();
+        let mut bytes = Vec::new();
         while let Some(piece) = stream.message().await.expect("a piece") {
-            tar.extend(piece.data);
+            bytes.extend(piece.data);
         }
         let mut files = BTreeMap::new();
-        let mut rest = tar.as_slice();
-        while rest.len() >= 512 && rest[0] != 0 {
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned();
-            let name = text(&rest[..100]);
-            let size = usize::from_str_radix(&text(&rest[124..136]), 8).expect("a size");
-            files.insert(name, rest[512..512 + size].to_vec());
-            rest = &rest[512 + size.next_multiple_of(512)..];
+        for file in tar::Archive::new(bytes.as_slice()).entries().expect("a tar file") {
+            let mut file = file.expect("an entry");
+            let name = file.path().expect("a name").display().to_string();
+            let mut content = Vec::new();
+            std::io::Read::read_to_end(&mut file, &mut content).expect("its content");
+            files.insert(name, content);
         }
         files
     }

@@ -120,6 +120,13 @@ impl World {
         }
     }
 
+    /// Says something, and it is worked in.
+    pub async fn says(&self, whose: &str, name: &str, (kind, from): (ChannelKind, (&str, &str)), text: &str) {
+        let said = self.said(whose, name, kind, from, text);
+        self.app.publish(whose, from.1, &said).await;
+        self.app.settle().await;
+    }
+
     /// She writes a mail with a photo, writes on WhatsApp, chats; two of her ids become one; an agent answers; one case
     /// is resolved and a survey asks.
     pub async fn live(&self, whose: &str) -> Person {
@@ -144,15 +151,8 @@ impl World {
             ..Attachment::default()
         });
         app.publish(whose, ADDRESSES[0], &mail).await;
-        let message = self.said(
-            whose,
-            "wa",
-            ChannelKind::Whatsapp,
-            ("whatsapp", ADDRESSES[1]),
-            "rubinettodorato per whatsapp",
-        );
-        app.publish(whose, ADDRESSES[1], &message).await;
-        app.settle().await;
+        let wa = (ChannelKind::Whatsapp, ("whatsapp", ADDRESSES[1]));
+        self.says(whose, "wa", wa, "rubinettodorato per whatsapp").await;
         let by_mail = self.find(whose, "email", ADDRESSES[0]).await;
         let by_whatsapp = self.find(whose, "whatsapp", ADDRESSES[1]).await;
         let mut customers = vec![by_mail.clone()];
@@ -238,15 +238,9 @@ impl World {
         app.settle().await;
         // And another need, which is open.
         app.advance(std::time::Duration::from_secs(3 * 86_400)).await;
-        let again = self.said(
-            whose,
-            "again",
-            ChannelKind::Email,
-            ("email", ADDRESSES[0]),
-            "un altro rubinettodorato perde acqua",
-        );
-        app.publish(whose, ADDRESSES[0], &again).await;
-        app.settle().await;
+        let mail = (ChannelKind::Email, ("email", ADDRESSES[0]));
+        self.says(whose, "again", mail, "un altro rubinettodorato perde acqua")
+            .await;
         self.sent(whose).await;
         Person { customers }
     }

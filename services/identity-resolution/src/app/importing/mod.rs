@@ -207,8 +207,8 @@ impl App {
                 subject: import.started_by.parse::<AgentId>()?,
             };
             let recorded_at = store::privacy::recorded_at(tx.conn(), tenant, id).await?;
-            let handles: Vec<&[_]> = step.rows.iter().map(|row| row.handles.as_slice()).collect();
-            let void = self.void_rows(tx, tenant, &handles, recorded_at).await?;
+            let known_by = step.rows.iter().map(|row| (row.handles.as_slice(), recorded_at));
+            let void = self.void_rows(tx, tenant, &known_by.collect::<Vec<_>>()).await?;
             let rows = step.rows.iter().zip(&void).filter(|(_, void)| !**void);
             let rows: Vec<_> = rows.map(|(row, _)| row.clone()).collect();
             // Who was erased stays so: their lines change nothing.

@@ -1,8 +1,8 @@
 //! A person wants their data, or to be forgotten: asked of all services, answered by all, told in a signed report.
 
+mod file;
 mod holding;
 mod staying;
-mod tar;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,7 +35,9 @@ use crate::{
     store::privacy::{self as store, AnswerRow, RequestRow},
 };
 
+pub use file::end as end_of_export;
 pub use holding::Holding;
+pub(super) use staying::was_erased;
 
 /// The kind of the timer that removes the files of an export.
 pub const TIMER: &str = "privacy_export";
@@ -355,13 +357,8 @@ impl App {
                 (format!("attachments/{name}"), key.to_owned())
             })
             .collect();
-        Ok((tar::entry(name, &bytes, at), attachments))
+        Ok((file::entry(name, &bytes, at)?, attachments))
     }
-}
-
-/// The end of a tar file.
-pub fn end_of_export() -> Vec<u8> {
-    tar::end()
 }
 
 /// Every service that must answer: who hears of requests, and we.

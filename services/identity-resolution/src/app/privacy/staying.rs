@@ -1,6 +1,6 @@
 //! Who was erased stays so: what is older than that brings nobody back, whoever sends it once more.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use trama_platform::{Error, Tx, privacy::forgotten};
@@ -8,6 +8,7 @@ use trama_proto::{
     ids::{CustomerId, TenantId, derive},
     time::from_wire,
 };
+use uuid::Uuid;
 
 use crate::{
     app::{App, Received, identify::customer_of_interaction, observing::Item},
@@ -56,6 +57,7 @@ impl App {
             });
         }
         let known = self.erased_among(tx, &batch, &shown).await?;
+        let nobodies = of_nobody_any_more(tx, &batch, &shown).await?;
         let mut kept = Vec::with_capacity(batch.len());
         for (mut received, hashes) in batch.into_iter().zip(shown) {
             let tenant = received.envelope.tenant.clone();
@@ -65,9 +67,8 @@ impl App {
                     .get(&(tenant.to_string(), hash.clone()))
                     .is_some_and(|erased_at| said_at <= *erased_at)
             };
-            let of_nobody = customer_of_interaction(&tenant, received.id);
             let void = if hashes.is_empty() {
-                !forgotten(tx, &tenant, &[of_nobody.uuid()]).await?.is_empty()
+                nobodies.contains(&customer_of_interaction(&tenant, received.id))
             } else {
                 // The party's own address comes first, with what it implies.
                 hashes.first().is_some_and(is_erased)
@@ -105,23 +106,19 @@ impl App {
         handles: &[Handle],
         recorded_at: Option<DateTime<Utc>>,
     ) -> Result<(), Error> {
-        let void = self.void_rows(tx, tenant, &[handles], recorded_at).await?;
+        let void = self.void_rows(tx, tenant, &[(handles, recorded_at)]).await?;
         if void.contains(&true) {
-            metrics::counter!("trama_identity_resolution_kept_erased_total", "by" => "record").increment(1);
-            return Err(refused(
-                "the person was erased; say by recorded_at that the record is of a later time if they are there again",
-            ));
+            return Err(was_erased());
         }
         Ok(())
     }
 
-    /// Which rows, known by their handles, are about people who were erased after the rows were written.
+    /// Which rows, known by their handles and when they were written, are older than the erasure of whom they are about.
     pub(in crate::app) async fn void_rows(
         &self,
         tx: &mut Tx,
         tenant: &TenantId,
-        rows: &[&[Handle]],
-        recorded_at: Option<DateTime<Utc>>,
+        rows: &[(&[Handle], Option<DateTime<Utc>>)],
     ) -> Result<Vec<bool>, Error> {
         privacy::hold_decisions(tx.conn(), &[tenant.as_str()], false).await?;
         if !self.privacy.keys.are_set()
@@ -133,17 +130,19 @@ impl App {
         }
         let hashes = rows
             .iter()
-            .map(|handles| self.hashes(tenant, handles.iter().map(|h| h.key.clone())))
+            .map(|(handles, _)| self.hashes(tenant, handles.iter().map(|h| h.key.clone())))
             .collect::<Result<Vec<_>, _>>()?;
         let all: Vec<Vec<u8>> = hashes.iter().flatten().cloned().collect();
         let tenants = vec![tenant.as_str(); all.len()];
         let known = privacy::erased(tx.conn(), &tenants, &all).await?;
-        let void = |hash: &Vec<u8>| {
-            known
-                .get(&(tenant.to_string(), hash.clone()))
-                .is_some_and(|erased_at| recorded_at.is_none_or(|at| at <= *erased_at))
-        };
-        Ok(hashes.iter().map(|row| row.iter().any(void)).collect())
+        let void = rows.iter().zip(&hashes).map(|((_, recorded_at), hashes)| {
+            hashes.iter().any(|hash| {
+                known
+                    .get(&(tenant.to_string(), hash.clone()))
+                    .is_some_and(|erased_at| recorded_at.is_none_or(|at| at <= *erased_at))
+            })
+        });
+        Ok(void.collect())
     }
 
     /// Ids that follow from a record may be those of somebody who was erased: whoever is there again is somebody new.
@@ -197,6 +196,38 @@ impl App {
             .unzip();
         privacy::erased(tx.conn(), &tenants, &hashes).await
     }
+}
+
+/// Customers of interactions without any address who were erased.
+async fn of_nobody_any_more(
+    tx: &mut Tx,
+    batch: &[Received<'_>],
+    shown: &[Vec<Vec<u8>>],
+) -> Result<BTreeSet<CustomerId>, Error> {
+    let mut by_tenant: BTreeMap<&TenantId, Vec<Uuid>> = BTreeMap::new();
+    for (received, _) in batch.iter().zip(shown).filter(|(_, hashes)| hashes.is_empty()) {
+        let tenant = &received.envelope.tenant;
+        let customer = customer_of_interaction(tenant, received.id);
+        by_tenant.entry(tenant).or_default().push(customer.uuid());
+    }
+    let mut gone = BTreeSet::new();
+    for (tenant, customers) in by_tenant {
+        gone.extend(
+            forgotten(tx, tenant, &customers)
+                .await?
+                .into_keys()
+                .map(CustomerId::new),
+        );
+    }
+    Ok(gone)
+}
+
+/// What whoever sends such a record is told.
+pub(in crate::app) fn was_erased() -> Error {
+    metrics::counter!("trama_identity_resolution_kept_erased_total", "by" => "record").increment(1);
+    refused(
+        "the person was erased; say by recorded_at that the record is of a later time if they are there again",
+    )
 }
 
 /// When it was said: the provider's word, unless its clock runs ahead of ours.

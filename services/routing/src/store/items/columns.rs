@@ -2,25 +2,27 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use sqlx::{Postgres, postgres::PgArguments, query::Query};
 use trama_proto::ids::AgentId;
 use uuid::Uuid;
 
 use super::row::{WantedJson, rest_word};
-use crate::domain::{Hand, Second, State, WorkItem};
+use crate::domain::{Answered, Hand, Second, State, WorkItem};
 
 /// What the state says, column by column.
 #[derive(Default)]
 pub(super) struct Columns<'a> {
     pub(super) state: &'static str,
-    pub(super) agent: Option<&'a str>,
-    pub(super) offer: Option<Uuid>,
-    pub(super) expires: Option<DateTime<Utc>>,
-    pub(super) units: Option<i32>,
-    pub(super) rest: &'static str,
-    pub(super) assigned: Option<DateTime<Utc>>,
-    pub(super) done: Option<DateTime<Utc>>,
-    pub(super) wrap_up: Option<DateTime<Utc>>,
-    pub(super) ended: Option<DateTime<Utc>>,
+    agent: Option<&'a str>,
+    offer: Option<Uuid>,
+    expires: Option<DateTime<Utc>>,
+    units: Option<i32>,
+    rest: &'static str,
+    assigned: Option<DateTime<Utc>>,
+    done: Option<DateTime<Utc>>,
+    wrap_up: Option<DateTime<Utc>>,
+    answered: Option<Answered>,
+    ended: Option<DateTime<Utc>>,
     pub(super) second: Option<Value>,
     pub(super) second_agent: Option<&'a str>,
     pub(super) second_offer: Option<Uuid>,
@@ -31,6 +33,13 @@ pub(super) struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     pub(super) fn of(item: &'a WorkItem) -> Self {
+        Self {
+            answered: item.answered,
+            ..Self::of_state(item)
+        }
+    }
+
+    fn of_state(item: &'a WorkItem) -> Self {
         let plain = |state| Self {
             state,
             rest: "no",
@@ -114,4 +123,30 @@ impl<'a> Columns<'a> {
             }
         }
     }
+}
+
+/// Binds who has items in hand and since when, from `agent_id` to `ended_at`: in the order in which both statements that
+/// write items name these columns.
+pub(super) fn bind_hands<'q>(
+    statement: Query<'q, Postgres, PgArguments>,
+    states: &[Columns<'q>],
+) -> Query<'q, Postgres, PgArguments> {
+    let answered = || states.iter().map(|s| s.answered);
+    statement
+        .bind(states.iter().map(|s| s.agent).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.offer).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.expires).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.units).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.rest).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.assigned).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.done).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.wrap_up).collect::<Vec<_>>())
+        .bind(answered().map(|a| a.map(|a| a.at)).collect::<Vec<_>>())
+        .bind(
+            answered()
+                .map(|a| a.map(|a| a.channel as i32))
+                .collect::<Vec<_>>(),
+        )
+        .bind(answered().map(|a| a.map(|a| a.in_target)).collect::<Vec<_>>())
+        .bind(states.iter().map(|s| s.ended).collect::<Vec<_>>())
 }

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use trama_platform::Error;
 use trama_proto::ids::TenantId;
 
-use super::columns::Columns;
+use super::columns::{Columns, bind_hands};
 use crate::{domain::WorkItem, error::lost_race};
 
 /// Whether an item differs from what is stored in nothing but its state and its first answer.
@@ -61,7 +61,7 @@ pub async fn move_items(
     items: &[&WorkItem],
 ) -> Result<(), Error> {
     let states: Vec<Columns<'_>> = items.iter().map(|i| Columns::of(i)).collect();
-    let done = sqlx::query(
+    let statement = sqlx::query(
         "UPDATE work_items w SET version = w.version + 1, state = i.state, agent_id = i.agent_id, offer_id = i.offer_id,
              offer_expires_at = i.offer_expires_at, held_units = i.held_units, rest = i.rest,
              assigned_at = i.assigned_at, done_at = i.done_at, wrap_up_until = i.wrap_up_until,
@@ -77,36 +77,8 @@ pub async fn move_items(
     .bind(tenant.as_str())
     .bind(items.iter().map(|i| i.id.uuid()).collect::<Vec<_>>())
     .bind(items.iter().map(|i| i.version).collect::<Vec<_>>())
-    .bind(states.iter().map(|s| s.state).collect::<Vec<_>>())
-    .bind(states.iter().map(|s| s.agent).collect::<Vec<_>>())
-    .bind(states.iter().map(|s| s.offer).collect::<Vec<_>>())
-    .bind(states.iter().map(|s| s.expires).collect::<Vec<_>>())
-    .bind(states.iter().map(|s| s.units).collect::<Vec<_>>())
-    .bind(states.iter().map(|s| s.rest).collect::<Vec<_>>())
-    .bind(states.iter().map(|s| s.assigned).collect::<Vec<_>>())
-    .bind(states.iter().map(|s| s.done).collect::<Vec<_>>())
-    .bind(states.iter().map(|s| s.wrap_up).collect::<Vec<_>>())
-    .bind(
-        items
-            .iter()
-            .map(|i| i.answered.map(|a| a.at))
-            .collect::<Vec<_>>(),
-    )
-    .bind(
-        items
-            .iter()
-            .map(|i| i.answered.map(|a| a.channel as i32))
-            .collect::<Vec<_>>(),
-    )
-    .bind(
-        items
-            .iter()
-            .map(|i| i.answered.map(|a| a.in_target))
-            .collect::<Vec<_>>(),
-    )
-    .bind(states.iter().map(|s| s.ended).collect::<Vec<_>>())
-    .execute(conn)
-    .await?;
+    .bind(states.iter().map(|s| s.state).collect::<Vec<_>>());
+    let done = bind_hands(statement, &states).execute(conn).await?;
     if done.rows_affected() == items.len() as u64 {
         Ok(())
     } else {

@@ -6,7 +6,7 @@ use trama_platform::Error;
 use trama_proto::ids::{AgentId, TenantId};
 
 use super::{
-    columns::Columns,
+    columns::{Columns, bind_hands},
     row::{ExclusionJson, NoteJson},
 };
 use crate::{domain::WorkItem, error::lost_race};
@@ -33,7 +33,7 @@ pub async fn write_items(
                 .and_then(|h| serde_json::to_value(NoteJson::of(h)).ok())
         })
         .collect();
-    let done = sqlx::query(WRITE)
+    let statement = sqlx::query(WRITE)
         .bind(tenant.as_str())
         .bind(items.iter().map(|i| i.id.uuid()).collect::<Vec<_>>())
         .bind(items.iter().map(|i| i.case_id.uuid()).collect::<Vec<_>>())
@@ -77,29 +77,8 @@ pub async fn write_items(
         .bind(excluded)
         .bind(items.iter().map(|i| i.transfers).collect::<Vec<_>>())
         .bind(notes)
-        .bind(items.iter().map(|i| i.snapshot.as_deref()).collect::<Vec<_>>())
-        .bind(states.iter().map(|s| s.agent).collect::<Vec<_>>())
-        .bind(states.iter().map(|s| s.offer).collect::<Vec<_>>())
-        .bind(states.iter().map(|s| s.expires).collect::<Vec<_>>())
-        .bind(states.iter().map(|s| s.units).collect::<Vec<_>>())
-        .bind(states.iter().map(|s| s.rest).collect::<Vec<_>>())
-        .bind(states.iter().map(|s| s.assigned).collect::<Vec<_>>())
-        .bind(states.iter().map(|s| s.done).collect::<Vec<_>>())
-        .bind(states.iter().map(|s| s.wrap_up).collect::<Vec<_>>())
-        .bind(items.iter().map(|i| i.answered.map(|a| a.at)).collect::<Vec<_>>())
-        .bind(
-            items
-                .iter()
-                .map(|i| i.answered.map(|a| a.channel as i32))
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            items
-                .iter()
-                .map(|i| i.answered.map(|a| a.in_target))
-                .collect::<Vec<_>>(),
-        )
-        .bind(states.iter().map(|s| s.ended).collect::<Vec<_>>())
+        .bind(items.iter().map(|i| i.snapshot.as_deref()).collect::<Vec<_>>());
+    let done = bind_hands(statement, &states)
         .bind(states.iter().map(|s| s.second.clone()).collect::<Vec<_>>())
         .bind(states.iter().map(|s| s.second_agent).collect::<Vec<_>>())
         .bind(states.iter().map(|s| s.second_offer).collect::<Vec<_>>())
