@@ -91,7 +91,7 @@ async fn dies_at(point: &str) {
     let mut sending = in_background(&provider, COUNT);
     // It dies by itself at the point; the provider keeps trying.
     let mut died = false;
-    for _ in 0..1500 {
+    for _ in 0..4_500 {
         if child.try_wait().expect("a child").is_some() {
             died = true;
             break;
@@ -110,12 +110,12 @@ async fn dies_at(point: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_between_commit_and_publish_loses_nothing() {
-    dies_at("outbox.before_publish:5").await;
+    dies_at("outbox.before_publish:3").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_between_publish_and_ack_doubles_nothing() {
-    dies_at("stage.before_ack:7").await;
+    dies_at("stage.before_ack:3").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
