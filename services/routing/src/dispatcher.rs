@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use trama_platform::{Clock, Db, Error, bus::Bus};
 use trama_proto::ids::{TenantId, WorkItemId};
 
-use crate::store;
+use crate::{app::Look, store};
 
 pub use keeper::keep;
 pub use listen::listen;
@@ -79,7 +79,10 @@ pub(crate) enum Question {
 #[derive(Clone)]
 struct Led {
     epoch: i64,
+    /// There is work that waits for somebody.
     wake: Arc<Notify>,
+    /// There is something that matters only to work that waits already.
+    room: Arc<Notify>,
     lost: CancellationToken,
     /// When the lease was last known to hold, by the monotonic clock.
     renewed: Arc<Mutex<Instant>>,
@@ -120,11 +123,14 @@ impl Leaders {
         self.led.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something changed for a tenant: whoever leads it here looks at once.
-    pub fn wake(&self, tenant: &TenantId) {
+    /// Something changed for a tenant: whoever leads it here looks.
+    pub fn wake(&self, tenant: &TenantId, look: Look) {
         if let Some(led) = self.led().get(tenant) {
             led.busy.store(true, Ordering::SeqCst);
-            led.wake.notify_one();
+            match look {
+                Look::Work => led.wake.notify_one(),
+                Look::Room => led.room.notify_one(),
+            }
         }
     }
 

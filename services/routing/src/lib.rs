@@ -22,6 +22,7 @@ pub mod matcher;
 pub mod simulation;
 pub mod staffing;
 mod store;
+mod together;
 
 use std::sync::Arc;
 

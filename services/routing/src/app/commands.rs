@@ -8,9 +8,7 @@ mod fold;
 
 pub(super) use fold::hand_over;
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::oneshot;
 use trama_platform::{Error, Kind, Lifecycle};
 use trama_proto::{
     ids::{AgentId, OfferId, TenantId, WorkItemId},
@@ -18,14 +16,8 @@ use trama_proto::{
 };
 
 use super::{ATTEMPTS, Routing};
+use crate::together::{Together, stopping};
 use fold::Fold;
-
-/// Commands that may wait.
-const WAITING: usize = 4_096;
-/// Commands that go into one transaction at most.
-const TOGETHER: usize = 256;
-/// Transactions at a time: while one commits, the next collects.
-const WORKERS: usize = 4;
 
 /// What an agent orders.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +38,6 @@ pub enum Order {
 pub type Outcome = Result<Option<v1::WorkItem>, Error>;
 
 struct Ask {
-    tenant: TenantId,
     agent: AgentId,
     order: Order,
     reply: oneshot::Sender<Outcome>,
@@ -54,60 +45,33 @@ struct Ask {
 
 /// The way in.
 #[derive(Clone)]
-pub struct Commands {
-    asks: mpsc::Sender<Ask>,
-}
+pub struct Commands(Together<Ask>);
 
 impl Commands {
     /// Starts working.
     pub fn start(routing: &Routing, lifecycle: &Lifecycle) -> Self {
-        let (asks, waiting) = mpsc::channel(WAITING);
-        let waiting = Arc::new(Mutex::new(waiting));
-        for _ in 0..WORKERS {
-            let (routing, waiting, stopping) = (routing.clone(), Arc::clone(&waiting), lifecycle.stopping());
-            lifecycle.spawn("desk-commands", async move {
-                loop {
-                    let batch = tokio::select! {
-                        () = stopping.cancelled() => return Ok(()),
-                        batch = next_batch(&waiting) => batch,
-                    };
-                    let mut by_tenant: BTreeMap<TenantId, Vec<Ask>> = BTreeMap::new();
-                    for ask in batch {
-                        by_tenant.entry(ask.tenant.clone()).or_default().push(ask);
-                    }
-                    for (tenant, asks) in by_tenant {
-                        run(&routing, &tenant, asks).await;
-                    }
-                }
-            });
-        }
-        Self { asks }
+        let routing = routing.clone();
+        Self(Together::start(
+            "desk-commands",
+            lifecycle,
+            move |tenant, asks| {
+                let routing = routing.clone();
+                async move { run(&routing, &tenant, asks).await }
+            },
+        ))
     }
 
     /// Orders something and waits for what came of it.
     pub async fn order(&self, tenant: &TenantId, agent: &AgentId, order: Order) -> Outcome {
         let (reply, answer) = oneshot::channel();
         let ask = Ask {
-            tenant: tenant.clone(),
             agent: agent.clone(),
             order,
             reply,
         };
-        let stopping = || Error::new(Kind::Unavailable, "this replica is stopping: try again");
-        self.asks.send(ask).await.map_err(|_| stopping())?;
+        self.0.ask(tenant, ask).await?;
         answer.await.map_err(|_| stopping())?
     }
-}
-
-async fn next_batch(waiting: &Mutex<mpsc::Receiver<Ask>>) -> Vec<Ask> {
-    let mut batch = Vec::with_capacity(TOGETHER);
-    let mut waiting = waiting.lock().await;
-    if waiting.recv_many(&mut batch, TOGETHER).await == 0 {
-        // The way in is gone: the process stops.
-        drop(waiting);
-        std::future::pending::<()>().await;
-    }
-    batch
 }
 
 /// Runs the orders of one tenant in one transaction; one that lost a race against another is tried again.

@@ -208,7 +208,6 @@ impl Line {
     async fn show(&mut self, items: &[WorkItemId], with_agent: bool) -> Result<(), Gone> {
         let looked_at = self.context.clock.now();
         let look = Look {
-            tenant: self.who.0.clone(),
             agent: self.who.1.clone(),
             items: items.iter().map(|i| i.uuid()).collect(),
             shown: items
@@ -218,7 +217,7 @@ impl Line {
                 .collect(),
             with_agent,
         };
-        let seen = match self.reader.look(look).await {
+        let seen = match self.reader.look(&self.who.0, look).await {
             Ok(seen) => seen,
             Err(error) => {
                 tracing::warn!(

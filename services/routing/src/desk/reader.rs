@@ -1,27 +1,20 @@
 //! Reads for all lines together: many desks are woken by one commit.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use tokio::sync::{Mutex, mpsc, oneshot};
-use trama_platform::{Db, Error, Kind, Lifecycle};
+use tokio::sync::oneshot;
+use trama_platform::{Db, Error, Lifecycle};
 use trama_proto::ids::{AgentId, OfferId, TenantId};
 use uuid::Uuid;
 
 use crate::{
     domain::Agent,
     store::{self, HandRow},
+    together::{Together, stopping},
 };
-
-/// Reads that may wait.
-const WAITING: usize = 4_096;
-/// Reads that go into one transaction at most.
-const TOGETHER: usize = 256;
-/// Transactions at a time.
-const WORKERS: usize = 2;
 
 /// What a line wants to know.
 pub(super) struct Look {
-    pub tenant: TenantId,
     pub agent: AgentId,
     /// Items that may be in the agent's hands.
     pub items: Vec<Uuid>,
@@ -44,46 +37,22 @@ type Ask = (Look, oneshot::Sender<Result<Seen, Error>>);
 
 /// Reads for all lines together.
 #[derive(Clone)]
-pub struct Reader {
-    asks: mpsc::Sender<Ask>,
-}
+pub struct Reader(Together<Ask>);
 
 impl Reader {
     /// Starts reading.
     pub fn start(db: &Db, lifecycle: &Lifecycle) -> Self {
-        let (asks, waiting) = mpsc::channel::<Ask>(WAITING);
-        let waiting = Arc::new(Mutex::new(waiting));
-        for _ in 0..WORKERS {
-            let (db, waiting, stopping) = (db.clone(), Arc::clone(&waiting), lifecycle.stopping());
-            lifecycle.spawn("desk-reader", async move {
-                loop {
-                    let mut batch = Vec::with_capacity(TOGETHER);
-                    tokio::select! {
-                        () = stopping.cancelled() => return Ok(()),
-                        count = async { waiting.lock().await.recv_many(&mut batch, TOGETHER).await } => {
-                            if count == 0 {
-                                return Ok(());
-                            }
-                        }
-                    }
-                    let mut by_tenant: BTreeMap<TenantId, Vec<Ask>> = BTreeMap::new();
-                    for ask in batch {
-                        by_tenant.entry(ask.0.tenant.clone()).or_default().push(ask);
-                    }
-                    for (tenant, asks) in by_tenant {
-                        answer(&db, &tenant, asks).await;
-                    }
-                }
-            });
-        }
-        Self { asks }
+        let db = db.clone();
+        Self(Together::start("desk-reader", lifecycle, move |tenant, asks| {
+            let db = db.clone();
+            async move { answer(&db, &tenant, asks).await }
+        }))
     }
 
     /// Looks.
-    pub(super) async fn look(&self, look: Look) -> Result<Seen, Error> {
-        let stopping = || Error::new(Kind::Unavailable, "this replica is stopping");
+    pub(super) async fn look(&self, tenant: &TenantId, look: Look) -> Result<Seen, Error> {
         let (reply, answer) = oneshot::channel();
-        self.asks.send((look, reply)).await.map_err(|_| stopping())?;
+        self.0.ask(tenant, (look, reply)).await?;
         answer.await.map_err(|_| stopping())?
     }
 }

@@ -1,0 +1,76 @@
+//! What many ask at the same moment, done together.
+//!
+//! A transaction costs its statements whether it carries one order or a hundred. While one batch of a tenant runs, what
+//! comes for that tenant gathers and goes with the next; tenants of other lanes do not wait for it.
+
+use std::{collections::BTreeMap, future::Future, sync::Arc};
+
+use tokio::sync::mpsc;
+use trama_platform::{Error, Kind, Lifecycle};
+use trama_proto::ids::{TenantId, derive};
+
+/// Tenants whose batches run at a time.
+const LANES: usize = 4;
+/// Asks that may wait in a lane.
+const WAITING: usize = 4_096;
+/// Asks that go into one batch at most.
+const MOST: usize = 256;
+
+/// The way in.
+pub struct Together<T> {
+    lanes: Arc<[mpsc::Sender<(TenantId, T)>]>,
+}
+
+impl<T> Clone for Together<T> {
+    fn clone(&self) -> Self {
+        Self {
+            lanes: Arc::clone(&self.lanes),
+        }
+    }
+}
+
+impl<T: Send + 'static> Together<T> {
+    /// Starts working; `run` answers those who asked.
+    pub fn start<F, R>(name: &'static str, lifecycle: &Lifecycle, run: F) -> Self
+    where
+        F: Fn(TenantId, Vec<T>) -> R + Clone + Send + Sync + 'static,
+        R: Future<Output = ()> + Send,
+    {
+        let lanes = (0..LANES).map(|_| {
+            let (asks, mut waiting) = mpsc::channel(WAITING);
+            let (run, stopping) = (run.clone(), lifecycle.stopping());
+            lifecycle.spawn(name, async move {
+                loop {
+                    let mut batch: Vec<(TenantId, T)> = Vec::new();
+                    tokio::select! {
+                        () = stopping.cancelled() => return Ok(()),
+                        count = waiting.recv_many(&mut batch, MOST) => if count == 0 { return Ok(()) },
+                    }
+                    let mut by_tenant: BTreeMap<TenantId, Vec<T>> = BTreeMap::new();
+                    for (tenant, ask) in batch {
+                        by_tenant.entry(tenant).or_default().push(ask);
+                    }
+                    for (tenant, asks) in by_tenant {
+                        run(tenant, asks).await;
+                    }
+                }
+            });
+            asks
+        });
+        Self {
+            lanes: lanes.collect(),
+        }
+    }
+
+    /// Asks with the next batch of the tenant.
+    pub async fn ask(&self, tenant: &TenantId, ask: T) -> Result<(), Error> {
+        let lane = usize::from(derive(&[tenant.as_str().as_bytes()]).as_bytes()[0]) % LANES;
+        let sent = self.lanes[lane].send((tenant.clone(), ask)).await;
+        sent.map_err(|_| stopping())
+    }
+}
+
+/// Nobody answers any more.
+pub fn stopping() -> Error {
+    Error::new(Kind::Unavailable, "this replica is stopping: try again")
+}
