@@ -48,7 +48,7 @@ async fn a_kind_that_the_cluster_does_not_know_is_named_with_the_fix() {
     let api = ApiServer::start().await;
     api.forget_kind("surveys");
     let mut setup = Setup::new("a", &clock());
-    setup.pace.start_timeout = Duration::from_millis(200);
+    setup.pace.start_timeout = Duration::from_secs(1);
     let detail = setup.start(&api).await.err().unwrap().detail();
     assert!(
         detail.contains("/surveys") && detail.contains("trama-crds"),
