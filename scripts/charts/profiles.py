@@ -68,6 +68,17 @@ PROFILES = {
             "telemetry": {"otlp_endpoint": "http://otel:4317"},
         },
     },
+    "from-the-api-server": {
+        "resources": {
+            "kubernetes": {"enabled": True, "namespaces": ["acme", "prod-zenith"], "tenants": {"prod-zenith": "zenith"}},
+            "secrets": [{"tenant": "acme", "name": "whatsapp", "secret": "acme-whatsapp"}],
+        },
+        "networkPolicy": {"apiServer": {"to": [{"ipBlock": {"cidr": "10.0.0.1/32"}}], "ports": [443]}},
+    },
+    "from-everywhere-in-the-cluster": {
+        "resources": {"kubernetes": {"enabled": True, "allNamespaces": True}},
+        "services": {"survey": {"enabled": False}, "case": {"serviceAccount": {"name": "case"}}},
+    },
     "half-of-the-services": {
         "services": {"ingest": {"enabled": False}, "notification": {"enabled": False}, "survey": {"enabled": False}},
         "auth": {"existingSecret": ""},

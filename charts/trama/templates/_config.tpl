@@ -40,6 +40,10 @@
 {{- /* ..data: in the folder itself every file of a mounted ConfigMap stands three times, twice behind links. */ -}}
 {{- $_ := set $resources "dir" "/etc/trama/resources/..data" -}}
 {{- end -}}
+{{- $cluster := $root.Values.resources.kubernetes -}}
+{{- if $cluster.enabled -}}
+{{- $_ := set $resources "kubernetes" (dict "enabled" true "namespaces" $cluster.namespaces "all_namespaces" $cluster.allNamespaces "tenants" $cluster.tenants "lease" (include "trama.lease" $root) "snapshot_dir" "/var/lib/trama/resources") -}}
+{{- end -}}
 {{- if and $root.Values.resources.secrets (include "trama.readsSecrets" $name) -}}
 {{- $_ := set $resources "secrets_dir" "/etc/trama/secrets" -}}
 {{- end -}}
@@ -71,6 +75,17 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* The Lease whose holder writes status. */ -}}
+{{- define "trama.lease" -}}
+{{- include "trama.fullname" . }}-resources
+{{- end -}}
+
+{{- /* Namespaces that are watched one by one -> JSON */ -}}
+{{- define "trama.watched" -}}
+{{- .Values.resources.kubernetes.namespaces | default (list .Release.Namespace) | toJson -}}
+{{- end -}}
+
+{{- /* Whether there are files of resources. */ -}}
 {{- define "trama.hasResources" -}}
 {{- if or .Values.resources.inline .Values.resources.configMaps -}}yes{{- end -}}
 {{- end -}}

@@ -86,6 +86,15 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- $service.serviceAccount.name | default (printf "%s-%s" (include "trama.fullname" (index . 0)) (index . 1)) -}}
 {{- end -}}
 
+{{- /* The accounts of all services, as subjects. */ -}}
+{{- define "trama.accounts" -}}
+{{- $root := . -}}
+{{- range $name := include "trama.enabled" . | fromJsonArray }}
+{{- $service := include "trama.service" (list $root $name) | fromJson }}
+- {kind: ServiceAccount, name: {{ include "trama.serviceAccount" (list $root $name $service) }}, namespace: {{ $root.Release.Namespace }}}
+{{- end }}
+{{- end -}}
+
 {{- /* Restricted Pod Security, the container's part. */ -}}
 {{- define "trama.containerSecurity" -}}
 allowPrivilegeEscalation: false

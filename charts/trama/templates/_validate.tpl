@@ -46,6 +46,16 @@
 {{- end -}}
 {{- end -}}
 
+{{- $cluster := $v.resources.kubernetes -}}
+{{- if $cluster.enabled -}}
+{{- if include "trama.hasResources" $root -}}
+{{- fail "values: resources come from one place: resources.kubernetes, or inline and configMaps" -}}
+{{- end -}}
+{{- if and $cluster.allNamespaces $cluster.namespaces -}}
+{{- fail "values: resources.kubernetes: allNamespaces and namespaces exclude each other" -}}
+{{- end -}}
+{{- end -}}
+
 {{- $bus := $v.config.bus | default dict -}}
 {{- if and (eq ($bus.durability | default "interval") "replicated") (lt (int ($bus.replicas | default 1)) 3) -}}
 {{- fail "values: config.bus.durability: `replicated` needs config.bus.replicas of 3 or more" -}}

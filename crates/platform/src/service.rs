@@ -20,7 +20,7 @@ use crate::{
     outbound::Outbound,
     outbox,
     privacy::{self, Holder},
-    resources::{Folder, ResourceStore, Secrets, Source},
+    resources::{self, OpenCluster, ResourceStore, Secrets},
     server::{Addresses, Doors, Sockets},
     stage::{Loop, Stage},
     statistics,
@@ -109,6 +109,8 @@ pub struct Options {
     pub clock: Option<Clock>,
     /// Resources that tests hold in their hand instead of the configured folder.
     pub resources: Option<ResourceStore>,
+    /// How a cluster is opened as the source of resources, in binaries that can.
+    pub cluster: Option<OpenCluster>,
     /// Sockets that are bound already, in place of the configured addresses.
     pub sockets: Option<Sockets>,
 }
@@ -184,17 +186,12 @@ async fn start_with(
     let resources = match options.resources {
         Some(resources) => resources,
         None => {
-            let folder = config.resources.dir.clone().map(|dir| {
-                Arc::new(Folder {
-                    dir,
-                    variables: config.resources.variables.clone(),
-                }) as Arc<dyn Source>
-            });
-            ResourceStore::start(folder, lifecycle)?
+            let source = resources::source(&config.resources, options.cluster, &clock, lifecycle).await?;
+            ResourceStore::start(source, lifecycle)?
         }
     };
     let objects = Objects::local(&config.objects.dir)?;
-    let secrets = Secrets::new(config.resources.secrets_dir.clone());
+    let secrets = Secrets::new(config.resources.secrets_dir.clone(), clock.clone());
 
     let mut databases = Vec::new();
     for service in services {
@@ -381,7 +378,7 @@ impl Running {
 }
 
 /// `main` of a service binary: configuration, telemetry, run until SIGTERM, exit code.
-pub fn main(service: Arc<dyn Service>) -> std::process::ExitCode {
+pub fn main(service: Arc<dyn Service>, cluster: OpenCluster) -> std::process::ExitCode {
     let name = service.name();
     let mut arguments = std::env::args().skip(1);
     let mut file = std::env::var_os("TRAMA_CONFIG").map(PathBuf::from);
@@ -425,7 +422,11 @@ pub fn main(service: Arc<dyn Service>) -> std::process::ExitCode {
                 return std::process::ExitCode::from(78);
             }
         };
-        let code = until_terminated(&[service], config, Options::default()).await;
+        let options = Options {
+            cluster: Some(cluster),
+            ..Options::default()
+        };
+        let code = until_terminated(&[service], config, options).await;
         telemetry.shutdown();
         code
     })

@@ -10,7 +10,7 @@ mod references;
 use std::{collections::BTreeMap, sync::Arc};
 
 pub use kinds::*;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::ids::TenantId;
@@ -19,9 +19,9 @@ use crate::ids::TenantId;
 pub const API_VERSION: &str = "trama.dev/v1alpha1";
 
 /// A document before it is understood.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Document {
-    /// Where it comes from, for messages: `examples/resources/channels.yaml#2`.
+    /// Where it comes from, for messages: `examples/resources/channels.yaml#2`. No two have the same.
     pub origin: String,
     /// Its content.
     pub content: Value,
@@ -37,7 +37,52 @@ pub struct Problem {
     pub resource: String,
     /// What is wrong and how to mend it.
     pub message: String,
+    /// What it means for the resource.
+    pub fault: Fault,
 }
+
+/// What a problem means for its resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Refused, and nothing is in force in its place.
+    Refused,
+    /// Refused; the last good version stays in force.
+    LastGoodStays,
+    /// In force, but something that it names does not exist.
+    Unresolved,
+    /// In force, but at odds with another.
+    Conflicting,
+}
+
+/// What a kind is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KindName {
+    /// As in YAML.
+    pub kind: &'static str,
+    /// As in the paths of an API server.
+    pub plural: &'static str,
+}
+
+/// All kinds.
+pub const KINDS: [KindName; 12] = {
+    const fn name(kind: &'static str, plural: &'static str) -> KindName {
+        KindName { kind, plural }
+    }
+    [
+        name("Channel", "channels"),
+        name("Queue", "queues"),
+        name("RoutingPolicy", "routingpolicies"),
+        name("BusinessHours", "businesshours"),
+        name("Entitlement", "entitlements"),
+        name("Intent", "intents"),
+        name("Survey", "surveys"),
+        name("MessageTemplate", "messagetemplates"),
+        name("Persona", "personas"),
+        name("MatchingPolicy", "matchingpolicies"),
+        name("CustomerSchema", "customerschemas"),
+        name("RetentionPolicy", "retentionpolicies"),
+    ]
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -96,51 +141,48 @@ impl Resources {
     pub fn build(documents: &[Document], previous: &Resources) -> (Resources, Vec<Problem>) {
         let mut next = Resources::default();
         let mut problems = Vec::new();
-        let mut seen = std::collections::BTreeSet::new();
+        let mut origins = BTreeMap::new();
         for document in documents {
             let label = label(&document.content);
+            let mut refuse = |fault, message| problems.push(problem(document, &label, fault, message));
             let envelope: Envelope = match serde_json::from_value(document.content.clone()) {
                 Ok(envelope) => envelope,
                 Err(error) => {
-                    problems.push(problem(document, &label, error.to_string()));
+                    refuse(Fault::Refused, error.to_string());
                     continue;
                 }
             };
             if envelope.api_version != API_VERSION {
                 let message = format!("apiVersion must be {API_VERSION}, is {}", envelope.api_version);
-                problems.push(problem(document, &label, message));
+                refuse(Fault::Refused, message);
                 continue;
             }
             if !valid_name(&envelope.metadata.name) {
-                problems.push(problem(
-                    document,
-                    &label,
+                refuse(
+                    Fault::Refused,
                     "metadata.name must be 1 to 63 of a-z, 0-9, - and _".into(),
-                ));
+                );
                 continue;
             }
-            let key = (
-                envelope.metadata.namespace.clone(),
-                envelope.kind.clone(),
-                envelope.metadata.name.clone(),
-            );
-            if !seen.insert(key) {
-                problems.push(problem(
-                    document,
-                    &label,
-                    "stands twice: rename or remove one".into(),
-                ));
+            let tenant = envelope.metadata.namespace.clone();
+            if origins.contains_key(&(tenant.clone(), label.clone())) {
+                refuse(Fault::Refused, "stands twice: rename or remove one".into());
                 continue;
             }
-            if let Err(message) = next.insert(&envelope, previous) {
-                problems.push(problem(document, &label, message));
+            origins.insert((tenant, label.clone()), document.origin.as_str());
+            if let Err((fault, message)) = next.insert(&envelope, previous) {
+                refuse(fault, message);
             }
         }
         for (tenant, set) in &next.tenants {
-            problems.extend(set.dangling().into_iter().map(|(resource, message)| Problem {
-                origin: tenant.to_string(),
-                resource,
-                message,
+            problems.extend(set.dangling().into_iter().filter_map(|found| {
+                let (key, origin) = origins.get_key_value(&(tenant.clone(), found.resource))?;
+                Some(Problem {
+                    origin: (*origin).to_owned(),
+                    resource: key.1.clone(),
+                    message: found.message,
+                    fault: found.fault,
+                })
             }));
         }
         (next, problems)
@@ -156,7 +198,7 @@ impl Resources {
         self.tenants.iter()
     }
 
-    fn insert(&mut self, envelope: &Envelope, previous: &Resources) -> Result<(), String> {
+    fn insert(&mut self, envelope: &Envelope, previous: &Resources) -> Result<(), (Fault, String)> {
         let tenant = &envelope.metadata.namespace;
         let old = previous.tenants.get(tenant);
         let set = self.tenants.entry(tenant.clone()).or_default();
@@ -165,7 +207,10 @@ impl Resources {
             ($($kind:literal => $field:ident,)*) => {
                 match envelope.kind.as_str() {
                     $($kind => put(&mut set.$field, old.map(|o| &o.$field), name, &envelope.spec),)*
-                    other => Err(format!("unknown kind {other}; known kinds: {}", [$($kind),*].join(", "))),
+                    other => Err((
+                        Fault::Refused,
+                        format!("unknown kind {other}; known kinds: {}", [$($kind),*].join(", ")),
+                    )),
                 }
             };
         }
@@ -191,7 +236,7 @@ fn put<T: DeserializeOwned + Validate>(
     previous: Option<&BTreeMap<String, Arc<T>>>,
     name: &str,
     spec: &Value,
-) -> Result<(), String> {
+) -> Result<(), (Fault, String)> {
     let parsed = serde_path_to_error::deserialize::<_, T>(spec)
         .map_err(|e| match e.path().to_string().as_str() {
             "." => format!("spec: {}", e.inner()),
@@ -206,9 +251,12 @@ fn put<T: DeserializeOwned + Validate>(
         Err(message) => match previous.and_then(|p| p.get(name)) {
             Some(last_good) => {
                 into.insert(name.to_owned(), Arc::clone(last_good));
-                Err(format!("{message} (the last good version stays in force)"))
+                Err((
+                    Fault::LastGoodStays,
+                    format!("{message} (the last good version stays in force)"),
+                ))
             }
-            None => Err(message),
+            None => Err((Fault::Refused, message)),
         },
     }
 }
@@ -224,11 +272,12 @@ fn label(content: &Value) -> String {
     format!("{}/{}", text("/kind"), text("/metadata/name"))
 }
 
-fn problem(document: &Document, label: &str, message: String) -> Problem {
+fn problem(document: &Document, label: &str, fault: Fault, message: String) -> Problem {
     Problem {
         origin: document.origin.clone(),
         resource: label.to_owned(),
         message,
+        fault,
     }
 }
 
@@ -262,6 +311,7 @@ mod tests {
         assert_eq!(problems, []);
         let (kept, problems) = Resources::build(&[queue(-1)], &good);
         assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].fault, Fault::LastGoodStays);
         assert_eq!(kept, good);
     }
 
@@ -274,6 +324,35 @@ mod tests {
         document.content["kind"] = json!("Queueue");
         let (_, problems) = Resources::build(&[document], &Resources::default());
         assert!(problems[0].message.contains("known kinds"), "{problems:?}");
+    }
+
+    #[test]
+    fn every_kind_has_a_name_and_every_name_a_kind() {
+        let mut document = queue(60);
+        for name in KINDS {
+            document.content["kind"] = json!(name.kind);
+            let (_, problems) = Resources::build(&[document.clone()], &Resources::default());
+            assert!(
+                problems.iter().all(|p| !p.message.contains("unknown kind")),
+                "{problems:?}"
+            );
+        }
+        document.content["kind"] = json!("Queueue");
+        let (_, problems) = Resources::build(&[document], &Resources::default());
+        let (_, known) = problems[0].message.split_once("known kinds: ").unwrap();
+        assert_eq!(known.split(", ").collect::<Vec<_>>(), KINDS.map(|n| n.kind));
+    }
+
+    #[test]
+    fn what_leads_nowhere_is_told_of_the_document_that_says_so() {
+        let mut document = queue(60);
+        document.content["spec"]["hours"] = json!("weekdays");
+        let (resources, problems) = Resources::build(&[document], &Resources::default());
+        assert_eq!(
+            (problems[0].origin.as_str(), problems[0].fault),
+            ("test", Fault::Unresolved)
+        );
+        assert_eq!(resources.tenants().count(), 1, "it is in force all the same");
     }
 
     #[test]

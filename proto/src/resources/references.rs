@@ -3,24 +3,34 @@
 use std::collections::BTreeMap;
 
 use super::{
-    QueueSpec, RoutingPolicySpec, TenantResources,
+    Fault, QueueSpec, RoutingPolicySpec, TenantResources,
     condition::{Condition, Vocabulary},
 };
 
-/// What is wrong with which resource: `Kind/name` and the message.
-type Finding = (String, String);
+/// What is wrong with a resource that is in force.
+pub(super) struct Finding {
+    /// `Kind/name`.
+    pub(super) resource: String,
+    pub(super) fault: Fault,
+    pub(super) message: String,
+}
 
 impl TenantResources {
-    /// References that lead nowhere.
+    /// References that lead nowhere, and what excludes each other.
     pub(super) fn dangling(&self) -> Vec<Finding> {
         let mut found = Vec::new();
+        let mut unresolved = |kind: &str, name: &str, messages: Vec<String>| {
+            found.extend(messages.into_iter().map(|message| Finding {
+                resource: format!("{kind}/{name}"),
+                fault: Fault::Unresolved,
+                message,
+            }));
+        };
         for (name, policy) in &self.routing_policies {
-            let messages = self.policy(policy);
-            found.extend(messages.into_iter().map(|m| (format!("RoutingPolicy/{name}"), m)));
+            unresolved("RoutingPolicy", name, self.policy(policy));
         }
         for (name, queue) in &self.queues {
-            let messages = self.queue(name, queue);
-            found.extend(messages.into_iter().map(|m| (format!("Queue/{name}"), m)));
+            unresolved("Queue", name, self.queue(name, queue));
         }
         for (name, policy) in &self.matching_policies {
             // A tenant without intents of its own names its needs as it likes.
@@ -33,19 +43,16 @@ impl TenantResources {
                     policy.verification.needs.keys(),
                     &mut messages,
                 );
-                found.extend(
-                    messages
-                        .into_iter()
-                        .map(|m| (format!("MatchingPolicy/{name}"), m)),
-                );
+                unresolved("MatchingPolicy", name, messages);
             }
         }
-        let defaults = self.entitlements.values().filter(|e| e.default).count();
-        if defaults > 1 {
-            found.push((
-                "Entitlement".into(),
-                format!("{defaults} are marked default; one may be"),
-            ));
+        let defaults: Vec<_> = self.entitlements.iter().filter(|(_, e)| e.default).collect();
+        if defaults.len() > 1 {
+            found.extend(defaults.iter().map(|(name, _)| Finding {
+                resource: format!("Entitlement/{name}"),
+                fault: Fault::Conflicting,
+                message: format!("spec.default: {} are marked default; one may be", defaults.len()),
+            }));
         }
         found
     }

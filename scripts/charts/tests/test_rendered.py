@@ -4,8 +4,9 @@ import tomllib
 
 import kubernetes_validate
 import pytest
+import yaml
 
-from profiles import PROFILES, ROOT, rendered, values
+from profiles import CRDS, NAMESPACE, PROFILES, ROOT, rendered, values
 
 OLDEST, NEWEST = "1.31", "1.37"
 OURS = ["ingest", "identity-resolution", "case", "routing", "survey", "notification"]
@@ -48,7 +49,7 @@ def test_kubernetes_accepts_every_object(profile, version):
 
 @each_profile
 def test_no_object_stands_twice(profile):
-    names = [(o["kind"], o["metadata"]["name"]) for o in rendered(profile)]
+    names = [(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in rendered(profile)]
     assert len(names) == len(set(names))
 
 
@@ -67,13 +68,75 @@ def test_every_pod_is_restricted(profile):
             assert container["resources"]["limits"]["memory"] and container["resources"]["requests"], name
 
 
+FROM_API_SERVER = ["from-the-api-server", "from-everywhere-in-the-cluster"]
+
+
 @each_profile
-def test_nobody_may_anything_at_the_api_server(profile):
-    assert not any("Role" in o["kind"] for o in rendered(profile))
+def test_nobody_may_anything_at_the_api_server_who_does_not_read_there(profile):
+    tokens = [name for name, _, spec in pods(profile) if "serviceAccountToken" in str(spec.get("volumes"))]
+    if profile in FROM_API_SERVER:
+        assert tokens == [o["metadata"]["name"] for o in of(profile, "Deployment")]
+    else:
+        assert not tokens and not any("Role" in o["kind"] or o["kind"] == "Lease" for o in rendered(profile))
     assert all(spec["automountServiceAccountToken"] is False for _, _, spec in pods(profile))
     assert all(o["automountServiceAccountToken"] is False for o in of(profile, "ServiceAccount"))
     accounts = [o["spec"]["template"]["spec"]["serviceAccountName"] for o in of(profile, "Deployment")]
     assert len(accounts) == len(set(accounts)), "each its own"
+
+
+def plurals():
+    return {yaml.safe_load(file.read_text())["spec"]["names"]["plural"] for file in (CRDS / "files").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("profile", FROM_API_SERVER)
+def test_services_may_read_our_kinds_write_their_status_and_hold_one_lease(profile):
+    roles = {(o["metadata"].get("namespace"), o["metadata"]["name"]): o for kind in ("Role", "ClusterRole") for o in of(profile, kind)}
+    [lease] = of(profile, "Lease")
+    assert "spec" not in lease, "the holder's business"
+    for (_, name), role in roles.items():
+        for rule in role["rules"]:
+            if name.endswith("-lease"):
+                assert rule["resourceNames"] == [lease["metadata"]["name"]] and rule["verbs"] == ["get", "update"]
+            elif rule["verbs"] == ["patch"]:
+                assert set(rule["resources"]) == {f"{plural}/status" for plural in plurals()}
+            else:
+                assert rule["verbs"] == ["get", "list", "watch"] and set(rule["resources"]) == plurals()
+            assert rule["apiGroups"] == [("coordination.k8s.io" if name.endswith("-lease") else "trama.dev")]
+    accounts = {o["spec"]["template"]["spec"]["serviceAccountName"] for o in of(profile, "Deployment")}
+    bindings = of(profile, "RoleBinding") + of(profile, "ClusterRoleBinding")
+    assert {(o["metadata"].get("namespace"), o["roleRef"]["name"]) for o in bindings} == set(roles)
+    for binding in bindings:
+        assert {subject["name"] for subject in binding["subjects"]} == accounts
+        assert {subject["namespace"] for subject in binding["subjects"]} == {NAMESPACE}
+
+
+def test_roles_stand_where_is_read():
+    assert {o["metadata"].get("namespace") for o in of("from-the-api-server", "Role")} == {"acme", "prod-zenith", None}
+    assert not of("from-the-api-server", "ClusterRole")
+    [cluster] = of("from-everywhere-in-the-cluster", "ClusterRole")
+    assert cluster["metadata"]["name"].startswith(NAMESPACE), "two releases may share a cluster"
+
+
+@pytest.mark.parametrize("profile", FROM_API_SERVER)
+def test_who_reads_from_the_api_server_is_told_so_reaches_it_and_keeps_what_was_good(profile):
+    [lease] = of(profile, "Lease")
+    for deployment in of(profile, "Deployment"):
+        name = component(deployment)
+        read = config(profile, name)["resources"]
+        assert "dir" not in read and read["kubernetes"]["lease"] == lease["metadata"]["name"]
+        mounts = {m["mountPath"]: m for m in deployment["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]}
+        assert not mounts[read["kubernetes"]["snapshot_dir"]].get("readOnly")
+        assert mounts["/var/run/secrets/kubernetes.io/serviceaccount"]["readOnly"]
+        assert 443 in ports(policies(profile)[name]["egress"])
+    read = config("from-the-api-server", "case")["resources"]["kubernetes"]
+    assert read["namespaces"] == ["acme", "prod-zenith"] and read["tenants"] == {"prod-zenith": "zenith"}
+    assert config("from-everywhere-in-the-cluster", "case")["resources"]["kubernetes"]["all_namespaces"] is True
+
+
+def test_the_configuration_has_the_keys_of_the_binary():
+    text = (ROOT / "docs/reference/configuration.md").read_text()
+    known = tomllib.loads(text.split("```toml\n")[1].split("```")[0])["resources"]["kubernetes"]
+    assert set(config("from-the-api-server", "case")["resources"]["kubernetes"]) <= set(known) | {"snapshot_dir"}
 
 
 @each_profile

@@ -44,10 +44,13 @@ WRONG = [
     ({"networkPolicy": {"web": {"from": [{"podselector": {}}]}}}, "podselector"),
     ({"resources": {"inline": {"../x": ""}}}, "../x"),
     ({"resources": {"secrets": [{"tenant": "A B", "name": "x", "secret": "y"}]}}, "tenant"),
+    ({"resources": {"kubernetes": {"namespaces": ["A"]}}}, "namespaces"),
     ({"trial": {"password": "a b"}}, "password"),
     ({"objects": {"persistence": {"size": "big"}}}, "size"),
     ({"pods": {"stopSeconds": 5}}, "stopSeconds"),
     # What the schema cannot say.
+    ({"resources": {"kubernetes": {"enabled": True}, "configMaps": ["acme"]}}, "one place"),
+    ({"resources": {"kubernetes": {"enabled": True, "allNamespaces": True, "namespaces": ["acme"]}}}, "exclude each other"),
     ({"replicaCount": 3}, "services.<name>.replicas"),
     ({"ingress": {"enabled": True}}, "expose.<door>.via"),
     ({"postgresql": {"enabled": True}}, "values-trial.yaml"),

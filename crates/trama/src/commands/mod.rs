@@ -127,6 +127,7 @@ impl Up {
         let telemetry = Telemetry::init(&config.telemetry, "all").map_err(detail)?;
         let options = Options {
             migrate: !self.no_migrate,
+            cluster: Some(trama_kubernetes::open),
             ..Options::default()
         };
         let code = trama_platform::until_terminated(&services::all(), config, options).await;

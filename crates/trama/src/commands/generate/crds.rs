@@ -69,9 +69,15 @@ pub fn definition(kind: &Kind) -> anyhow::Result<Value> {
         .iter()
         .map(|(name, of, path)| json!({"name": name, "type": of, "jsonPath": path}))
         .collect();
+    let of_condition = |of: &str, field: &str| format!(".status.conditions[?(@.type==\"{of}\")].{field}");
+    columns
+        .push(json!({"name": "Accepted", "type": "string", "jsonPath": of_condition("Accepted", "status")}));
+    columns.push(json!({"name": "Ready", "type": "string", "jsonPath": of_condition("Ready", "status")}));
+    columns.push(json!({"name": "Reason", "type": "string", "jsonPath": of_condition("Ready", "reason")}));
+    // With `-o wide`.
     columns.push(json!({
-        "name": "Accepted", "type": "string",
-        "jsonPath": ".status.conditions[?(@.type==\"Accepted\")].status",
+        "name": "Message", "type": "string", "priority": 1,
+        "jsonPath": of_condition("Ready", "message"),
     }));
     columns.push(json!({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}));
     Ok(json!({
@@ -127,7 +133,7 @@ pub fn definition(kind: &Kind) -> anyhow::Result<Value> {
 fn status() -> Value {
     json!({
         "type": "object",
-        "description": "Written by the platform.",
+        "description": "Written by the platform, by one replica of all.",
         "properties": {
             "observedGeneration": {
                 "type": "integer", "format": "int64", "minimum": 0,
@@ -135,7 +141,7 @@ fn status() -> Value {
             },
             "conditions": {
                 "type": "array",
-                "description": "Accepted: the spec is valid. ResolvedRefs: what it names exists. Ready: it is in force.",
+                "description": "Accepted: the spec is valid. ResolvedRefs: what it names exists. Ready: it is in force, with all that it names.",
                 "maxItems": 8,
                 "x-kubernetes-list-type": "map",
                 "x-kubernetes-list-map-keys": ["type"],
@@ -163,20 +169,8 @@ mod tests {
 
     #[test]
     fn every_kind_that_a_folder_knows_is_a_definition() {
-        let unknown =
-            json!({"apiVersion": API_VERSION, "kind": "?", "metadata": {"name": "x", "namespace": "x"}});
-        let document = trama_proto::resources::Document {
-            origin: "test".into(),
-            content: unknown,
-        };
-        let (_, problems) = trama_proto::resources::Resources::build(&[document], &Default::default());
-        let known = problems[0]
-            .message
-            .split_once("known kinds: ")
-            .expect("lists them")
-            .1;
-        let mut known: Vec<_> = known.split(", ").collect();
-        let mut defined: Vec<_> = KINDS.iter().map(|k| k.kind).collect();
+        let mut known = trama_proto::resources::KINDS.map(|n| (n.kind, n.plural));
+        let mut defined: Vec<_> = KINDS.iter().map(|k| (k.kind, k.plural)).collect();
         known.sort_unstable();
         defined.sort_unstable();
         assert_eq!(defined, known);

@@ -20,7 +20,14 @@ pub const KINDS: &[Kind] = &[
         plural: "channels",
         short: "tch",
         schema: derived::<ChannelSpec>,
-        columns: &[("Language", "string", ".spec.language")],
+        // One of them is filled: which provider it is, and where one reaches it.
+        columns: &[
+            ("Mail", "string", ".spec.provider.email.from"),
+            ("WhatsApp", "string", ".spec.provider.whatsappCloud.phoneNumberId"),
+            ("Voice", "string", ".spec.provider.twilioVoice.number"),
+            ("SMS", "string", ".spec.provider.twilioSms.number"),
+            ("Language", "string", ".spec.language"),
+        ],
         rules: channel,
     },
     Kind {
