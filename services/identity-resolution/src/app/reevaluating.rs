@@ -207,19 +207,14 @@ async fn surroundings(
 ) -> Result<Option<Neighbourhood>, Error> {
     let again: Vec<CustomerId> = own.iter().map(|c| c.id).collect();
     let besides: Vec<_> = own.iter().map(|c| (tenant, c)).collect();
-    let mut facts: Vec<Facts> = own.iter().map(|c| facts_of(c, policy)).collect();
+    let facts: Vec<Facts> = own.iter().map(|c| facts_of(c, policy)).collect();
     let wanted = [(tenant, policy, facts.iter().collect())];
     let mut near = similarity::neighbourhoods(tx.conn(), &wanted, &besides).await?;
-    let Some(first) = near.remove(tenant) else {
-        return Ok(None);
-    };
-    let alike = first.alike(policy, &again);
-    if alike.is_empty() {
-        return Ok(Some(first));
+    let alike = near.get(tenant).map(|near| near.alike(policy, &again));
+    if let Some(alike) = alike.filter(|alike| !alike.is_empty()) {
+        let wanted = [(tenant, policy, alike.iter().collect())];
+        similarity::widen(tx.conn(), &mut near, &wanted).await?;
     }
-    facts.extend(alike);
-    let wanted = [(tenant, policy, facts.iter().collect())];
-    let mut near = similarity::neighbourhoods(tx.conn(), &wanted, &besides).await?;
     Ok(near.remove(tenant))
 }
 

@@ -59,6 +59,8 @@ pub struct Limits {
     /// So many profiles are enough to weigh against one record: those that share a handle, then those that share most keys.
     /// Who shares equally many is taken or left together, so that it does not matter who came first.
     pub profiles_per_record: usize,
+    /// Who shares equally much is left when that would make so many.
+    pub equals_per_record: usize,
     /// More merges into one profile are left to a person.
     pub merges_per_profile: u32,
     /// More records in one profile are left to a person.
@@ -69,7 +71,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             profiles_per_key: 64,
-            profiles_per_record: 16,
+            profiles_per_record: 6,
+            equals_per_record: 8,
             merges_per_profile: 50,
             records_per_profile: 10_000,
         }

@@ -217,7 +217,7 @@ fn around<S: Store>(store: &S, members: &[ProfileId], most: usize) -> BTreeSet<P
 
 /// Who says most comes first: named before nameless, many values before few; what they say decides between equals.
 fn canonical(facts: &Facts) -> (bool, std::cmp::Reverse<usize>, u64) {
-    let keys = blocking::keys(facts);
+    let keys = blocking::unplaced_keys(facts);
     let mut hash = StableHasher::new(0);
     for key in &keys {
         hash = hash.bytes(&key.0.to_le_bytes());
@@ -246,6 +246,10 @@ impl<S: Store> Store for Aside<'_, S> {
     fn holders(&self, key: BlockKey, most: usize) -> Option<&[ProfileId]> {
         self.outer.holders(key, most)?;
         self.inner.holders(key, most)
+    }
+
+    fn how_many_have(&self, key: BlockKey) -> usize {
+        self.outer.how_many_have(key)
     }
 
     fn profile(&self, id: ProfileId) -> Option<&Profile> {
