@@ -98,6 +98,10 @@ fn handles(facts: &Facts, keys: &mut Collected) {
         keys.put(handle_key(email.value.key));
         if !email.value.shared && email.value.local().len() >= 6 {
             keys.push(key(1).part(email.value.local()));
+            for surname in first(&facts.surnames) {
+                let local = prefix(email.value.local(), 8);
+                keys.push(key(2).part(local).part(&surname.sound));
+            }
         }
     }
     for phone in &facts.phones {
@@ -203,6 +207,9 @@ fn addresses(facts: &Facts, keys: &mut Collected) {
         for given in first(&facts.given_names).filter(|g| !g.is_initial()) {
             if !postal.is_empty() {
                 keys.push_at(in_postal, key(38).part(&given.root).part(postal));
+            }
+            if !street.is_empty() {
+                keys.push_at(in_street, key(26).part(&given.root).part(street));
             }
         }
         for (given, surname) in pairs(facts) {

@@ -1,6 +1,8 @@
 //! Who is weighed against a record: of all who share a key with it, those who share a handle, then those who share most that is
 //! rare. A key that dozens have says little, and weighing costs far more than finding.
 
+use super::policy::Limits;
+
 /// One key that somebody shares with a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shared<I> {
@@ -8,16 +10,40 @@ pub struct Shared<I> {
     pub id: I,
     /// It is a handle's key: who shares one comes before all others.
     pub by_handle: bool,
-    /// See [`rarity`].
+    /// See [`Reach::rarity`].
     pub rarity: u32,
 }
 
-/// How much sharing a key says, by how many have it.
-#[must_use]
-pub fn rarity(holders: usize) -> u32 {
-    /// So much says a key that nobody else has.
-    const ALONE: u32 = 6_400;
-    ALONE / u32::try_from(holders.max(1)).unwrap_or(u32::MAX)
+/// How far to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// A record arrives and somebody waits: few are weighed, by what is rare.
+    Near,
+    /// Everybody is tested again: many are weighed, by how many keys they share, and all who are equally near. Which keys are rare
+    /// depends on who came first; how many two share does not.
+    Far,
+}
+
+impl Reach {
+    /// How much sharing a key says, by how many have it.
+    #[must_use]
+    pub fn rarity(self, holders: usize) -> u32 {
+        /// So much says a key that nobody else has.
+        const ALONE: u32 = 6_400;
+        match self {
+            Self::Near => ALONE / u32::try_from(holders.max(1)).unwrap_or(u32::MAX),
+            Self::Far => 1,
+        }
+    }
+
+    /// How many are enough, and how many with their equals are too many.
+    #[must_use]
+    pub const fn enough(self, limits: Limits) -> (usize, usize) {
+        match self {
+            Self::Near => (limits.profiles_on_arrival, limits.profiles_on_arrival + 2),
+            Self::Far => (limits.profiles_per_record, limits.profiles_per_key),
+        }
+    }
 }
 
 /// The nearest, at most `enough` or a few more: who is equally near is taken or left together, so that it does not matter who
@@ -53,7 +79,7 @@ mod tests {
         Shared {
             id,
             by_handle,
-            rarity: rarity(holders),
+            rarity: Reach::Near.rarity(holders),
         }
     }
 

@@ -12,7 +12,7 @@ use super::{
     compare::{Comparison, Level},
     facts::{Facts, Keyed, Seen, Trust},
     hash::BlockKey,
-    nearest::{Shared, nearest, rarity},
+    nearest::{Reach, Shared, nearest},
     policy::Policy,
     score::{Home, Score, Scorer, Side},
     store::{Homes, Observation, Profile, ProfileId, RecordId, Store},
@@ -73,6 +73,7 @@ pub struct Decision {
 /// Decides over a store, by a policy, and remembers what to look at again.
 pub struct Resolver<'a> {
     policy: &'a Policy,
+    reach: Reach,
     queue: VecDeque<ProfileId>,
     queued: FxHashSet<ProfileId>,
     /// Opened although somebody fits but for being, perhaps, another of the same home: looked at again if homes turn out not to be shared.
@@ -88,10 +89,16 @@ impl<'a> Resolver<'a> {
     pub fn new(policy: &'a Policy) -> Self {
         Self {
             policy,
+            reach: Reach::Near,
             queue: VecDeque::new(),
             queued: FxHashSet::default(),
             held_back: Vec::new(),
         }
+    }
+
+    /// Looks as far as it takes to be independent of who came first, for testing everybody again.
+    pub const fn look_far(&mut self) {
+        self.reach = Reach::Far;
     }
 
     /// Decides whose record this is and stores it. What it changes for others waits in the queue: see [`Self::drain`].
@@ -257,7 +264,10 @@ impl<'a> Resolver<'a> {
         let mut shared = Vec::with_capacity(128);
         for key in keys {
             if let Some(holders) = store.holders(*key, limits.profiles_per_key) {
-                let (by_handle, rarity) = (handles.contains(key), rarity(store.how_many_have(*key)));
+                let (by_handle, rarity) = (
+                    handles.contains(key),
+                    self.reach.rarity(store.how_many_have(*key)),
+                );
                 let others = holders.iter().filter(|h| Some(**h) != own);
                 shared.extend(others.map(|id| Shared {
                     id: *id,
@@ -266,7 +276,8 @@ impl<'a> Resolver<'a> {
                 }));
             }
         }
-        nearest(shared, limits.profiles_per_record, limits.equals_per_record)
+        let (enough, most) = self.reach.enough(limits);
+        nearest(shared, enough, most)
     }
 
     fn choose<S: Store>(

@@ -12,7 +12,7 @@ use crate::{
     matching::{
         Facts, Policy, blocking,
         hash::{BlockKey, ValueKey},
-        nearest::{Shared, nearest, rarity},
+        nearest::{Reach, Shared, nearest},
         store::Homes,
     },
     store::{
@@ -32,6 +32,7 @@ pub async fn neighbourhoods<'a>(
     conn: &mut PgConnection,
     wanted: &[Wanted<'a, '_>],
     besides: &[(&'a TenantId, &Customer)],
+    reach: Reach,
 ) -> Result<HashMap<TenantId, Neighbourhood>, Error> {
     let mut all = HashMap::new();
     for (tenant, policy, _) in wanted {
@@ -41,7 +42,7 @@ pub async fn neighbourhoods<'a>(
             near.add(customer.id, &members.collect::<Vec<_>>());
         }
     }
-    widen(conn, &mut all, wanted).await?;
+    widen(conn, &mut all, wanted, reach).await?;
     Ok(all)
 }
 
@@ -50,8 +51,9 @@ pub async fn widen<'a>(
     conn: &mut PgConnection,
     all: &mut HashMap<TenantId, Neighbourhood>,
     wanted: &[Wanted<'a, '_>],
+    reach: Reach,
 ) -> Result<(), Error> {
-    let ids = nearest_ids(conn, all, wanted).await?;
+    let ids = nearest_ids(conn, all, wanted, reach).await?;
     let mut candidates = store::similar::candidates(conn, &ids).await?;
     for (tenant, policy, facts) in wanted {
         let near = all.entry((*tenant).clone()).or_default();
@@ -72,6 +74,7 @@ async fn nearest_ids<'a>(
     conn: &mut PgConnection,
     all: &mut HashMap<TenantId, Neighbourhood>,
     wanted: &[Wanted<'a, '_>],
+    reach: Reach,
 ) -> Result<BTreeSet<(&'a TenantId, CustomerId)>, Error> {
     let mut ids = BTreeSet::new();
     // Records of one batch share many keys: each is read once.
@@ -109,15 +112,15 @@ async fn nearest_ids<'a>(
             if holders.len() > limits.profiles_per_key {
                 continue;
             }
-            let (by_handle, rarity) = (handles.contains(&key), rarity(holders.len()));
+            let (by_handle, rarity) = (handles.contains(&key), reach.rarity(holders.len()));
             shared.extend(holders.iter().map(|id| Shared {
                 id: *id,
                 by_handle,
                 rarity,
             }));
         }
-        let enough = limits.profiles_per_record + ALIASES;
-        let near = nearest(shared, enough, limits.equals_per_record + ALIASES);
+        let (enough, most) = reach.enough(limits);
+        let near = nearest(shared, enough + ALIASES, most + ALIASES);
         ids.extend(near.into_iter().map(|id| (tenant, id)));
     }
     // Who is here already need not be read again.

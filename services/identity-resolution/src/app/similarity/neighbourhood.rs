@@ -173,6 +173,9 @@ impl Neighbourhood {
     pub fn settle(&mut self, policy: &Policy, again: &[CustomerId], anew: bool) -> Option<Groups> {
         let several = self.members_of_several();
         let mut resolver = Resolver::new(policy);
+        if anew {
+            resolver.look_far();
+        }
         let mut done = HashSet::new();
         for id in again.iter().map(|id| profile_id(*id)) {
             if !anew {

@@ -20,7 +20,7 @@ const MOST_AROUND: usize = 64;
 impl Resolver<'_> {
     /// Puts a profile and everybody it could be the same as together anew by what is known now, the records that say most first,
     /// and changes what comes out otherwise: records leave, join, profiles merge. For the nightly round, when frequencies and
-    /// population have moved since the decisions were made. Returns the profiles that need no test of their own any more.
+    /// population have moved since the decisions were made. Returns the profiles that need no test of their own any more. [`Self::look_far`] first.
     pub fn test_again<S: Store>(&mut self, store: &mut S, profile: ProfileId) -> Vec<ProfileId> {
         let members = self.neighbourhood(store, profile);
         let mut records: Vec<(ProfileId, Observation)> = Vec::new();
@@ -100,6 +100,7 @@ impl Resolver<'_> {
             }
         }
         let mut anew = Resolver::new(self.policy);
+        anew.look_far();
         for (place, (_, observation)) in records.iter().enumerate() {
             anew.resolve(
                 &mut aside,
