@@ -111,7 +111,7 @@ impl Service for IdentityResolution {
             events: app::telling::EVENTS.map(str::to_owned).into(),
             handler: Arc::new(app::telling::Teller::new(Arc::clone(&app))),
         });
-        for _ in 0..app::workers() {
+        for _ in 0..app::WORKERS {
             let stopping = context.lifecycle.stopping();
             let worker = Arc::clone(&app).resolve_waiting(stopping);
             parts.tasks.push(("records", Box::pin(worker)));

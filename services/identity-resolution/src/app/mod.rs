@@ -56,7 +56,7 @@ pub use profiles::{Granting, Statement, Wanted};
 pub use records::NewRecord;
 pub use reevaluating::ROUND;
 pub use relating::Together;
-pub use resolving::workers;
+pub use resolving::WORKERS;
 pub use verification::Check;
 pub use verifying::Requirement;
 

@@ -23,15 +23,9 @@ use crate::error::overtaken;
 /// Records that wait at most, in all.
 const MOST_WAITING: usize = 4_096;
 /// Records of one transaction at most.
-const AT_ONCE: usize = 128;
-/// Transactions at the same time at most: the connections of requests are also others'.
-const MOST_WORKERS: usize = 4;
-
-/// Transactions at the same time: as many as there are cores. More of them only make batches smaller, and each costs its two
-/// dozen statements however few records are in it.
-pub fn workers() -> usize {
-    std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, MOST_WORKERS))
-}
+const AT_ONCE: usize = 64;
+/// Transactions at the same time.
+pub const WORKERS: usize = 3;
 
 struct Wanted {
     tenant: TenantId,
