@@ -19,6 +19,7 @@ use crate::{
         rules::Rules,
     },
     error::{no_merge, refused},
+    matching::nearest::Reach,
     store,
 };
 
@@ -71,7 +72,7 @@ impl App {
         let facts = [facts_of(one, policy), facts_of(other, policy)];
         let wanted = [(tenant, policy, facts.iter().collect())];
         let besides = [(tenant, one), (tenant, other)];
-        let near = similarity::neighbourhoods(tx.conn(), &wanted, &besides).await?;
+        let near = similarity::neighbourhoods(tx.conn(), &wanted, &besides, Reach::Near).await?;
         let score = near
             .get(tenant)
             .and_then(|near| near.score(policy, one.id, other.id))

@@ -25,7 +25,7 @@ use crate::{
         resolution::{Doubt, Question as Doubtful},
         rules::Rules,
     },
-    matching::{Facts, Policy},
+    matching::{Facts, Policy, nearest::Reach},
     store::{self, Question, reviews::Wanted},
 };
 
@@ -140,7 +140,8 @@ impl App {
         };
         let own: Vec<Customer> = world.into_customers().collect();
         let again: Vec<CustomerId> = own.iter().map(|c| c.id).collect();
-        let Some(near) = surroundings(tx, tenant, policy, &own).await? else {
+        let reach = if anew { Reach::Far } else { Reach::Near };
+        let Some(near) = surroundings(tx, tenant, policy, &own, reach).await? else {
             return Ok(());
         };
         let mut look = Look {
@@ -204,22 +205,18 @@ async fn surroundings(
     tenant: &TenantId,
     policy: &Policy,
     own: &[Customer],
+    reach: Reach,
 ) -> Result<Option<Neighbourhood>, Error> {
     let again: Vec<CustomerId> = own.iter().map(|c| c.id).collect();
     let besides: Vec<_> = own.iter().map(|c| (tenant, c)).collect();
-    let mut facts: Vec<Facts> = own.iter().map(|c| facts_of(c, policy)).collect();
+    let facts: Vec<Facts> = own.iter().map(|c| facts_of(c, policy)).collect();
     let wanted = [(tenant, policy, facts.iter().collect())];
-    let mut near = similarity::neighbourhoods(tx.conn(), &wanted, &besides).await?;
-    let Some(first) = near.remove(tenant) else {
-        return Ok(None);
-    };
-    let alike = first.alike(policy, &again);
-    if alike.is_empty() {
-        return Ok(Some(first));
+    let mut near = similarity::neighbourhoods(tx.conn(), &wanted, &besides, reach).await?;
+    let alike = near.get(tenant).map(|near| near.alike(policy, &again));
+    if let Some(alike) = alike.filter(|alike| !alike.is_empty()) {
+        let wanted = [(tenant, policy, alike.iter().collect())];
+        similarity::widen(tx.conn(), &mut near, &wanted, reach).await?;
     }
-    facts.extend(alike);
-    let wanted = [(tenant, policy, facts.iter().collect())];
-    let mut near = similarity::neighbourhoods(tx.conn(), &wanted, &besides).await?;
     Ok(near.remove(tenant))
 }
 

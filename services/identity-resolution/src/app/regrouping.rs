@@ -133,7 +133,7 @@ impl App {
     }
 
     /// The customers whom these ids are of now.
-    async fn roots(
+    pub(super) async fn roots(
         &self,
         tx: &mut Tx,
         tenant: &TenantId,

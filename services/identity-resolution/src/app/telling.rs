@@ -1,6 +1,6 @@
 //! Changes of customers, told to the tenant's webhook: the latest of each customer, signed, until it is taken.
 
-use std::{sync::Arc, time::Duration as Wait};
+use std::{collections::BTreeMap, sync::Arc, time::Duration as Wait};
 
 use chrono::{DateTime, Duration, Utc};
 use serde_json::{Value, json};
@@ -42,10 +42,11 @@ impl Teller {
 impl Handler for Teller {
     async fn handle(&self, tx: &mut Tx, batch: &[Envelope]) -> Result<(), Error> {
         let mut changes = Vec::new();
+        let mut rearranged: BTreeMap<&TenantId, BTreeMap<CustomerId, &Envelope>> = BTreeMap::new();
         for envelope in batch {
-            for customer in rearranged(envelope)? {
-                tx.follow(envelope);
-                self.0.refresh_one(tx, &envelope.tenant, customer).await?;
+            for customer in customers_with_other_rows(envelope)? {
+                let of_tenant = rearranged.entry(&envelope.tenant).or_default();
+                of_tenant.insert(customer, envelope);
             }
             if self.0.schema(&envelope.tenant).spec().webhook.is_none() {
                 continue;
@@ -61,13 +62,16 @@ impl Handler for Teller {
                 });
             }
         }
+        for (tenant, customers) in rearranged {
+            self.0.refresh_all(tx, tenant, &customers).await?;
+        }
         let now = tx.now();
         telling::put(tx.conn(), &changes, now).await
     }
 }
 
 /// Customers who hold other rows than before.
-fn rearranged(envelope: &Envelope) -> Result<Vec<CustomerId>, Error> {
+fn customers_with_other_rows(envelope: &Envelope) -> Result<Vec<CustomerId>, Error> {
     let (one, other) = if envelope.is::<CustomerMerged>() {
         (envelope.decode::<CustomerMerged>()?.survivor, None)
     } else if envelope.is::<CustomerSplit>() {

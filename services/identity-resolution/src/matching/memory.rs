@@ -30,6 +30,8 @@ pub struct MemoryStore {
     bans: BTreeSet<(ProfileId, ProfileId)>,
     population: u64,
     homes: Homes,
+    /// How many profiles have a key, where that is known of those that are not loaded too.
+    holders: FxHashMap<BlockKey, usize>,
     /// What was counted beforehand, and holds whatever is stored here.
     known: Option<Statistics>,
     changes: Vec<Change>,
@@ -47,6 +49,7 @@ impl MemoryStore {
             bans: BTreeSet::new(),
             population: 0,
             homes: Homes::default(),
+            holders: FxHashMap::default(),
             known: None,
             changes: Vec::new(),
             new_id,
@@ -92,6 +95,11 @@ impl MemoryStore {
     /// How many profiles know a value.
     pub fn set_frequency(&mut self, value: ValueKey, profiles: u32) {
         self.frequencies.insert(value, profiles);
+    }
+
+    /// How many profiles have a key, loaded or not.
+    pub fn set_holders(&mut self, key: BlockKey, profiles: usize) {
+        self.holders.insert(key, profiles);
     }
 
     /// How often people and others were found at home.
@@ -181,11 +189,16 @@ impl Store for MemoryStore {
     }
 
     fn holders(&self, key: BlockKey, most: usize) -> Option<&[ProfileId]> {
-        match self.keys.get(&key) {
-            Some(holders) if holders.len() > most => None,
-            Some(holders) => Some(holders),
-            None => Some(&[]),
+        if self.how_many_have(key) > most {
+            return None;
         }
+        Some(self.keys.get(&key).map_or(&[], Vec::as_slice))
+    }
+
+    fn how_many_have(&self, key: BlockKey) -> usize {
+        let loaded = self.keys.get(&key).map_or(0, Vec::len);
+        let in_all = self.holders.get(&key).copied();
+        in_all.map_or(loaded, |in_all| in_all.max(loaded))
     }
 
     fn profile(&self, id: ProfileId) -> Option<&Profile> {

@@ -12,6 +12,7 @@ mod evidence;
 pub mod facts;
 pub mod hash;
 pub mod memory;
+pub mod nearest;
 pub mod normalise;
 pub mod policy;
 pub mod resolve;

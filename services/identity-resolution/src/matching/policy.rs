@@ -56,8 +56,11 @@ impl Default for Thresholds {
 pub struct Limits {
     /// A blocking key with more profiles finds nobody.
     pub profiles_per_key: usize,
-    /// So many profiles are enough to weigh against one record: those that share a handle, then those that share most keys.
-    /// Who shares equally many is taken or left together, so that it does not matter who came first.
+    /// So many profiles are enough to weigh against a record that arrives: those that share a handle, then those that share most
+    /// that is rare.
+    pub profiles_on_arrival: usize,
+    /// So many are weighed when everybody is tested again, by how many keys they share: with all who are equally near, up to
+    /// `profiles_per_key`, so that it does not matter who came first.
     pub profiles_per_record: usize,
     /// More merges into one profile are left to a person.
     pub merges_per_profile: u32,
@@ -69,6 +72,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             profiles_per_key: 64,
+            profiles_on_arrival: 6,
             profiles_per_record: 16,
             merges_per_profile: 50,
             records_per_profile: 10_000,

@@ -12,6 +12,7 @@ use super::{
     compare::{Comparison, Level},
     facts::{Facts, Keyed, Seen, Trust},
     hash::BlockKey,
+    nearest::{Reach, Shared, nearest},
     policy::Policy,
     score::{Home, Score, Scorer, Side},
     store::{Homes, Observation, Profile, ProfileId, RecordId, Store},
@@ -72,6 +73,7 @@ pub struct Decision {
 /// Decides over a store, by a policy, and remembers what to look at again.
 pub struct Resolver<'a> {
     policy: &'a Policy,
+    reach: Reach,
     queue: VecDeque<ProfileId>,
     queued: FxHashSet<ProfileId>,
     /// Opened although somebody fits but for being, perhaps, another of the same home: looked at again if homes turn out not to be shared.
@@ -87,10 +89,16 @@ impl<'a> Resolver<'a> {
     pub fn new(policy: &'a Policy) -> Self {
         Self {
             policy,
+            reach: Reach::Near,
             queue: VecDeque::new(),
             queued: FxHashSet::default(),
             held_back: Vec::new(),
         }
+    }
+
+    /// Looks as far as it takes to be independent of who came first, for testing everybody again.
+    pub const fn look_far(&mut self) {
+        self.reach = Reach::Far;
     }
 
     /// Decides whose record this is and stores it. What it changes for others waits in the queue: see [`Self::drain`].
@@ -243,7 +251,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Who shares a handle, then who shares most keys: with a large population many share one weak key by chance.
+    /// Who shares a handle, then who shares most that is rare: with a large population many share one weak key by chance.
     fn nearest<S: Store>(
         &self,
         store: &S,
@@ -253,33 +261,23 @@ impl<'a> Resolver<'a> {
     ) -> Vec<ProfileId> {
         let limits = self.policy.limits();
         let handles = blocking::handle_keys(facts);
-        let mut found: Vec<(ProfileId, bool)> = Vec::with_capacity(64);
+        let mut shared = Vec::with_capacity(128);
         for key in keys {
             if let Some(holders) = store.holders(*key, limits.profiles_per_key) {
-                let by_handle = handles.contains(key);
+                let (by_handle, rarity) = (
+                    handles.contains(key),
+                    self.reach.rarity(store.how_many_have(*key)),
+                );
                 let others = holders.iter().filter(|h| Some(**h) != own);
-                found.extend(others.map(|h| (*h, by_handle)));
+                shared.extend(others.map(|id| Shared {
+                    id: *id,
+                    by_handle,
+                    rarity,
+                }));
             }
         }
-        found.sort_unstable();
-        let mut ranked: Vec<_> = found
-            .chunk_by(|a, b| a.0 == b.0)
-            .filter_map(|shared| {
-                let (id, _) = shared.first()?;
-                let by_handle = shared.iter().any(|(_, by_handle)| *by_handle);
-                Some((std::cmp::Reverse((by_handle, shared.len())), *id))
-            })
-            .collect();
-        ranked.sort_unstable();
-        let mut nearest = Vec::with_capacity(limits.profiles_per_record);
-        for equals in ranked.chunk_by(|a, b| a.0 == b.0) {
-            let enough = nearest.len() >= limits.profiles_per_record;
-            if enough || nearest.len() + equals.len() > limits.profiles_per_key {
-                break;
-            }
-            nearest.extend(equals.iter().map(|(_, id)| *id));
-        }
-        nearest
+        let (enough, most) = self.reach.enough(limits);
+        nearest(shared, enough, most)
     }
 
     fn choose<S: Store>(

@@ -89,6 +89,8 @@ pub trait Store {
     fn frequency(&self, value: ValueKey) -> u32;
     /// The profiles with a blocking key, or `None` when there are more than `most`: such a key finds nobody.
     fn holders(&self, key: BlockKey, most: usize) -> Option<&[ProfileId]>;
+    /// How many profiles have a blocking key, loaded or not.
+    fn how_many_have(&self, key: BlockKey) -> usize;
     /// A profile.
     fn profile(&self, id: ProfileId) -> Option<&Profile>;
     /// A person said that these two are not the same.

@@ -1,6 +1,6 @@
 //! What similarity needs remembered: blocking keys, what records said, how frequent values are, whom to look at again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Row as _};
@@ -23,84 +23,84 @@ pub const HOMES_APART: i64 = 2;
 /// A customer who could be meant, with what is said under each of their ids.
 pub type Candidate = (CustomerId, Vec<(CustomerId, Said)>);
 
-/// A key by which candidates of a record are looked for.
-#[derive(Debug)]
-pub struct WantedKey<'a> {
-    /// Whose data.
-    pub tenant: &'a TenantId,
-    /// Number of the record.
-    pub record: i32,
-    /// The key is a handle's: who shares it comes before all others.
-    pub by_handle: bool,
-    /// The key.
-    pub key: i64,
-}
-
-/// How many are looked for.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Most {
-    /// A key that more have finds nobody.
-    pub per_key: i64,
-    /// Ids per record: who shares a handle, then who shares most keys.
-    pub per_record: i64,
-}
-
-/// The customers that share keys with records.
-pub async fn candidates(
+/// The ids that have each of these keys, in the order of the keys; `None` for a key that more than `most` have.
+///
+/// The lateral joins with LIMIT keep the planner on the indexes, whatever it believes about fresh tables.
+pub async fn holders(
     conn: &mut PgConnection,
-    keys: &[WantedKey<'_>],
-    most: Most,
-) -> Result<HashMap<TenantId, Vec<Candidate>>, Error> {
+    keys: &[(&TenantId, i64)],
+    most: usize,
+) -> Result<Vec<Option<Vec<CustomerId>>>, Error> {
+    let mut found = vec![Some(Vec::new()); keys.len()];
     if keys.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(found);
     }
-    let rows = sqlx::query(
-        "WITH shared AS (
-             SELECT a.tenant, a.record, i.customer_id,
-                 rank() OVER nearest AS place, count(*) OVER nearest AS with_equals
-             FROM unnest($1::text[], $2::bigint[], $4::integer[], $5::boolean[]) AS a (tenant, key, record, by_handle)
-             CROSS JOIN LATERAL (
-                 SELECT array_agg(customer_id) AS ids FROM (
-                     SELECT customer_id FROM block_keys WHERE tenant = a.tenant AND key = a.key LIMIT $3 + 1) k
-                 HAVING count(*) <= $3) k
-             CROSS JOIN LATERAL unnest(k.ids) AS i (customer_id)
-             GROUP BY a.tenant, a.record, i.customer_id
-             WINDOW nearest AS (PARTITION BY a.record ORDER BY bool_or(a.by_handle) DESC, count(*) DESC)
-         ), roots AS (
-             SELECT DISTINCT s.tenant, COALESCE(c.merged_into, c.customer_id) AS root
-             FROM (SELECT DISTINCT tenant, customer_id FROM shared WHERE place <= $6 AND with_equals <= $3 + $6) s
-             CROSS JOIN LATERAL (SELECT customer_id, merged_into FROM customers
-                 WHERE tenant = s.tenant AND customer_id = s.customer_id LIMIT 1) c)
-         SELECT r.tenant, r.root, m.customer_id, m.said FROM roots r
+    let rows: Vec<(i64, Vec<Uuid>)> = sqlx::query_as(
+        "SELECT a.place - 1, k.ids
+         FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS a (tenant, key, place)
          CROSS JOIN LATERAL (
-             (SELECT customer_id, said FROM customers WHERE tenant = r.tenant AND customer_id = r.root LIMIT 1)
-             UNION ALL
-             (SELECT customer_id, said FROM customers WHERE tenant = r.tenant AND merged_into = r.root LIMIT 100000)) m
-         WHERE m.said IS NOT NULL",
+             SELECT array_agg(customer_id) AS ids FROM (
+                 SELECT customer_id FROM block_keys WHERE key = a.key AND tenant = a.tenant LIMIT $3) h) k
+         WHERE k.ids IS NOT NULL",
     )
-    .bind(keys.iter().map(|k| k.tenant.as_str()).collect::<Vec<_>>())
-    .bind(keys.iter().map(|k| k.key).collect::<Vec<_>>())
-    .bind(most.per_key)
-    .bind(keys.iter().map(|k| k.record).collect::<Vec<_>>())
-    .bind(keys.iter().map(|k| k.by_handle).collect::<Vec<_>>())
-    .bind(most.per_record)
+    .bind(keys.iter().map(|(t, _)| t.as_str()).collect::<Vec<_>>())
+    .bind(keys.iter().map(|(_, k)| *k).collect::<Vec<_>>())
+    .bind(i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1))
     .fetch_all(conn)
     .await?;
-    let mut found: HashMap<(String, Uuid), Vec<(CustomerId, Said)>> = HashMap::new();
+    for (place, ids) in rows {
+        let of_key = usize::try_from(place).ok().and_then(|place| found.get_mut(place));
+        let of_key = of_key.ok_or_else(|| Error::internal("a row for a key that nobody asked for"))?;
+        *of_key = (ids.len() <= most).then(|| ids.into_iter().map(CustomerId::new).collect());
+    }
+    Ok(found)
+}
+
+/// The customers whom these ids are of, each with what is said under all of their ids.
+pub async fn candidates(
+    conn: &mut PgConnection,
+    ids: &BTreeSet<(&TenantId, CustomerId)>,
+) -> Result<HashMap<TenantId, Vec<Candidate>>, Error> {
+    let mut candidates: HashMap<TenantId, Vec<Candidate>> = HashMap::new();
+    if ids.is_empty() {
+        return Ok(candidates);
+    }
+    // Most are nobody's alias and have none: one row is read for them, and the index of aliases says no. Under row level
+    // security only a plain column may look into an index: the root is one, COALESCE would read all aliases of the tenant.
+    let rows = sqlx::query(
+        "SELECT a.tenant, c.root, m.customer_id, m.said
+         FROM unnest($1::text[], $2::uuid[]) AS a (tenant, customer_id)
+         CROSS JOIN LATERAL (
+             SELECT COALESCE(merged_into, customer_id) AS root, customer_id, merged_into, said FROM customers
+             WHERE tenant = a.tenant AND customer_id = a.customer_id LIMIT 1) c
+         CROSS JOIN LATERAL (
+             SELECT c.customer_id, c.said
+             UNION ALL
+             (SELECT customer_id, said FROM customers
+              WHERE tenant = a.tenant AND customer_id = c.merged_into LIMIT 1)
+             UNION ALL
+             (SELECT customer_id, said FROM customers WHERE tenant = a.tenant AND merged_into = c.root LIMIT 100000)) m
+         WHERE m.said IS NOT NULL",
+    )
+    .bind(ids.iter().map(|(t, _)| t.as_str()).collect::<Vec<_>>())
+    .bind(ids.iter().map(|(_, id)| id.uuid()).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await?;
+    let mut found: HashMap<(String, Uuid), BTreeMap<CustomerId, Said>> = HashMap::new();
     for row in rows {
         let member = CustomerId::new(row.try_get("customer_id")?);
         let said = Said::decode(row.try_get("said")?).ok_or_else(|| broken_row("customers", member))?;
+        // An alias is read by itself and as one of the root's; whoever is near by two of their ids twice again.
         found
             .entry((row.try_get("tenant")?, row.try_get("root")?))
             .or_default()
-            .push((member, said));
+            .insert(member, said);
     }
-    let mut candidates: HashMap<TenantId, Vec<Candidate>> = HashMap::new();
     for ((tenant, root), members) in found {
         candidates
             .entry(tenant.parse()?)
             .or_default()
-            .push((CustomerId::new(root), members));
+            .push((CustomerId::new(root), members.into_iter().collect()));
     }
     Ok(candidates)
 }

@@ -6,7 +6,7 @@ mod segments;
 
 use std::collections::{BTreeMap, HashMap};
 
-use trama_platform::{Command, Error, Kind, Tx};
+use trama_platform::{Command, Error, Tx, stage::Envelope};
 use trama_proto::{
     common::v1 as common,
     identity_resolution::v1 as wire,
@@ -25,6 +25,7 @@ use crate::{
         profile::{Known, Said, Schema, View},
         rules::Rules,
     },
+    error::overtaken,
     store::{self, access::Access},
 };
 
@@ -86,30 +87,37 @@ impl App {
         Ok(changed)
     }
 
-    /// Works out anew what travels of one customer: after a merge or a split, other rows are theirs.
-    pub(super) async fn refresh_one(
+    /// Works out anew what travels of some customers: after a merge or a split, other rows are theirs. Who was erased
+    /// meanwhile is nobody. Each comes with the event that says so.
+    pub(super) async fn refresh_all(
         &self,
         tx: &mut Tx,
         tenant: &TenantId,
-        id: CustomerId,
+        rearranged: &BTreeMap<CustomerId, &Envelope>,
     ) -> Result<(), Error> {
-        let customer = match self.read_alone(tx, tenant, id).await {
-            Ok(customer) => customer,
-            // Erased meanwhile.
-            Err(error) if error.kind() == Kind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let mut customers = [customer];
-        if !self.refresh(tx, tenant, &mut customers).await?.is_empty() {
-            publish_change(
-                tx,
-                tenant,
-                &customers[0],
-                &self.rules(tenant),
-                &["segments", "traits"],
-            );
+        for _ in 0..5 {
+            let found = self.roots(tx, tenant, rearranged.keys()).await?;
+            let all: Vec<_> = found.iter().map(|c| (tenant, c.id)).collect();
+            if !store::lock(tx.conn(), &all, true).await?.is_empty() {
+                continue;
+            }
+            // Read again: they may have changed while we waited for the locks.
+            let mut customers = self.roots(tx, tenant, rearranged.keys()).await?;
+            if !customers.iter().map(|c| c.id).eq(found.iter().map(|c| c.id)) {
+                continue;
+            }
+            let changed = self.refresh(tx, tenant, &mut customers).await?;
+            let rules = self.rules(tenant);
+            for customer in customers.iter().filter(|c| changed.contains(&c.id)) {
+                let mut causes = customer.members.iter().filter_map(|m| rearranged.get(&m.id));
+                if let Some(cause) = causes.next() {
+                    tx.follow(cause);
+                }
+                publish_change(tx, tenant, customer, &rules, &["segments", "traits"]);
+            }
+            return Ok(());
         }
-        Ok(())
+        Err(overtaken())
     }
 
     /// Everything that is known of a customer, with provenance. The reading is logged.

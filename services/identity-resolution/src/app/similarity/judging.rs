@@ -12,7 +12,7 @@ use crate::{
         resolution::{Observation, Verdict, World},
         rules::Rules,
     },
-    matching::{Facts, MemoryStore, Policy, Scorer, score::Side},
+    matching::{Facts, MemoryStore, Policy, Scorer, nearest::Reach, score::Side},
     store::{
         self,
         similar::{HOMES_APART, HOMES_SAME},
@@ -67,7 +67,7 @@ pub async fn judge<'t>(
             Some((of_tenant.tenant, policy, facts.iter().map(|(_, f)| f).collect()))
         })
         .collect();
-    let mut near = neighbourhoods(conn, &wanted, &[]).await?;
+    let mut near = neighbourhoods(conn, &wanted, &[], Reach::Near).await?;
     drop(wanted);
     let mut found = Vec::new();
     for (place, facts) in unknown {

@@ -1,6 +1,6 @@
 //! Who is near, from the database.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use sqlx::PgConnection;
 use trama_platform::Error;
@@ -8,82 +8,133 @@ use trama_proto::ids::{CustomerId, TenantId};
 
 use super::neighbourhood::Neighbourhood;
 use crate::{
-    domain::{customer::Customer, said::Said},
-    matching::{Facts, Policy, blocking, hash::ValueKey, store::Homes},
+    domain::customer::Customer,
+    matching::{
+        Facts, Policy, blocking,
+        hash::{BlockKey, ValueKey},
+        nearest::{Reach, Shared, nearest},
+        store::Homes,
+    },
     store::{
         self,
-        similar::{HOMES_APART, HOMES_SAME, Most, POPULATION, WantedKey},
+        similar::{HOMES_APART, HOMES_SAME, POPULATION},
     },
 };
 
 /// More ids than profiles are looked for: one profile may have several, and the one that is asked about finds itself.
-const ALIASES: i64 = 8;
+const ALIASES: usize = 4;
+
+/// Facts whose neighbours are wanted, and by which policy.
+pub type Wanted<'a, 'f> = (&'a TenantId, &'a Policy, Vec<&'f Facts>);
 
 /// The customers near to some facts, and near to some customers, by tenant.
 pub async fn neighbourhoods<'a>(
     conn: &mut PgConnection,
-    wanted: &[(&'a TenantId, &'a Policy, Vec<&Facts>)],
+    wanted: &[Wanted<'a, '_>],
     besides: &[(&'a TenantId, &Customer)],
+    reach: Reach,
 ) -> Result<HashMap<TenantId, Neighbourhood>, Error> {
     let mut all = HashMap::new();
-    let mut keys: Vec<WantedKey<'_>> = Vec::new();
-    let mut most = Most::default();
-    let mut record = 0;
+    for (tenant, policy, _) in wanted {
+        let near: &mut Neighbourhood = all.entry((*tenant).clone()).or_default();
+        for (_, customer) in besides.iter().filter(|(t, _)| t == tenant) {
+            let members = customer.members.iter().map(|m| (m.id, m.own.said.facts(policy)));
+            near.add(customer.id, &members.collect::<Vec<_>>());
+        }
+    }
+    widen(conn, &mut all, wanted, reach).await?;
+    Ok(all)
+}
+
+/// Adds the customers near to some more facts.
+pub async fn widen<'a>(
+    conn: &mut PgConnection,
+    all: &mut HashMap<TenantId, Neighbourhood>,
+    wanted: &[Wanted<'a, '_>],
+    reach: Reach,
+) -> Result<(), Error> {
+    let ids = nearest_ids(conn, all, wanted, reach).await?;
+    let mut candidates = store::similar::candidates(conn, &ids).await?;
     for (tenant, policy, facts) in wanted {
-        let limits = policy.limits();
-        let number = |limit: usize| i64::try_from(limit).unwrap_or(i64::from(i32::MAX));
-        most.per_key = most.per_key.max(number(limits.profiles_per_key));
-        most.per_record = most.per_record.max(number(limits.profiles_per_record) + ALIASES);
+        let near = all.entry((*tenant).clone()).or_default();
+        facts.iter().for_each(|facts| near.ask_for_values(facts));
+        for (root, members) in candidates.remove(*tenant).unwrap_or_default() {
+            if near.knows(root) {
+                continue;
+            }
+            let members = members.into_iter().map(|(id, said)| (id, said.facts(policy)));
+            near.add(root, &members.collect::<Vec<_>>());
+        }
+    }
+    count(conn, all).await
+}
+
+/// Who is near enough to be read.
+async fn nearest_ids<'a>(
+    conn: &mut PgConnection,
+    all: &mut HashMap<TenantId, Neighbourhood>,
+    wanted: &[Wanted<'a, '_>],
+    reach: Reach,
+) -> Result<BTreeSet<(&'a TenantId, CustomerId)>, Error> {
+    let mut ids = BTreeSet::new();
+    // Records of one batch share many keys: each is read once.
+    let mut places: HashMap<(&TenantId, BlockKey), usize> = HashMap::new();
+    let mut keys: Vec<(&TenantId, i64)> = Vec::new();
+    let mut most = 0;
+    let mut records = Vec::new();
+    for (tenant, policy, facts) in wanted {
+        most = most.max(policy.limits().profiles_per_key);
         for facts in facts {
-            record += 1;
-            let handles = blocking::handle_keys(facts);
-            keys.extend(blocking::keys(facts).into_iter().map(|key| WantedKey {
-                tenant,
-                record,
-                by_handle: handles.contains(&key),
-                key: key.0,
+            let of_record = blocking::keys(facts).into_iter().map(|key| {
+                let place = places.entry((*tenant, key)).or_insert_with(|| {
+                    keys.push((*tenant, key.0));
+                    keys.len() - 1
+                });
+                (key, *place)
+            });
+            records.push((*tenant, *policy, *facts, of_record.collect::<Vec<_>>()));
+        }
+    }
+    let holders = store::similar::holders(conn, &keys, most).await?;
+    for ((tenant, key), place) in places {
+        if let (Some(near), Some(holders)) = (all.get_mut(tenant), holders.get(place)) {
+            near.set_holders(key, holders.as_ref().map(Vec::len));
+        }
+    }
+    for (tenant, policy, facts, keys) in records {
+        let limits = policy.limits();
+        let handles = blocking::handle_keys(facts);
+        let mut shared = Vec::with_capacity(128);
+        for (key, place) in keys {
+            let Some(Some(holders)) = holders.get(place) else {
+                continue;
+            };
+            if holders.len() > limits.profiles_per_key {
+                continue;
+            }
+            let (by_handle, rarity) = (handles.contains(&key), reach.rarity(holders.len()));
+            shared.extend(holders.iter().map(|id| Shared {
+                id: *id,
+                by_handle,
+                rarity,
             }));
         }
+        let (enough, most) = reach.enough(limits);
+        let near = nearest(shared, enough + ALIASES, most + ALIASES);
+        ids.extend(near.into_iter().map(|id| (tenant, id)));
     }
-    if keys.is_empty() && besides.is_empty() {
-        return Ok(all);
+    // Who is here already need not be read again.
+    ids.retain(|(tenant, id)| all.get(*tenant).is_none_or(|near| !near.knows(*id)));
+    Ok(ids)
+}
+
+/// Reads how frequent values are that nobody asked for before.
+async fn count(conn: &mut PgConnection, all: &mut HashMap<TenantId, Neighbourhood>) -> Result<(), Error> {
+    let mut values: Vec<(TenantId, i64)> = Vec::new();
+    for (tenant, near) in all.iter_mut() {
+        values.extend(near.take_asked().into_iter().map(|value| (tenant.clone(), value)));
     }
-    let mut candidates = store::similar::candidates(conn, &keys, most).await?;
-    let mut values: BTreeMap<&TenantId, Vec<i64>> = BTreeMap::new();
-    for (tenant, policy, facts) in wanted {
-        let mut near = Neighbourhood::new();
-        let counted = values
-            .entry(tenant)
-            .or_insert_with(|| vec![POPULATION, HOMES_SAME, HOMES_APART]);
-        let mut count = |facts: &Facts| {
-            counted.extend(facts.counted_values().into_iter().map(|v| v.0.cast_signed()));
-        };
-        facts.iter().for_each(|f| count(f));
-        let own = besides.iter().filter(|(t, _)| t == tenant).map(|(_, customer)| {
-            let members = customer.members.iter().map(|m| (m.id, m.own.said.clone()));
-            (customer.id, members.collect::<Vec<(CustomerId, Said)>>())
-        });
-        for (root, members) in candidates
-            .remove(*tenant)
-            .unwrap_or_default()
-            .into_iter()
-            .chain(own)
-        {
-            let members: Vec<_> = members
-                .into_iter()
-                .map(|(member, said)| (member, said.facts(policy)))
-                .collect();
-            members.iter().for_each(|(_, f)| count(f));
-            near.add(root, &members);
-        }
-        counted.sort_unstable();
-        counted.dedup();
-        all.insert((*tenant).clone(), near);
-    }
-    let values: Vec<(&TenantId, i64)> = values
-        .into_iter()
-        .flat_map(|(tenant, values)| values.into_iter().map(move |v| (tenant, v)))
-        .collect();
+    let values: Vec<(&TenantId, i64)> = values.iter().map(|(t, v)| (t, *v)).collect();
     for (tenant, value, customers) in store::similar::frequencies(conn, &values).await? {
         if let Some(near) = all.get_mut(&tenant) {
             let mut homes = near.homes();
@@ -97,7 +148,7 @@ pub async fn neighbourhoods<'a>(
             }
         }
     }
-    Ok(all)
+    Ok(())
 }
 
 /// Whether people of one home are several in a tenant, as far as is known.

@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub use judging::{Records, judge};
-pub use loading::{homes_are_shared, neighbourhoods};
+pub use loading::{homes_are_shared, neighbourhoods, widen};
 pub use neighbourhood::{Groups, Neighbourhood};
 
 /// All that is said under the ids of a customer.

@@ -1,6 +1,6 @@
 //! The customers who could be meant, in memory, and what the engine says of them.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use trama_proto::ids::CustomerId;
 use uuid::Uuid;
@@ -10,13 +10,46 @@ use crate::{
     domain::resolution::{Doubt, Verdict},
     matching::{
         self, Facts, MemoryStore, Outcome, Policy, Profile, ProfileId, RecordId, Resolver, Score, Scorer,
-        blocking, resolve::ReviewReason, score::Side, store::Homes,
+        blocking, hash::BlockKey, resolve::ReviewReason, score::Side, store::Homes,
     },
+    store::similar::{HOMES_APART, HOMES_SAME, POPULATION},
 };
 
 /// What an engine works on: the customers who could be meant, and how frequent their values are.
 pub struct Neighbourhood {
     pub(super) store: MemoryStore,
+    /// Values, by how many ids say them, and whether their frequency was asked for.
+    values: HashMap<i64, Asked>,
+}
+
+/// What is known of the need for a value's frequency. It matters only where two agree: values that one alone says are not
+/// worth a look.
+enum Asked {
+    /// One says it.
+    NotYet,
+    /// Several say it, or a record that is to be judged.
+    Wanted,
+    /// It was.
+    Done,
+}
+
+impl Default for Neighbourhood {
+    fn default() -> Self {
+        Self {
+            store: MemoryStore::new(id_of_record),
+            values: [POPULATION, HOMES_SAME, HOMES_APART]
+                .map(|value| (value, Asked::Wanted))
+                .into(),
+        }
+    }
+}
+
+impl Asked {
+    fn want(&mut self) {
+        if matches!(self, Self::NotYet) {
+            *self = Self::Wanted;
+        }
+    }
 }
 
 fn profile_id(id: CustomerId) -> ProfileId {
@@ -33,16 +66,16 @@ pub(super) fn id_of_record(record: RecordId, attempt: u32) -> ProfileId {
 }
 
 impl Neighbourhood {
-    pub(super) fn new() -> Self {
-        Self {
-            store: MemoryStore::new(id_of_record),
-        }
-    }
-
     pub(super) fn add(&mut self, root: CustomerId, members: &[(CustomerId, Facts)]) {
         let mut facts = Facts::default();
         let mut observations = Vec::with_capacity(members.len());
         for (member, said) in members {
+            for value in said.counted_values() {
+                self.values
+                    .entry(value.0.cast_signed())
+                    .and_modify(Asked::want)
+                    .or_insert(Asked::NotYet);
+            }
             facts.absorb(said);
             observations.push(matching::Observation {
                 record: RecordId(member.uuid().as_u128()),
@@ -56,6 +89,43 @@ impl Neighbourhood {
             merges: u32::try_from(members.len().saturating_sub(1)).unwrap_or(u32::MAX),
             observations,
         });
+    }
+
+    /// The record with these facts is to be judged.
+    pub(super) fn ask_for_values(&mut self, facts: &Facts) {
+        for value in facts.counted_values() {
+            self.values
+                .entry(value.0.cast_signed())
+                .or_insert(Asked::NotYet)
+                .want();
+        }
+    }
+
+    /// The values whose frequency is wanted; each is given once.
+    pub(super) fn take_asked(&mut self) -> Vec<i64> {
+        let wanted = self
+            .values
+            .iter_mut()
+            .filter(|(_, asked)| matches!(asked, Asked::Wanted));
+        let mut values: Vec<i64> = wanted
+            .map(|(value, asked)| {
+                *asked = Asked::Done;
+                *value
+            })
+            .collect();
+        values.sort_unstable();
+        values
+    }
+
+    /// How many customers have a key; `None` when they are too many.
+    pub(super) fn set_holders(&mut self, key: BlockKey, holders: Option<usize>) {
+        self.store.set_holders(key, holders.unwrap_or(usize::MAX));
+    }
+
+    /// Whether a customer is here.
+    pub(super) fn knows(&self, id: CustomerId) -> bool {
+        use crate::matching::Store as _;
+        self.store.profile(profile_id(id)).is_some()
     }
 
     /// How alike two customers are.
@@ -103,6 +173,9 @@ impl Neighbourhood {
     pub fn settle(&mut self, policy: &Policy, again: &[CustomerId], anew: bool) -> Option<Groups> {
         let several = self.members_of_several();
         let mut resolver = Resolver::new(policy);
+        if anew {
+            resolver.look_far();
+        }
         let mut done = HashSet::new();
         for id in again.iter().map(|id| profile_id(*id)) {
             if !anew {

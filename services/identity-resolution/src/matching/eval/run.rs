@@ -137,6 +137,9 @@ fn pass(
     }
     resolver.drain(&mut store, usize::MAX);
     let resolving = started.elapsed();
+    if rounds > 0 {
+        resolver.look_far();
+    }
     for _ in 0..rounds {
         let mut tested = FxHashSet::default();
         for profile in store.ids() {

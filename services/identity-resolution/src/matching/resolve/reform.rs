@@ -20,7 +20,7 @@ const MOST_AROUND: usize = 64;
 impl Resolver<'_> {
     /// Puts a profile and everybody it could be the same as together anew by what is known now, the records that say most first,
     /// and changes what comes out otherwise: records leave, join, profiles merge. For the nightly round, when frequencies and
-    /// population have moved since the decisions were made. Returns the profiles that need no test of their own any more.
+    /// population have moved since the decisions were made. Returns the profiles that need no test of their own any more. [`Self::look_far`] first.
     pub fn test_again<S: Store>(&mut self, store: &mut S, profile: ProfileId) -> Vec<ProfileId> {
         let members = self.neighbourhood(store, profile);
         let mut records: Vec<(ProfileId, Observation)> = Vec::new();
@@ -100,6 +100,7 @@ impl Resolver<'_> {
             }
         }
         let mut anew = Resolver::new(self.policy);
+        anew.look_far();
         for (place, (_, observation)) in records.iter().enumerate() {
             anew.resolve(
                 &mut aside,
@@ -217,7 +218,7 @@ fn around<S: Store>(store: &S, members: &[ProfileId], most: usize) -> BTreeSet<P
 
 /// Who says most comes first: named before nameless, many values before few; what they say decides between equals.
 fn canonical(facts: &Facts) -> (bool, std::cmp::Reverse<usize>, u64) {
-    let keys = blocking::keys(facts);
+    let keys = blocking::unplaced_keys(facts);
     let mut hash = StableHasher::new(0);
     for key in &keys {
         hash = hash.bytes(&key.0.to_le_bytes());
@@ -246,6 +247,10 @@ impl<S: Store> Store for Aside<'_, S> {
     fn holders(&self, key: BlockKey, most: usize) -> Option<&[ProfileId]> {
         self.outer.holders(key, most)?;
         self.inner.holders(key, most)
+    }
+
+    fn how_many_have(&self, key: BlockKey) -> usize {
+        self.outer.how_many_have(key)
     }
 
     fn profile(&self, id: ProfileId) -> Option<&Profile> {
