@@ -15,6 +15,8 @@ const LANES: usize = 4;
 const WAITING: usize = 4_096;
 /// Asks that go into one batch at most.
 const MOST: usize = 256;
+/// Turns of the scheduler that a batch waits for company: some microseconds when nobody else has anything to do.
+const TURNS: usize = 8;
 
 /// The way in.
 pub struct Together<T> {
@@ -45,6 +47,15 @@ impl<T: Send + 'static> Together<T> {
                     tokio::select! {
                         () = stopping.cancelled() => return Ok(()),
                         count = waiting.recv_many(&mut batch, MOST) => if count == 0 { return Ok(()) },
+                    }
+                    // Those who were let go by the same event come a turn of the scheduler later: a batch waits for them.
+                    for _ in 0..TURNS {
+                        tokio::task::yield_now().await;
+                    }
+                    while batch.len() < MOST
+                        && let Ok(ask) = waiting.try_recv()
+                    {
+                        batch.push(ask);
                     }
                     let mut by_tenant: BTreeMap<TenantId, Vec<T>> = BTreeMap::new();
                     for (tenant, ask) in batch {
