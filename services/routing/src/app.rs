@@ -33,7 +33,7 @@ pub use handover::{Passing, Where};
 pub(crate) use overflow::{Looked, asks};
 pub use privacy::Holding;
 pub use requests::Incoming;
-pub use signals::{Look, Signals};
+pub use signals::Signals;
 pub use supervise::Requeue;
 pub use wallboard::{Shown, Wallboards};
 

@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use trama_platform::{Clock, Db, Error, bus::Bus};
 use trama_proto::ids::{TenantId, WorkItemId};
 
-use crate::{app::Look, store};
+use crate::store;
 
 pub use keeper::keep;
 pub use listen::listen;
@@ -79,10 +79,7 @@ pub(crate) enum Question {
 #[derive(Clone)]
 struct Led {
     epoch: i64,
-    /// There is work that waits for somebody.
     wake: Arc<Notify>,
-    /// There is something that matters only to work that waits already.
-    room: Arc<Notify>,
     lost: CancellationToken,
     /// When the lease was last known to hold, by the monotonic clock.
     renewed: Arc<Mutex<Instant>>,
@@ -124,13 +121,10 @@ impl Leaders {
     }
 
     /// Something changed for a tenant: whoever leads it here looks.
-    pub fn wake(&self, tenant: &TenantId, look: Look) {
+    pub fn wake(&self, tenant: &TenantId) {
         if let Some(led) = self.led().get(tenant) {
             led.busy.store(true, Ordering::SeqCst);
-            match look {
-                Look::Work => led.wake.notify_one(),
-                Look::Room => led.room.notify_one(),
-            }
+            led.wake.notify_one();
         }
     }
 

@@ -19,7 +19,7 @@ use trama_proto::{
 use super::{
     OFFER_EXPIRY, PARK, WRAP_UP,
     figures::facts,
-    signals::{Look, News, Signals},
+    signals::{News, Signals},
     staffing,
 };
 use crate::{
@@ -392,14 +392,8 @@ impl Change {
             items: self.items.keys().copied().collect(),
             agents: self.agents.keys().cloned().collect(),
         };
-        let leader = (!by_leader && !changed.is_empty()).then(|| {
-            if self.items.values().any(WorkItem::waits) {
-                Look::Work
-            } else {
-                Look::Room
-            }
-        });
-        if leader.is_some() {
+        let leader = !by_leader && !changed.is_empty();
+        if leader {
             store::tell_leader(tx.conn(), &self.tenant, &changed).await?;
         }
         // How many items an agent has at work is in the figures only: nobody looks at it live.

@@ -14,21 +14,11 @@ use crate::{desk::Hub, dispatcher::Leaders};
 /// Hints that may wait for the bus.
 const WAITING: usize = 8_192;
 
-/// What the leader has to read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Look {
-    /// Something that matters only to work that waits already: room, another state.
-    Room,
-    /// Work that waits for somebody.
-    Work,
-}
-
 /// What happened, for those who must look.
 #[derive(Debug, Clone, Default)]
 pub struct News {
     /// The leader has something to read.
-    pub leader: Option<Look>,
+    pub leader: bool,
     /// Desks that must look at an item.
     pub desks: Vec<(AgentId, WorkItemId)>,
     /// Desks that must look at their agent.
@@ -40,7 +30,7 @@ pub struct News {
 pub(crate) struct Wire {
     from: String,
     tenant: String,
-    leader: Option<Look>,
+    leader: bool,
     desks: Vec<(String, String)>,
     agents: Vec<String>,
 }
@@ -89,7 +79,7 @@ impl Signals {
 
     /// Wakes them once the transaction is through.
     pub fn after(&self, tx: &mut Tx, tenant: &TenantId, news: News) {
-        if news.leader.is_none() && news.desks.is_empty() && news.agents.is_empty() {
+        if !news.leader && news.desks.is_empty() && news.agents.is_empty() {
             return;
         }
         let (this, tenant) = (self.clone(), tenant.clone());
@@ -112,8 +102,8 @@ impl Signals {
     }
 
     fn wake(&self, tenant: &TenantId, news: &News) {
-        if let Some(look) = news.leader {
-            self.leaders.wake(tenant, look);
+        if news.leader {
+            self.leaders.wake(tenant);
         }
         for (agent, item) in &news.desks {
             self.hub.wake(tenant, agent, Some(*item));

@@ -104,7 +104,6 @@ impl Keeper {
         let led = Led {
             epoch,
             wake: Arc::new(Notify::new()),
-            room: Arc::new(Notify::new()),
             lost: CancellationToken::new(),
             renewed: Arc::new(Mutex::new(since)),
             next_look: Arc::new(AtomicI64::new(i64::MAX)),

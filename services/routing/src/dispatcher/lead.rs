@@ -6,7 +6,6 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use futures::FutureExt as _;
 use tokio::{sync::mpsc, time::Instant};
 use trama_platform::{Error, Lifecycle};
 use trama_proto::{ids::TenantId, resources::Resources};
@@ -22,8 +21,6 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(1);
 /// Looks begin at least so long after each other: what many agents do at once is taken in together.
 const APART: Duration = Duration::from_millis(3);
-/// How long room may go unseen when nobody waits for it.
-const UNHURRIED: Duration = Duration::from_millis(20);
 /// After an error.
 const PAUSE: Duration = Duration::from_millis(250);
 /// Things that one slice of the checker looks at.
@@ -99,8 +96,6 @@ impl Lead {
             if lost.is_cancelled() || stopping.is_cancelled() {
                 return Ok(());
             }
-            // What was told so far is read by this look.
-            let _ = self.led.room.notified().now_or_never();
             let wait = if self.may_decide() {
                 match self.look(&mut floor).await {
                     Ok(Looked::Again) => continue,
@@ -134,14 +129,6 @@ impl Lead {
                 () = lost.cancelled() => {}
                 () = stopping.cancelled() => {}
                 () = self.led.wake.notified() => {}
-                () = self.led.room.notified() => if floor.as_ref().is_some_and(Floor::nobody_waits) {
-                    tokio::select! {
-                        () = lost.cancelled() => {}
-                        () = stopping.cancelled() => {}
-                        () = self.led.wake.notified() => {}
-                        () = tokio::time::sleep(UNHURRIED) => {}
-                    }
-                },
                 () = async { match wait { Some(at) => clock.sleep_until(at).await, None => std::future::pending().await } } => {}
                 Some(question) = self.questions.recv() => self.answer(question, floor.as_mut()),
                 () = tokio::time::sleep(LOOK) => {}

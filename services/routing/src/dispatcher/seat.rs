@@ -170,11 +170,6 @@ impl Floor {
         self.waiting.keys().copied()
     }
 
-    /// Whether room would be of use to anybody.
-    pub(super) fn nobody_waits(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
     /// Items whose exclusions ended by now: they are to be put again.
     pub(super) fn lapsed(&mut self, now: DateTime<Utc>) -> Vec<WorkItemId> {
         let mut due = Vec::new();

@@ -214,11 +214,6 @@ impl WorkItem {
         }
     }
 
-    /// Whether it waits for somebody, as a whole or for a second agent.
-    pub fn waits(&self) -> bool {
-        matches!(self.state, State::Pending) || matches!(self.second(), Some(Second::Wanted(_)))
-    }
-
     /// Who has it in hand as its owner, and by which offer.
     pub fn in_hand(&self) -> Option<(&AgentId, OfferId)> {
         match &self.state {
