@@ -61,8 +61,9 @@ impl DevSecrets {
 
 /// The doors of this machine's loopback, and where mail shall come in.
 ///
-/// They are bound here and not by the services, because channels and the provider stand-in are told the addresses before
-/// the services start, and a port that is only found free is somebody else's a moment later.
+/// The doors are bound here and not by the services, because channels and the provider stand-in are told the addresses
+/// before the services start, and a port that is only found free is somebody else's a moment later. Nobody is told mail's
+/// before ingest has bound it.
 pub async fn listen(config: &mut Config, ports: Ports) -> anyhow::Result<(Sockets, SocketAddr)> {
     let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut listen_on = |[grpc, http, admin]: [u16; 3]| {

@@ -33,7 +33,10 @@ const ITEMS: i64 = 120;
 const AGENTS: usize = 8;
 /// What a desk takes to think, so that there is work left when the leader goes.
 const THINKS: Duration = Duration::from_millis(100);
-/// What comes at all has come by then. How long it took is printed, not judged: the machine that tests may be slow.
+/// A crash is made good within this time; the machine that tests may be slow.
+const PROMISED: Duration = Duration::from_secs(10);
+const SLACK: Duration = Duration::from_secs(10);
+/// What comes at all has come by then.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Two replicas on one database; the first one leads.
@@ -144,12 +147,15 @@ impl Pair {
                 assert_ne!(now.holder, before.holder, "the other one leads");
                 break since.elapsed();
             }
-            assert!(since.elapsed() < PATIENCE, "nobody took over: {now:?}");
+            assert!(since.elapsed() < PROMISED + SLACK, "nobody took over: {now:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
         let made = self.count("SELECT count(*) FROM routing.offers").await;
         while self.count("SELECT count(*) FROM routing.offers").await == made {
-            assert!(since.elapsed() < PATIENCE, "the new leader offers nothing");
+            assert!(
+                since.elapsed() < PROMISED + SLACK,
+                "the new leader offers nothing"
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         (leads, since.elapsed())
@@ -161,13 +167,7 @@ impl Pair {
         let mut at_work = tokio::task::JoinSet::new();
         for number in 0..AGENTS {
             let name = format!("agent-{number}");
-            let token = DevToken {
-                tenant: "acme",
-                subject: &name,
-                scopes: "*",
-                valid_seconds: 3_600,
-            };
-            let token = self.issuer.token(&self.clock, &token).expect("a token");
+            let token = token(&self.issuer, &self.clock, &name);
             at_work.spawn(work(door(&self.second).await, token, Arc::clone(&stop)));
         }
         Desks { stop, at_work }
@@ -315,15 +315,18 @@ async fn door(platform: &Platform) -> Channel {
         .expect("the door is open")
 }
 
-fn signed<T>(issuer: &DevIssuer, clock: &Clock, subject: &str, message: T) -> tonic::Request<T> {
+fn token(issuer: &DevIssuer, clock: &Clock, subject: &str) -> String {
     let token = DevToken {
         tenant: "acme",
         subject,
         scopes: "*",
         valid_seconds: 3_600,
     };
-    let token = issuer.token(clock, &token).expect("a token");
-    with_token(&token, message)
+    issuer.token(clock, &token).expect("a token")
+}
+
+fn signed<T>(issuer: &DevIssuer, clock: &Clock, subject: &str, message: T) -> tonic::Request<T> {
+    with_token(&token(issuer, clock, subject), message)
 }
 
 async fn until(db: &mut PgConnection, what: &str, sql: &'static str) {
@@ -362,7 +365,7 @@ fn signal(child: &Child, name: &str) {
 const UNDER_WAY: &str = "SELECT count(*) > $1 / 3 FROM routing.work_items WHERE state = 'completed'";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_leader_is_replaced_and_nothing_is_lost_or_doubled() {
+async fn a_killed_leader_is_replaced_within_ten_seconds_and_nothing_is_lost_or_doubled() {
     let mut pair = Pair::new().await;
     let desks = pair.desks().await;
     pair.until("a third is done", UNDER_WAY).await;
