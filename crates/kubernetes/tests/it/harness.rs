@@ -86,14 +86,10 @@ impl Setup {
 impl Replica {
     /// Waits until the resources in force are so.
     pub async fn until(&self, what: &str, holds: impl Fn(&Resources) -> bool) {
-        let mut swaps = self.resources.swaps();
-        let waited = tokio::time::timeout(PATIENCE, async {
-            while !holds(&self.resources.snapshot()) {
-                swaps.changed().await.expect("the store lives");
-            }
-        });
+        let mut resources = self.resources.watch();
+        let waited = tokio::time::timeout(PATIENCE, resources.wait_for(|now| holds(now)));
         assert!(
-            waited.await.is_ok(),
+            waited.await.is_ok_and(|seen| seen.is_ok()),
             "in vain: {what}\n{:#?}",
             self.resources.snapshot()
         );

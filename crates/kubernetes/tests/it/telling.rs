@@ -25,28 +25,19 @@ async fn authors_are_told_what_became_of_their_resources() {
     api.apply("Queue", "acme", "late", late);
     let replica = Setup::new("a", &clock()).start(&api).await.unwrap();
 
-    api.until("the good one", |api| {
-        api.conditions("Queue", "acme", "care") == GOOD
-    })
-    .await;
+    told(&api, "care", GOOD).await;
     let refused = [
         "Accepted=False Invalid",
         "ResolvedRefs=Unknown NotAccepted",
         "Ready=False Refused",
     ];
-    api.until("the unreadable one", |api| {
-        api.conditions("Queue", "acme", "bare") == refused
-    })
-    .await;
+    told(&api, "bare", refused).await;
     let dangling = [
         "Accepted=True Valid",
         "ResolvedRefs=False RefNotFound",
         "Ready=False RefsNotResolved",
     ];
-    api.until("the one that leads nowhere", |api| {
-        api.conditions("Queue", "acme", "late") == dangling
-    })
-    .await;
+    told(&api, "late", dangling).await;
     let status = &api.object("Queue", "acme", "late")["status"];
     assert_eq!(status["observedGeneration"], 1);
     assert_eq!(
@@ -56,10 +47,7 @@ async fn authors_are_told_what_became_of_their_resources() {
 
     let hours = json!({"timeZone": "Europe/Rome", "weekly": {"monday": ["09:00-18:00"]}});
     api.apply("BusinessHours", "acme", "weekdays", hours);
-    api.until("what it names exists now", |api| {
-        api.conditions("Queue", "acme", "late") == GOOD
-    })
-    .await;
+    told(&api, "late", GOOD).await;
 
     api.apply("Queue", "acme", "care", queue(-1));
     let kept = [
@@ -67,10 +55,7 @@ async fn authors_are_told_what_became_of_their_resources() {
         "ResolvedRefs=Unknown NotAccepted",
         "Ready=False LastGoodInForce",
     ];
-    api.until("the last good one stays", |api| {
-        api.conditions("Queue", "acme", "care") == kept
-    })
-    .await;
+    told(&api, "care", kept).await;
     let status = &api.object("Queue", "acme", "care")["status"];
     assert_eq!(status["observedGeneration"], 2);
     let message = status["conditions"][0]["message"].as_str().unwrap();
@@ -119,10 +104,7 @@ async fn who_is_overtaken_looks_again() {
     api.overtake_the_next_status();
     api.apply("Queue", "acme", "care", queue(60));
     let replica = Setup::new("a", &clock()).start(&api).await.unwrap();
-    api.until("told in the end", |api| {
-        api.conditions("Queue", "acme", "care") == GOOD
-    })
-    .await;
+    told(&api, "care", GOOD).await;
     assert_eq!(api.calls("status").len(), 2, "refused, and then not");
     assert!(!replica.lifecycle.failed());
     replica.stop().await;
@@ -171,8 +153,7 @@ async fn of_two_that_start_at_once_one_tells() {
         has_looked(api, "a") && has_looked(api, "b")
     })
     .await;
-    api.until("one tells", |api| api.conditions("Queue", "acme", "care") == GOOD)
-        .await;
+    told(&api, "care", GOOD).await;
     clock.advance(Duration::from_secs(4));
     let beats = |api: &ApiServer, replica| {
         api.calls("GET lease")
@@ -215,6 +196,13 @@ async fn a_writer_that_vanishes_is_followed_by_another() {
     assert_eq!(api.lease("trama-resources")["spec"]["leaseTransitions"], 2);
     a.stop().await;
     b.stop().await;
+}
+
+/// Waits until the author of a queue is told this.
+async fn told(api: &ApiServer, queue: &str, conditions: [&str; 3]) {
+    let what = format!("{queue}: {conditions:?}");
+    api.until(&what, |api| api.conditions("Queue", "acme", queue) == conditions)
+        .await;
 }
 
 fn has_looked(api: &ApiServer, replica: &str) -> bool {

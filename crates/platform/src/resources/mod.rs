@@ -5,7 +5,6 @@ mod secrets;
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
@@ -76,8 +75,7 @@ pub(crate) async fn source(
 /// The snapshot in force.
 #[derive(Clone)]
 pub struct ResourceStore {
-    current: Arc<ArcSwap<Resources>>,
-    swaps: Arc<watch::Sender<u64>>,
+    current: Arc<watch::Sender<Arc<Resources>>>,
 }
 
 impl ResourceStore {
@@ -89,7 +87,7 @@ impl ResourceStore {
         let store = Self::fixed(Resources::default());
         let Some(source) = source else { return Ok(store) };
         let (last_good, _) = Resources::build(&source.last_good(), &Resources::default());
-        store.current.store(Arc::new(last_good));
+        store.current.send_replace(Arc::new(last_good));
         let mut seen = source.read()?;
         let mut problems = store.apply(&seen);
         source.judged(&problems);
@@ -124,14 +122,13 @@ impl ResourceStore {
     /// With fixed resources, for tests.
     pub fn fixed(resources: Resources) -> Self {
         Self {
-            current: Arc::new(ArcSwap::from_pointee(resources)),
-            swaps: Arc::default(),
+            current: Arc::new(watch::Sender::new(Arc::new(resources))),
         }
     }
 
     /// Validates and swaps.
     pub fn apply(&self, documents: &[Document]) -> Vec<Problem> {
-        let (next, problems) = Resources::build(documents, &self.current.load());
+        let (next, problems) = Resources::build(documents, &self.snapshot());
         for problem in &problems {
             tracing::error!(
                 origin = problem.origin,
@@ -142,18 +139,17 @@ impl ResourceStore {
         }
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
         metrics::gauge!("trama_resources_invalid").set(problems.len() as f64);
-        self.current.store(Arc::new(next));
-        self.swaps.send_modify(|swaps| *swaps += 1);
+        self.current.send_replace(Arc::new(next));
         problems
     }
 
     /// The resources in force now. Hold it for the whole of a decision.
     pub fn snapshot(&self) -> Arc<Resources> {
-        self.current.load_full()
+        Arc::clone(&self.current.borrow())
     }
 
-    /// Counts the swaps, for whoever waits for the next.
-    pub fn swaps(&self) -> watch::Receiver<u64> {
-        self.swaps.subscribe()
+    /// The resources in force, for whoever waits for the next.
+    pub fn watch(&self) -> watch::Receiver<Arc<Resources>> {
+        self.current.subscribe()
     }
 }
