@@ -65,9 +65,14 @@ impl Service for DoorsOnly {
 
 /// Starts services as a deployment would: its number of connections, the machine's clock.
 pub async fn start(services: &[Arc<dyn Service>], partitions: u32) -> TestApp {
+    start_with(services, partitions, RESOURCES).await
+}
+
+/// The same with these resources.
+pub async fn start_with(services: &[Arc<dyn Service>], partitions: u32, resources: &str) -> TestApp {
     TestApp::builder(services)
         .with_system_clock()
-        .resources(RESOURCES)
+        .resources(resources)
         .secret(TENANT, "whatsapp", "app-secret", APP_SECRET)
         .secret(TENANT, "whatsapp", "verify-token", "bench-verify-token")
         .secret(TENANT, "whatsapp", "access-token", "bench-access-token")

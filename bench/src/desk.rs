@@ -3,34 +3,29 @@
 //! Two rates: `offer and accept` with agents who may take whatever comes, and the whole cycle with agents who have three
 //! chats at most, so that every completion makes room for the next offer.
 
+pub mod floor;
+mod seats;
+
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    ops::Range,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use futures::{StreamExt as _, stream};
-use tonic::transport::Channel;
 use trama_proto::{
-    case::v1::{Case, ContextSnapshot, WorkRequested},
+    case::v1::{Case, ContextSnapshot, Understanding, WorkRequested},
     common::v1::{ChannelKind, CustomerContext},
     ids::CaseId,
-    routing::v1::{
-        AcceptOfferRequest, Agent, CompleteWorkRequest, OpenDeskRequest, Presence, SetPresenceRequest,
-        UpsertAgentRequest, desk_service_client::DeskServiceClient, open_desk_response::Event,
-        routing_service_client::RoutingServiceClient,
-    },
+    routing::v1::Presence,
     time::to_wire,
 };
 use trama_testkit::TestApp;
 
+use self::seats::{Counts, Desks, Person};
 use crate::{
     Arguments,
-    app::{self, DESK_THREAD, TENANT},
+    app::{self, TENANT},
     limits,
     machine::{Cpu, Machine},
     report::{Latencies, Report},
@@ -38,17 +33,15 @@ use crate::{
 };
 
 /// Humans at their desks: each has one offer at a time, and as many chats as they have units for.
-const AGENTS: u64 = 256;
+const AGENTS: usize = 256;
 /// Units for three chats.
 const THREE_CHATS: i32 = 6;
 /// Units for whatever comes.
 const MANY_CHATS: i32 = 1_000_000;
-/// Commands at a time, when what was accepted is completed.
-const HANDS: usize = 256;
-/// HTTP/2 connections that the desks share.
-const CONNECTIONS: usize = 16;
 /// Longest wait for the last cycle.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Seconds of work that trickles in before latency counts: connections and plans are made, as in a service that runs.
+const WARM_UP: f64 = 2.0;
 const BARE: &str = "bare SQL cycle, pgbench, 8 clients";
 
 /// The same rows, written by three bare transactions a cycle.
@@ -104,7 +97,12 @@ pub async fn run(arguments: &Arguments, servers: &Servers, machine: &Machine) ->
          p50 and p99: from the request for work on the bus to the offer on a free agent's desk, at {} a second.\n\
          Whole cycles: {}.\n\
          Offer and accept: {}.",
-        ours.cycles, ours.accepts, ours.completes, ours.pace, ours.cpu, ours.accept_cpu
+        ours.cycles,
+        ours.accepts,
+        ours.completes,
+        pace(arguments),
+        ours.cpu,
+        ours.accept_cpu
     );
     Ok(report)
 }
@@ -115,7 +113,6 @@ struct Ours {
     completes: f64,
     cycles: u64,
     seen: Latencies,
-    pace: f64,
     cpu: String,
     accept_cpu: String,
 }
@@ -123,50 +120,42 @@ struct Ours {
 async fn ours(app: &TestApp, arguments: &Arguments) -> anyhow::Result<Ours> {
     let cycles = arguments.messages / 2;
     let counts = Arc::new(Counts::new());
-    let desks = Desks::open(app, &counts).await?;
+    let everybody = |units| {
+        let person = Person {
+            units,
+            ..Person::default()
+        };
+        vec![person; AGENTS]
+    };
+    let desks = Desks::open(app, &everybody(THREE_CHATS), &counts).await?;
 
     // How soon is an offer seen? Agents are free, work trickles in.
     desks.presence(app, Presence::Available).await?;
-    let pace = (arguments.rate / 5.0).max(1.0);
-    let trickle = (pace * arguments.seconds) as u64;
-    let mut tick = tokio::time::interval(Duration::from_secs_f64(1.0 / pace));
-    let mut publishing = tokio::task::JoinSet::new();
-    for number in 0..trickle {
-        tick.tick().await;
-        let event = work(app, number);
-        counts.left(&event.case_id);
-        let message = app.outgoing(app.clock.new_id(), TENANT, &event.case_id, &event);
-        let bus = app.running.bus.clone();
-        publishing.spawn(async move { bus.publish_one(message).await });
-    }
-    while let Some(published) = publishing.join_next().await {
-        published?.map_err(|e| anyhow::anyhow!(e.detail()))?;
-    }
-    counts.wait_for(trickle).await?;
-    let seen = counts.take_latencies();
+    let mut numbers = 0..;
+    let seen = trickle(app, &counts, arguments, &mut numbers, None).await?;
 
     // How many offers are made and accepted? Everything waits already, and agents take whatever comes.
     desks.presence(app, Presence::Away).await?;
-    desks.give_units(app, MANY_CHATS).await?;
-    counts.completes.store(false, Ordering::Relaxed);
-    publish(app, trickle..trickle + cycles).await;
-    let (cpu, began) = (Cpu::now(), Instant::now());
+    seats::upsert(app, &everybody(MANY_CHATS)).await?;
+    counts.complete(false);
+    publish(app, next(&mut numbers, cycles), |_| None).await;
+    let (cpu, began, before) = (Cpu::now(), Instant::now(), counts.done());
     desks.presence(app, Presence::Available).await?;
-    counts.wait_for(trickle + cycles).await?;
+    counts.wait_for(before + cycles, PATIENCE).await?;
     let accepts = cycles as f64 / began.elapsed().as_secs_f64();
     let accept_cpu = cpu.since(cycles, 0.0).to_string();
     let began = Instant::now();
-    desks.complete_all(app, &counts).await?;
+    desks.complete(app, counts.take_held()).await?;
     let completes = cycles as f64 / began.elapsed().as_secs_f64();
 
     // And how many whole cycles, by agents who have three chats at most?
     desks.presence(app, Presence::Away).await?;
-    desks.give_units(app, THREE_CHATS).await?;
-    counts.completes.store(true, Ordering::Relaxed);
-    publish(app, trickle + cycles..trickle + 2 * cycles).await;
-    let (cpu, began) = (Cpu::now(), Instant::now());
+    seats::upsert(app, &everybody(THREE_CHATS)).await?;
+    counts.complete(true);
+    publish(app, next(&mut numbers, cycles), |_| None).await;
+    let (cpu, began, before) = (Cpu::now(), Instant::now(), counts.done());
     desks.presence(app, Presence::Available).await?;
-    counts.wait_for(trickle + 2 * cycles).await?;
+    counts.wait_for(before + cycles, PATIENCE).await?;
     let rate = cycles as f64 / began.elapsed().as_secs_f64();
     let cpu = cpu.since(cycles, 0.0).to_string();
     Ok(Ours {
@@ -175,17 +164,60 @@ async fn ours(app: &TestApp, arguments: &Arguments) -> anyhow::Result<Ours> {
         completes,
         cycles,
         seen,
-        pace,
         cpu,
         accept_cpu,
     })
 }
 
+/// Requests for work per second when latency is measured.
+fn pace(arguments: &Arguments) -> f64 {
+    (arguments.rate / 5.0).max(1.0)
+}
+
+/// The next numbers of work.
+fn next(numbers: &mut std::ops::RangeFrom<u64>, count: u64) -> Range<u64> {
+    let from = numbers.start;
+    numbers.start += count;
+    from..numbers.start
+}
+
+/// Work about a topic trickles in, and free agents see it: how soon?
+async fn trickle(
+    app: &TestApp,
+    counts: &Counts,
+    arguments: &Arguments,
+    numbers: &mut std::ops::RangeFrom<u64>,
+    topic: Option<&str>,
+) -> anyhow::Result<Latencies> {
+    let pace = pace(arguments);
+    for seconds in [WARM_UP, arguments.seconds] {
+        counts.take_latencies();
+        let before = counts.done();
+        let count = (pace * seconds) as u64;
+        let mut tick = tokio::time::interval(Duration::from_secs_f64(1.0 / pace));
+        let mut publishing = tokio::task::JoinSet::new();
+        for number in next(numbers, count) {
+            tick.tick().await;
+            let event = work(app, number, topic);
+            counts.left(&event.case_id);
+            let message = app.outgoing(app.clock.new_id(), TENANT, &event.case_id, &event);
+            let bus = app.running.bus.clone();
+            publishing.spawn(async move { bus.publish_one(message).await });
+        }
+        while let Some(published) = publishing.join_next().await {
+            published?.map_err(|e| anyhow::anyhow!(e.detail()))?;
+        }
+        counts.wait_for(before + count, PATIENCE).await?;
+    }
+    Ok(counts.take_latencies())
+}
+
 /// Work that waits before anybody is there.
-async fn publish(app: &TestApp, numbers: std::ops::Range<u64>) {
+async fn publish(app: &TestApp, numbers: Range<u64>, topic: impl Fn(u64) -> Option<String> + Sync) {
+    let topic = &topic;
     stream::iter(numbers)
         .map(|number| async move {
-            let event = work(app, number);
+            let event = work(app, number, topic(number).as_deref());
             app.publish(TENANT, &event.case_id, &event).await;
         })
         .buffer_unordered(256)
@@ -194,12 +226,8 @@ async fn publish(app: &TestApp, numbers: std::ops::Range<u64>) {
     app.settle().await;
 }
 
-fn agent_id(number: u64) -> String {
-    format!("agent-{number}")
-}
-
 /// A chat that needs somebody, with a context of about a kilobyte.
-fn work(app: &TestApp, number: u64) -> WorkRequested {
+fn work(app: &TestApp, number: u64, topic: Option<&str>) -> WorkRequested {
     let case_id = CaseId::derived(&[b"bench", &number.to_be_bytes()]).to_string();
     WorkRequested {
         case_id: case_id.clone(),
@@ -215,232 +243,14 @@ fn work(app: &TestApp, number: u64) -> WorkRequested {
             case: Some(Case {
                 case_id,
                 subject: "x".repeat(900),
+                understanding: topic.map(|topic| Understanding {
+                    intent: topic.to_owned(),
+                    ..Understanding::default()
+                }),
                 ..Case::default()
             }),
             ..ContextSnapshot::default()
         }),
         ..WorkRequested::default()
-    }
-}
-
-/// What the desks have seen and done.
-struct Counts {
-    done: AtomicU64,
-    /// Whether desks complete what they have accepted at once, or hold it.
-    completes: AtomicBool,
-    held: Mutex<Vec<(u64, String)>>,
-    departures: Mutex<HashMap<String, Instant>>,
-    latencies: Mutex<Latencies>,
-}
-
-impl Counts {
-    fn new() -> Self {
-        Self {
-            done: AtomicU64::new(0),
-            completes: AtomicBool::new(true),
-            held: Mutex::default(),
-            departures: Mutex::default(),
-            latencies: Mutex::default(),
-        }
-    }
-
-    fn left(&self, case: &str) {
-        let mut departures = self.departures.lock().unwrap_or_else(PoisonError::into_inner);
-        departures.insert(case.to_owned(), Instant::now());
-    }
-
-    fn seen(&self, case: &str) {
-        let mut departures = self.departures.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(left) = departures.remove(case) {
-            let mut latencies = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
-            latencies.push(left.elapsed());
-        }
-    }
-
-    fn take_latencies(&self) -> Latencies {
-        std::mem::take(&mut *self.latencies.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    async fn wait_for(&self, done: u64) -> anyhow::Result<()> {
-        let began = Instant::now();
-        while self.done.load(Ordering::Relaxed) < done {
-            anyhow::ensure!(
-                began.elapsed() < PATIENCE,
-                "only {} of {done} cycles were done in {PATIENCE:?}",
-                self.done.load(Ordering::Relaxed)
-            );
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        Ok(())
-    }
-}
-
-/// Agents at their desks, on a thread of their own.
-struct Desks {
-    _closed: tokio::sync::oneshot::Sender<()>,
-}
-
-impl Desks {
-    async fn open(app: &TestApp, counts: &Arc<Counts>) -> anyhow::Result<Self> {
-        upsert_agents(app, THREE_CHATS).await?;
-        let mut requests = Vec::new();
-        for number in 0..AGENTS {
-            let token = app.token(TENANT, &agent_id(number), "*");
-            requests.push((token, counts.clone()));
-        }
-        let address = format!("http://{}", app.running.addresses.grpc);
-        let (closed, is_closed) = tokio::sync::oneshot::channel();
-        let (opened, is_open) = tokio::sync::oneshot::channel();
-        std::thread::Builder::new()
-            .name(DESK_THREAD.to_owned())
-            .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                let runtime = runtime.expect("the load generator has a runtime like this one");
-                runtime.block_on(async {
-                    tokio::select! {
-                        result = all_sit(address, requests, opened) => if let Err(error) = result {
-                            eprintln!("trama-bench: a desk was lost: {error:#}");
-                        },
-                        _ = is_closed => {}
-                    }
-                });
-            })?;
-        is_open.await.context("the desks did not open")?;
-        Ok(Self { _closed: closed })
-    }
-
-    async fn give_units(&self, app: &TestApp, units: i32) -> anyhow::Result<()> {
-        upsert_agents(app, units).await
-    }
-
-    /// Completes what the desks hold.
-    async fn complete_all(&self, app: &TestApp, counts: &Counts) -> anyhow::Result<()> {
-        let held = std::mem::take(&mut *counts.held.lock().unwrap_or_else(PoisonError::into_inner));
-        let complete = |(agent, item): (u64, String)| async move {
-            let request = CompleteWorkRequest {
-                work_item_id: item,
-                ..CompleteWorkRequest::default()
-            };
-            DeskServiceClient::new(app.grpc())
-                .complete_work(app.request(TENANT, &agent_id(agent), request))
-                .await
-        };
-        let mut answers = stream::iter(held).map(complete).buffer_unordered(HANDS);
-        while let Some(answer) = answers.next().await {
-            answer.context("CompleteWork")?;
-        }
-        Ok(())
-    }
-
-    async fn presence(&self, app: &TestApp, presence: Presence) -> anyhow::Result<()> {
-        let set = |number: u64| async move {
-            let request = SetPresenceRequest {
-                presence: presence.into(),
-                ..SetPresenceRequest::default()
-            };
-            DeskServiceClient::new(app.grpc())
-                .set_presence(app.request(TENANT, &agent_id(number), request))
-                .await
-        };
-        let mut answers = stream::iter(0..AGENTS).map(set).buffer_unordered(64);
-        while let Some(answer) = answers.next().await {
-            answer.context("SetPresence")?;
-        }
-        Ok(())
-    }
-}
-
-async fn upsert_agents(app: &TestApp, units: i32) -> anyhow::Result<()> {
-    let mut routing = RoutingServiceClient::new(app.grpc());
-    let chats = ChannelKind::WebChat;
-    for number in 0..AGENTS {
-        let agent = Agent {
-            agent_id: agent_id(number),
-            display_name: agent_id(number),
-            languages: vec!["it".to_owned()],
-            channel_kinds: vec![chats.into()],
-            capacity_units: units,
-            max_at_once: [(chats.as_str_name().to_owned(), units)].into(),
-            ..Agent::default()
-        };
-        let upsert = UpsertAgentRequest {
-            agent: Some(agent),
-            request_id: String::new(),
-        };
-        routing
-            .upsert_agent(app.request(TENANT, "admin", upsert))
-            .await
-            .context("UpsertAgent")?;
-    }
-    Ok(())
-}
-
-fn with_token<T>(token: &str, message: T) -> anyhow::Result<tonic::Request<T>> {
-    let mut request = tonic::Request::new(message);
-    request
-        .metadata_mut()
-        .insert("authorization", format!("Bearer {token}").parse()?);
-    Ok(request)
-}
-
-async fn all_sit(
-    address: String,
-    desks: Vec<(String, Arc<Counts>)>,
-    opened: tokio::sync::oneshot::Sender<()>,
-) -> anyhow::Result<()> {
-    let mut channels = Vec::new();
-    for _ in 0..CONNECTIONS {
-        channels.push(Channel::from_shared(address.clone())?.connect().await?);
-    }
-    let mut sitting = tokio::task::JoinSet::new();
-    for (number, (token, counts)) in desks.into_iter().enumerate() {
-        let mut client = DeskServiceClient::new(channels[number % CONNECTIONS].clone());
-        let mut lines = client
-            .open_desk(with_token(&token, OpenDeskRequest::default())?)
-            .await
-            .context("OpenDesk")?
-            .into_inner();
-        sitting.spawn(async move {
-            let mut cycles = tokio::task::JoinSet::new();
-            while let Some(shown) = lines.message().await? {
-                while let Some(ended) = cycles.try_join_next() {
-                    ended??;
-                }
-                let Some(Event::OfferMade(offer)) = shown.event else {
-                    continue;
-                };
-                let Some(item) = offer.work_item else { continue };
-                counts.seen(&item.case_id);
-                let (mut client, token, counts) = (client.clone(), token.clone(), counts.clone());
-                let desk = number as u64;
-                cycles.spawn(async move {
-                    let accept = AcceptOfferRequest {
-                        offer_id: offer.offer_id,
-                        ..AcceptOfferRequest::default()
-                    };
-                    client.accept_offer(with_token(&token, accept)?).await?;
-                    if !counts.completes.load(Ordering::Relaxed) {
-                        let mut held = counts.held.lock().unwrap_or_else(PoisonError::into_inner);
-                        held.push((desk, item.work_item_id));
-                        counts.done.fetch_add(1, Ordering::Relaxed);
-                        return Ok(());
-                    }
-                    let complete = CompleteWorkRequest {
-                        work_item_id: item.work_item_id,
-                        ..CompleteWorkRequest::default()
-                    };
-                    client.complete_work(with_token(&token, complete)?).await?;
-                    counts.done.fetch_add(1, Ordering::Relaxed);
-                    anyhow::Ok(())
-                });
-            }
-            anyhow::bail!("the platform closed it")
-        });
-    }
-    // Whoever opened them may have given up.
-    let _ = opened.send(());
-    match sitting.join_next().await {
-        Some(ended) => ended?,
-        None => Ok(()),
     }
 }

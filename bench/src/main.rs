@@ -46,6 +46,12 @@ pub struct Arguments {
     /// Customers that are known before `identity` resolves anything.
     #[arg(long, default_value_t = 1_000_000)]
     customers: u64,
+    /// Desks of `floor`.
+    #[arg(long, default_value_t = 10_000)]
+    agents: usize,
+    /// Requests that wait in `floor`.
+    #[arg(long, default_value_t = 100_000)]
+    waiting: u64,
     /// What the platform logs, in the syntax of RUST_LOG.
     #[arg(long, default_value = "info,async_nats=warn")]
     log: String,
@@ -71,6 +77,8 @@ enum Bench {
     Pipeline,
     /// Offer, accept, complete: what agents' desks can do.
     Desk,
+    /// The same with ten thousand desks, a hundred thousand requests waiting and fifty skills.
+    Floor,
     /// Cold start, and memory of services that nobody calls.
     Idle,
     /// Whose record is this, against many customers.
@@ -112,6 +120,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             Bench::Webhook => webhook::run(&arguments, &servers, &machine).await?,
             Bench::Pipeline => pipeline::run(&arguments, &servers, &machine).await?,
             Bench::Desk => desk::run(&arguments, &servers, &machine).await?,
+            Bench::Floor => desk::floor::run(&arguments, &servers, &machine).await?,
             Bench::Idle => idle::run(&arguments, &machine).await?,
             Bench::Identity => identity::run(&arguments, &servers, &machine).await?,
         };

@@ -5,6 +5,7 @@
 //! others change they note in the table `changes`, which the leader reads by deleting; a leader that doubts drops its
 //! memory and loads again.
 
+mod checker;
 mod keeper;
 #[cfg(test)]
 mod kept_tests;

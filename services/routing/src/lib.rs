@@ -90,7 +90,7 @@ impl Service for RoutingOfTrama {
         parts.grpc.add_service(DeskServiceServer::new(DeskApi {
             routing: routing.clone(),
             commands: Commands::start(&routing, &lifecycle),
-            reader: Reader::start(&context.db, &lifecycle),
+            reader: Reader::start(&routing, &lifecycle),
             context: context.clone(),
         }));
         parts

@@ -3,7 +3,7 @@
 //! A transaction costs its statements whether it carries one order or a hundred. While one batch of a tenant runs, what
 //! comes for that tenant gathers and goes with the next; tenants of other lanes do not wait for it.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 use trama_platform::{Error, Kind, Lifecycle};
@@ -32,8 +32,8 @@ impl<T> Clone for Together<T> {
 }
 
 impl<T: Send + 'static> Together<T> {
-    /// Starts working; `run` answers those who asked.
-    pub fn start<F, R>(name: &'static str, lifecycle: &Lifecycle, run: F) -> Self
+    /// Starts working; `run` answers those who asked. What is in no hurry waits for more of its kind: `gather`.
+    pub fn start<F, R>(name: &'static str, lifecycle: &Lifecycle, gather: Option<Duration>, run: F) -> Self
     where
         F: Fn(TenantId, Vec<T>) -> R + Clone + Send + Sync + 'static,
         R: Future<Output = ()> + Send,
@@ -47,6 +47,9 @@ impl<T: Send + 'static> Together<T> {
                     tokio::select! {
                         () = stopping.cancelled() => return Ok(()),
                         count = waiting.recv_many(&mut batch, MOST) => if count == 0 { return Ok(()) },
+                    }
+                    if let Some(gather) = gather {
+                        tokio::time::sleep(gather).await;
                     }
                     // Those who were let go by the same event come a turn of the scheduler later: a batch waits for them.
                     for _ in 0..TURNS {

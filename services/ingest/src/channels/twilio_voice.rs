@@ -1,4 +1,4 @@
-//! Calls by Twilio: every webhook about a call is a revision of one interaction.
+//! Calls by Twilio: every webhook about a call is a revision of one interaction; a message that a caller left is one more.
 
 use trama_proto::{
     common::v1::{Call, CallState, ChannelKind, Direction, Handle, InteractionKind, Trust},
@@ -6,7 +6,7 @@ use trama_proto::{
     time::to_wire,
 };
 
-use super::{Form, Normalised, Source, handle, is_e164};
+use super::{Draft, Form, Normalised, Place, RemoteFile, Source, handle, is_e164};
 
 /// Reads the webhook of an incoming call or a status callback.
 pub fn normalise(source: &Source<'_>, delivery: &Delivery) -> Normalised {
@@ -14,11 +14,17 @@ pub fn normalise(source: &Source<'_>, delivery: &Delivery) -> Normalised {
     let Some(call_sid) = form.get("CallSid") else {
         return Normalised::unreadable("no CallSid: not a webhook about a call");
     };
-    // The leg to an agent's telephone, recordings, conference events: not the customer's call.
-    let Some(status) = form
-        .get("CallStatus")
-        .filter(|_| form.get("ParentCallSid").is_none() && form.get("RecordingSid").is_none())
-    else {
+    if let Some(url) = form.get("RecordingUrl")
+        && let Some(from) = form.get("From").filter(|_| form.get("ParentCallSid").is_none())
+    {
+        return voice_message(source, &form, (call_sid, from), url);
+    }
+    // The leg to an agent's telephone, recordings of what is said, conference events: not the customer's call.
+    let Some(status) = form.get("CallStatus").filter(|_| {
+        ["ParentCallSid", "RecordingSid", "RecordingUrl"]
+            .iter()
+            .all(|f| form.get(f).is_none())
+    }) else {
         return Normalised {
             ignored: 1,
             ..Normalised::default()
@@ -57,6 +63,53 @@ pub fn normalise(source: &Source<'_>, delivery: &Delivery) -> Normalised {
     let mut found = Normalised::default();
     found.push(interaction);
     found
+}
+
+/// What `<Record action="…">` sends when the caller has spoken. `recordingStatusCallback` says nothing of the caller, so
+/// it is no message of theirs.
+fn voice_message(source: &Source<'_>, form: &Form, (call_sid, from): (&str, &str), url: &str) -> Normalised {
+    let last = url.rsplit('/').next().unwrap_or_default();
+    let recording = form.get("RecordingSid").unwrap_or(last);
+    if recording.is_empty() {
+        return Normalised::unreadable("a recording without an id");
+    }
+    if form.get("RecordingDuration") == Some("0") {
+        // They hung up when asked to speak.
+        return Normalised {
+            ignored: 1,
+            ..Normalised::default()
+        };
+    }
+    let party = caller(from, call_sid);
+    let mut interaction = source.inbound(source.channel, ChannelKind::Voice, recording, party);
+    interaction.revision = 1;
+    call_sid.clone_into(&mut interaction.conversation_key);
+    form.get("To")
+        .unwrap_or_default()
+        .clone_into(&mut interaction.our_address);
+    form.get("CallerName")
+        .unwrap_or_default()
+        .clone_into(&mut interaction.display_name);
+    let file = RemoteFile {
+        // Without an ending it is a WAV file of eight times the size.
+        place: Place::Twilio(if last.contains('.') {
+            url.to_owned()
+        } else {
+            format!("{url}.mp3")
+        }),
+        filename: "voice-message.mp3".to_owned(),
+        content_type: "audio/mpeg".to_owned(),
+        sha256: None,
+        voice_note: true,
+    };
+    Normalised {
+        interactions: vec![Draft {
+            interaction,
+            inline: Vec::new(),
+            remote: vec![file],
+        }],
+        ..Normalised::default()
+    }
 }
 
 /// The state and its rank: a later state is a higher revision, however the webhooks arrive.
@@ -163,6 +216,53 @@ mod tests {
             (found.interactions.len(), found.ignored, found.problems.len()),
             (0, 1, 0)
         );
+    }
+
+    fn recorded(pairs: &[(&str, &str)]) -> Normalised {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs([
+            ("CallSid", "CA1"),
+            ("CallStatus", "completed"),
+            ("To", "+390212345678"),
+        ]);
+        form.extend_pairs([(
+            "RecordingUrl",
+            "https://api.twilio.com/2010-04-01/Accounts/AC1/Recordings/RE1",
+        )]);
+        form.extend_pairs(pairs);
+        read(provider(), &delivery(form.finish()))
+    }
+
+    #[test]
+    fn a_message_that_a_caller_left_is_a_voice_note_of_the_call() {
+        let draft = only(recorded(&[
+            ("From", "+393331234567"),
+            ("RecordingDuration", "12"),
+        ]));
+        assert_eq!(draft.interaction.provider_id, "RE1");
+        assert_eq!(draft.interaction.conversation_key, "CA1");
+        assert_eq!(draft.interaction.party.unwrap().value, "+393331234567");
+        assert_eq!(draft.interaction.call, None);
+        assert_eq!(draft.remote.len(), 1);
+        assert!(draft.remote[0].voice_note);
+        let mp3 = "https://api.twilio.com/2010-04-01/Accounts/AC1/Recordings/RE1.mp3";
+        assert_eq!(draft.remote[0].place, Place::Twilio(mp3.to_owned()));
+    }
+
+    #[test]
+    fn silence_and_recordings_of_nobody_in_particular_are_no_messages() {
+        for pairs in [
+            [("From", "+393331234567"), ("RecordingDuration", "0")],
+            [("RecordingSid", "RE1"), ("RecordingStatus", "completed")],
+            [("From", "+393331234567"), ("ParentCallSid", "CA0")],
+        ] {
+            let found = recorded(&pairs);
+            assert_eq!(
+                (found.interactions.len(), found.problems.len()),
+                (0, 0),
+                "{pairs:?}"
+            );
+        }
     }
 
     #[test]

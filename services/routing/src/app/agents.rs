@@ -69,10 +69,12 @@ impl Routing {
         tx.commit().await
     }
 
-    /// A line on this replica is alive: its agent counts as connected for some time from now.
-    pub async fn still_connected(&self, tenant: &TenantId, agent: &AgentId) -> Result<(), Error> {
+    /// Lines on this replica are alive: their agents count as connected for some time from now.
+    pub async fn still_connected(&self, tenant: &TenantId, agents: &[AgentId]) -> Result<(), Error> {
         let mut tx = self.db.tx(tenant).await?;
-        self.arm_grace(&mut tx, tenant, agent, self.config.grace_after_heartbeat());
+        for agent in agents {
+            self.arm_grace(&mut tx, tenant, agent, self.config.grace_after_heartbeat());
+        }
         tx.commit().await
     }
 

@@ -54,6 +54,7 @@ impl Commands {
         Self(Together::start(
             "desk-commands",
             lifecycle,
+            None,
             move |tenant, asks| {
                 let routing = routing.clone();
                 async move { run(&routing, &tenant, asks).await }

@@ -159,7 +159,7 @@ impl Line {
                     if self.send(Event::Heartbeat(Heartbeat { at: Some(to_wire(now)) })).await.is_err() {
                         return;
                     }
-                    if let Err(error) = self.routing.still_connected(&self.who.0, &self.who.1).await {
+                    if let Err(error) = self.reader.beat(&self.who.0, &self.who.1).await {
                         tracing::debug!(detail = error.detail(), "a heartbeat was not noted");
                     }
                     compare = true;
@@ -177,17 +177,10 @@ impl Line {
 
     /// Compares what is shown with what is; after a lost hint this finds it.
     async fn compare(&mut self) -> Result<(), Gone> {
-        let found = async {
-            let mut tx = self.routing.db.tx(&self.who.0).await?;
-            store::in_hand_versions(tx.conn(), &self.who.0, &self.who.1).await
-        };
-        let found: HashMap<WorkItemId, i64> = match found.await {
-            Ok(found) => found.into_iter().collect(),
+        let found = match self.reader.compare(&self.who.0, &self.who.1).await {
+            Ok(found) => found,
             Err(error) => {
-                tracing::warn!(
-                    detail = error.detail(),
-                    "a desk could not be compared; trying again at the next heartbeat"
-                );
+                self.unread(&error);
                 return Ok(());
             }
         };
@@ -202,6 +195,17 @@ impl Line {
             self.show(slab, false).await?;
         }
         Ok(())
+    }
+
+    /// A replica that stops tells its desks so; that they cannot be read then is no news.
+    fn unread(&self, error: &Error) {
+        if !self.context.lifecycle.stopping().is_cancelled() {
+            let detail = error.detail();
+            tracing::warn!(
+                detail,
+                "a desk could not be read; trying again at the next heartbeat"
+            );
+        }
     }
 
     /// Shows what has changed about these items, and about the agent.
@@ -220,10 +224,7 @@ impl Line {
         let seen = match self.reader.look(&self.who.0, look).await {
             Ok(seen) => seen,
             Err(error) => {
-                tracing::warn!(
-                    detail = error.detail(),
-                    "a desk could not be read; trying again at the next heartbeat"
-                );
+                self.unread(&error);
                 return Ok(());
             }
         };

@@ -1,17 +1,24 @@
-//! Reads for all lines together: many desks are woken by one commit.
+//! What all lines ask of the database, together: many desks are woken by one commit, and thousands beat.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use tokio::sync::oneshot;
 use trama_platform::{Db, Error, Lifecycle};
-use trama_proto::ids::{AgentId, OfferId, TenantId};
+use trama_proto::ids::{AgentId, OfferId, TenantId, WorkItemId};
 use uuid::Uuid;
 
 use crate::{
+    app::Routing,
     domain::Agent,
     store::{self, HandRow},
     together::{Together, stopping},
 };
+
+/// Heartbeats are noted together with those of so long after: ten thousand desks are hundreds a second.
+const GATHER: Duration = Duration::from_millis(100);
 
 /// What a line wants to know.
 pub(super) struct Look {
@@ -33,50 +40,119 @@ pub(super) struct Seen {
     pub agent: Option<Agent>,
 }
 
-type Ask = (Look, oneshot::Sender<Result<Seen, Error>>);
+/// What an agent has in hand, with versions.
+pub(super) type Versions = HashMap<WorkItemId, i64>;
 
-/// Reads for all lines together.
+type Ask<Q, A> = (Q, oneshot::Sender<Result<A, Error>>);
+
+/// Reads and beats for all lines together.
 #[derive(Clone)]
-pub struct Reader(Together<Ask>);
+pub struct Reader {
+    looks: Together<Ask<Look, Seen>>,
+    compares: Together<Ask<AgentId, Versions>>,
+    beats: Together<Ask<AgentId, ()>>,
+}
 
 impl Reader {
     /// Starts reading.
-    pub fn start(db: &Db, lifecycle: &Lifecycle) -> Self {
-        let db = db.clone();
-        Self(Together::start("desk-reader", lifecycle, move |tenant, asks| {
+    pub fn start(routing: &Routing, lifecycle: &Lifecycle) -> Self {
+        let db = routing.db.clone();
+        let looks = Together::start("desk-reader", lifecycle, None, move |tenant, asks| {
             let db = db.clone();
-            async move { answer(&db, &tenant, asks).await }
-        }))
+            async move {
+                let (looks, replies) = apart(asks);
+                answer(replies, read(&db, &tenant, &looks).await);
+            }
+        });
+        let db = routing.db.clone();
+        let compares = Together::start("desk-compare", lifecycle, None, move |tenant, asks| {
+            let db = db.clone();
+            async move {
+                let (agents, replies) = apart(asks);
+                answer(replies, compare(&db, &tenant, &agents).await);
+            }
+        });
+        let routing = routing.clone();
+        let beats = Together::start("desk-beats", lifecycle, Some(GATHER), move |tenant, asks| {
+            let routing = routing.clone();
+            async move {
+                let (agents, replies) = apart(asks);
+                let noted = routing.still_connected(&tenant, &agents).await;
+                answer(replies, noted.map(|()| vec![(); agents.len()]));
+            }
+        });
+        Self {
+            looks,
+            compares,
+            beats,
+        }
     }
 
     /// Looks.
     pub(super) async fn look(&self, tenant: &TenantId, look: Look) -> Result<Seen, Error> {
-        let (reply, answer) = oneshot::channel();
-        self.0.ask(tenant, (look, reply)).await?;
-        answer.await.map_err(|_| stopping())?
+        ask(&self.looks, tenant, look).await
+    }
+
+    /// Everything that an agent has in hand.
+    pub(super) async fn compare(&self, tenant: &TenantId, agent: &AgentId) -> Result<Versions, Error> {
+        ask(&self.compares, tenant, agent.clone()).await
+    }
+
+    /// Notes that a line is alive.
+    pub(super) async fn beat(&self, tenant: &TenantId, agent: &AgentId) -> Result<(), Error> {
+        ask(&self.beats, tenant, agent.clone()).await
     }
 }
 
-async fn answer(db: &Db, tenant: &TenantId, asks: Vec<Ask>) {
-    match read(db, tenant, &asks).await {
-        Ok(seen) => {
-            for ((_, reply), seen) in asks.into_iter().zip(seen) {
+async fn ask<Q: Send + 'static, A: Send + 'static>(
+    together: &Together<Ask<Q, A>>,
+    tenant: &TenantId,
+    question: Q,
+) -> Result<A, Error> {
+    let (reply, answer) = oneshot::channel();
+    together.ask(tenant, (question, reply)).await?;
+    answer.await.map_err(|_| stopping())?
+}
+
+type Replies<A> = Vec<oneshot::Sender<Result<A, Error>>>;
+
+fn apart<Q, A>(asks: Vec<Ask<Q, A>>) -> (Vec<Q>, Replies<A>) {
+    asks.into_iter().unzip()
+}
+
+fn answer<A>(replies: Replies<A>, found: Result<Vec<A>, Error>) {
+    match found {
+        Ok(found) => {
+            for (reply, found) in replies.into_iter().zip(found) {
                 // A line that is gone does not want to know.
-                let _ = reply.send(Ok(seen));
+                let _ = reply.send(Ok(found));
             }
         }
         Err(error) => {
-            for (_, reply) in asks {
+            for reply in replies {
                 let _ = reply.send(Err(Error::new(error.kind(), error.to_string())));
             }
         }
     }
 }
 
-async fn read(db: &Db, tenant: &TenantId, asks: &[Ask]) -> Result<Vec<Seen>, Error> {
+async fn compare(db: &Db, tenant: &TenantId, agents: &[AgentId]) -> Result<Vec<Versions>, Error> {
+    let mut tx = db.tx(tenant).await?;
+    let mut by_agent: HashMap<AgentId, Versions> = HashMap::new();
+    for (agent, item, version) in store::in_hand_versions(tx.conn(), tenant, agents).await? {
+        by_agent.entry(agent).or_default().insert(item, version);
+    }
+    // An agent with two lines asks twice.
+    Ok(agents
+        .iter()
+        .map(|a| by_agent.get(a).cloned().unwrap_or_default())
+        .collect())
+}
+
+async fn read(db: &Db, tenant: &TenantId, asks: &[Look]) -> Result<Vec<Seen>, Error> {
     let mut tx = db.tx(tenant).await?;
     let (mut agents, mut items) = (Vec::new(), Vec::new());
-    for (look, _) in asks {
+    for look in asks {
         for item in &look.items {
             agents.push(look.agent.as_str());
             items.push(*item);
@@ -88,10 +164,7 @@ async fn read(db: &Db, tenant: &TenantId, asks: &[Ask]) -> Result<Vec<Seen>, Err
             rows.insert((row.hand_agent.clone(), row.item.work_item_id), row);
         }
     }
-    let shown: Vec<OfferId> = asks
-        .iter()
-        .flat_map(|(look, _)| look.shown.iter().copied())
-        .collect();
+    let shown: Vec<OfferId> = asks.iter().flat_map(|look| look.shown.iter().copied()).collect();
     let fates: BTreeMap<Uuid, String> = if shown.is_empty() {
         BTreeMap::new()
     } else {
@@ -100,8 +173,8 @@ async fn read(db: &Db, tenant: &TenantId, asks: &[Ask]) -> Result<Vec<Seen>, Err
     };
     let wanted: Vec<&str> = asks
         .iter()
-        .filter(|(l, _)| l.with_agent)
-        .map(|(l, _)| l.agent.as_str())
+        .filter(|l| l.with_agent)
+        .map(|l| l.agent.as_str())
         .collect();
     let known: BTreeMap<AgentId, Agent> = if wanted.is_empty() {
         BTreeMap::new()
@@ -111,7 +184,7 @@ async fn read(db: &Db, tenant: &TenantId, asks: &[Ask]) -> Result<Vec<Seen>, Err
     };
     Ok(asks
         .iter()
-        .map(|(look, _)| {
+        .map(|look| {
             let mut seen = Seen {
                 agent: known.get(&look.agent).filter(|_| look.with_agent).cloned(),
                 ..Seen::default()

@@ -10,12 +10,12 @@ use tokio::{sync::mpsc, time::Instant};
 use trama_platform::{Error, Lifecycle};
 use trama_proto::{ids::TenantId, resources::Resources};
 
-use super::{Explanation, Health, Led, Question, TRUSTED_SHARE, seat::Floor, seat::Seat};
-use crate::{
-    app::Routing,
-    matcher::{CheckCursor, Violation},
-    store,
+use super::{
+    Explanation, Led, Question, TRUSTED_SHARE,
+    checker::Checker,
+    seat::{Floor, Seat},
 };
+use crate::app::Routing;
 
 /// The leader looks by itself this often: a hint may be lost.
 const LOOK: Duration = Duration::from_secs(1);
@@ -23,35 +23,15 @@ const LOOK: Duration = Duration::from_secs(1);
 const APART: Duration = Duration::from_millis(3);
 /// After an error.
 const PAUSE: Duration = Duration::from_millis(250);
-/// Things that one slice of the checker looks at.
-const SLICE: usize = 20_000;
-/// Between two rounds that ask the database.
-const ROUND: Duration = Duration::from_secs(10);
-/// Facts that one statement folds into the figures.
-const FOLDED: i64 = 20_000;
-/// Violations that are told.
-const TOLD: usize = 20;
-
 pub(super) struct Lead {
     pub(super) routing: Routing,
     pub(super) lifecycle: Lifecycle,
     pub(super) tenant: TenantId,
     pub(super) led: Led,
     questions: mpsc::Receiver<Question>,
-    checker: Checker,
+    pub(super) checker: Checker,
     /// Resources by which agents and waiting work are in memory.
     pub(super) seen: Option<Arc<Resources>>,
-}
-
-#[derive(Default)]
-struct Checker {
-    cursor: CheckCursor,
-    /// When the database is asked again.
-    next_round: Option<Instant>,
-    /// Violations of this round.
-    found: Vec<String>,
-    /// Of the round before.
-    health: Health,
 }
 
 /// How a look ended.
@@ -78,7 +58,7 @@ impl Lead {
             tenant,
             led,
             questions,
-            checker: Checker::default(),
+            checker: Checker::new(),
             seen: None,
         }
     }
@@ -88,7 +68,6 @@ impl Lead {
         let lost = self.led.lost.clone();
         let stopping = self.lifecycle.stopping();
         let mut floor: Option<Floor> = None;
-        let mut check_at = Instant::now() + LOOK;
         let mut began = Instant::now();
         loop {
             tokio::time::sleep_until(began + APART).await;
@@ -118,11 +97,8 @@ impl Lead {
                 floor = None;
                 None
             };
-            if let Some(floor) = &mut floor
-                && Instant::now() >= check_at
-            {
-                check_at = Instant::now() + LOOK;
-                self.check(floor).await;
+            if let Some(floor) = &floor {
+                self.check(floor);
             }
             let clock = self.routing.db.clock().clone();
             tokio::select! {
@@ -217,64 +193,9 @@ impl Lead {
                 let _ = reply.send(explained);
             }
             Question::Health(reply) => {
-                let _ = reply.send(Some(self.checker.health.clone()));
+                let _ = reply.send(Some(self.checker.health()));
             }
         }
-    }
-
-    /// Folds what the agents of each quarter of an hour did. Nobody waits for it: the logs of a large floor take a while.
-    fn fold_times(&self) {
-        let (routing, tenant) = (self.routing.clone(), self.tenant.clone());
-        let stopping = self.lifecycle.stopping();
-        self.lifecycle.spawn("occupancy", async move {
-            if let Err(error) = routing.fold_times(&tenant, &stopping).await {
-                tracing::debug!(%tenant, detail = error.detail(), "occupancy is folded next time");
-            }
-            Ok(())
-        });
-    }
-
-    /// Looks through a slice of the matcher, and asks the database the questions whose answer must be no.
-    async fn check(&mut self, floor: &mut Floor) {
-        // Of the last decision: what has become possible since then is no broken promise.
-        let Some(now) = floor.decided_at else { return };
-        let mut found = Vec::new();
-        let next = floor
-            .engine
-            .check_slice(self.checker.cursor, SLICE, now.timestamp_millis(), &mut found);
-        for violation in &found {
-            self.checker.found.push(in_words(floor, violation));
-        }
-        self.checker.cursor = next.unwrap_or_default();
-        if next.is_some() || self.checker.next_round.is_some_and(|at| Instant::now() < at) {
-            return;
-        }
-        self.checker.next_round = Some(Instant::now() + ROUND);
-        let asked = async {
-            let mut tx = self.routing.db.system_tx().await?;
-            let found = store::violations(tx.conn(), &self.tenant).await?;
-            while store::fold_facts(tx.conn(), &self.tenant, FOLDED).await? >= FOLDED {}
-            while store::staffing::fold_volumes(tx.conn(), &self.tenant, FOLDED).await? >= FOLDED {}
-            tx.commit().await?;
-            Ok::<_, Error>(found)
-        };
-        match asked.await {
-            Ok(more) => self.checker.found.extend(more),
-            Err(error) => tracing::debug!(detail = error.detail(), "the checker could not ask the database"),
-        }
-        self.fold_times();
-        let mut violations = std::mem::take(&mut self.checker.found);
-        self.routing.leaders.found(&self.led, violations.len());
-        if !violations.is_empty() {
-            tracing::error!(tenant = %self.tenant, count = violations.len(), first = violations[0], "routing breaks its promises");
-        }
-        violations.truncate(TOLD);
-        self.checker.health = Health {
-            violations,
-            checked_at: Some(now),
-            waiting_because: because(floor, now.timestamp_millis()),
-            kinds_served: served(floor),
-        };
     }
 }
 
@@ -294,54 +215,4 @@ fn help(obstacle: crate::matcher::Obstacle, count: u32) -> Option<String> {
         Obstacle::Excluded => Some("Those who declined it are asked again after a while.".to_owned()),
         Obstacle::Channel(_) | Obstacle::Team(_) | Obstacle::Human | Obstacle::SomebodyElse => None,
     }
-}
-
-fn in_words(floor: &Floor, violation: &Violation) -> String {
-    let agent = |key| floor.agent_of(key).map_or("?", |id| id.as_str()).to_owned();
-    let item = |key| floor.item_of(key);
-    match violation {
-        Violation::OverCapacity(a) => format!("agent {} holds more than they can", agent(*a)),
-        Violation::WrongCounts(a) => format!("counts of agent {} are wrong", agent(*a)),
-        Violation::Lost(i) => format!("item {} is in nobody's hands, or in several", item(*i)),
-        Violation::Unreachable(i) => format!("item {} is not in its class", item(*i)),
-        Violation::WrongHead(i) => format!("item {} is not the head it should be", item(*i)),
-        Violation::HeldTooLong(i) => format!("item {} waits for one agent longer than it may", item(*i)),
-        Violation::NeedlessWait(i, a) => {
-            format!(
-                "item {} waits although agent {} could take it",
-                item(*i),
-                agent(*a)
-            )
-        }
-    }
-}
-
-/// Most items whose reasons are counted.
-const COUNTED: usize = 500;
-
-fn because(floor: &mut Floor, now: i64) -> std::collections::HashMap<String, i64> {
-    let items: Vec<_> = floor.waiting().take(COUNTED).collect();
-    let mut counts = std::collections::HashMap::new();
-    for item in items {
-        let seat = Seat { item, second: false };
-        if let Some(waiting) = floor.engine.explain_waiting(seat.key(), now) {
-            let reason = waiting.obstacles.first().map_or_else(
-                || "there is no agent".to_owned(),
-                |(obstacle, _)| floor.engine.obstacle_in_words(*obstacle),
-            );
-            *counts.entry(reason).or_insert(0) += 1;
-        }
-    }
-    counts
-}
-
-fn served(floor: &Floor) -> Vec<i32> {
-    let mut kinds: Vec<i32> = floor
-        .agents()
-        .filter(|a| a.presence == crate::domain::Presence::Available)
-        .flat_map(|a| a.channel_kinds.iter().map(|k| *k as i32))
-        .collect();
-    kinds.sort_unstable();
-    kinds.dedup();
-    kinds
 }

@@ -87,7 +87,7 @@ impl Lead {
             return Ok(None);
         }
         let mut tx = self.routing.db.system_tx().await?;
-        if !self.holds(&mut tx).await? {
+        if !store::holds_lease(tx.conn(), &self.tenant, self.lease()).await? {
             return Ok(Some(Outcome::Fenced));
         }
         let now = tx.now();

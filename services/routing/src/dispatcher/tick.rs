@@ -25,11 +25,14 @@ impl Lead {
     pub(super) async fn load(&self) -> Result<Option<Floor>, Error> {
         let started = tokio::time::Instant::now();
         let mut tx = self.routing.db.system_tx().await?;
-        if !self.holds(&mut tx).await? {
-            return Ok(None);
-        }
         // Taken before the state is read: what commits later leaves a row for the next look.
-        while store::take_changes(tx.conn(), &self.tenant, CHANGES).await?.1 {}
+        loop {
+            match store::take_changes(tx.conn(), &self.tenant, self.lease(), CHANGES).await? {
+                None => return Ok(None),
+                Some((_, false)) => break,
+                Some((_, true)) => {}
+            }
+        }
         let resources = self.routing.resources.snapshot();
         let resources = resources.tenant(&self.tenant);
         let mut floor = Floor::new(Rules::of(resources));
@@ -66,8 +69,9 @@ impl Lead {
         Ok(Some(floor))
     }
 
-    pub(super) async fn holds(&self, tx: &mut Tx) -> Result<bool, Error> {
-        store::holds_lease(tx.conn(), &self.tenant, &self.routing.leaders.me, self.led.epoch).await
+    /// By what this leader leads.
+    pub(super) fn lease(&self) -> (&str, i64) {
+        (&self.routing.leaders.me, self.led.epoch)
     }
 
     /// Takes in what has changed, decides, writes.
@@ -76,11 +80,11 @@ impl Lead {
             return Ok(looked);
         }
         let mut tx = self.routing.db.system_tx().await?;
-        if !self.holds(&mut tx).await? {
+        let taken = store::take_changes(tx.conn(), &self.tenant, self.lease(), CHANGES).await?;
+        let Some((mut changed, more)) = taken else {
             return Ok(Looked::Fenced);
-        }
+        };
         let now = tx.now();
-        let (mut changed, more) = store::take_changes(tx.conn(), &self.tenant, CHANGES).await?;
         let took = !changed.is_empty();
         changed.items.extend(floor.lapsed(now));
         changed.agents.extend(floor.shifted(now));

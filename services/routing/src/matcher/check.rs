@@ -72,6 +72,35 @@ impl Engine {
         Some(at)
     }
 
+    /// Counts what waits, by what is most in its way, from a class on; so many pairs of agent and class at most, and one
+    /// class at least. Returns where to go on; nothing when that was all.
+    pub fn count_obstacles(
+        &self,
+        from: usize,
+        at_most: usize,
+        counts: &mut std::collections::HashMap<String, i64>,
+    ) -> Option<usize> {
+        let agents = self.staff.agents.len().max(1);
+        let mut left = at_most;
+        for class in from..self.queue.classes.len() {
+            let waits = self.queue.classes[class].as_ref().map_or(0, |c| c.journey.len());
+            if waits == 0 {
+                continue;
+            }
+            let obstacles = self.obstacles(class);
+            let reason = obstacles.first().map_or_else(
+                || "there is no agent".to_owned(),
+                |(obstacle, _)| self.obstacle_in_words(*obstacle),
+            );
+            *counts.entry(reason).or_insert(0) += i64::try_from(waits).unwrap_or(i64::MAX);
+            left = left.saturating_sub(agents);
+            if left == 0 {
+                return Some(class + 1);
+            }
+        }
+        None
+    }
+
     fn check_agent(&self, agent: usize, found: &mut Vec<Violation>) {
         let Some(it) = &self.staff.agents[agent] else {
             return;

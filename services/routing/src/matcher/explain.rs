@@ -294,7 +294,7 @@ impl Engine {
         })
     }
 
-    fn obstacles(&self, class: usize) -> Vec<(Obstacle, u32)> {
+    pub(super) fn obstacles(&self, class: usize) -> Vec<(Obstacle, u32)> {
         let mut counts = std::collections::BTreeMap::new();
         for agent in 0..self.staff.agents.len() {
             if self.staff.agents[agent].is_some() {

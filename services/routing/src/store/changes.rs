@@ -38,33 +38,50 @@ pub async fn tell_leader(conn: &mut PgConnection, tenant: &TenantId, changed: &C
     Ok(())
 }
 
-/// Takes what has changed, of at most so many transactions. The second value says that there may be more.
+/// Takes what has changed, of at most so many transactions, if this holder still leads in this epoch; `None` when it does
+/// not. Whoever takes over waits until the transaction that asked has ended; so it must end: a process that is stopped in
+/// its midst loses its session, and with it the lock. The second value says that there may be more.
 pub async fn take_changes(
     conn: &mut PgConnection,
     tenant: &TenantId,
+    (holder, epoch): (&str, i64),
     limit: i64,
-) -> Result<(Changed, bool), Error> {
-    let rows: Vec<(Vec<Uuid>, Vec<String>, f64)> = sqlx::query_as(
-        "DELETE FROM changes WHERE tenant = $1 AND change_id = ANY(ARRAY(
-             SELECT change_id FROM changes WHERE tenant = $1 ORDER BY change_id LIMIT $2))
-         RETURNING work_item_ids, agent_ids, extract(epoch FROM clock_timestamp() - noted_at)::float8",
+) -> Result<Option<(Changed, bool)>, Error> {
+    type Row = (Option<Vec<Uuid>>, Option<Vec<String>>, Option<f64>);
+    let rows: Vec<Row> = sqlx::query_as(
+        "WITH lease AS (
+             SELECT set_config('idle_in_transaction_session_timeout', $5, true) FROM leases
+             WHERE tenant = $1 AND holder = $2 AND epoch = $3 FOR SHARE),
+         taken AS (
+             DELETE FROM changes WHERE tenant = $1 AND EXISTS (SELECT FROM lease) AND change_id = ANY(ARRAY(
+                 SELECT change_id FROM changes WHERE tenant = $1 ORDER BY change_id LIMIT $4))
+             RETURNING work_item_ids, agent_ids, extract(epoch FROM clock_timestamp() - noted_at)::float8 AS lag)
+         SELECT work_item_ids, agent_ids, lag FROM lease LEFT JOIN taken ON true",
     )
     .bind(tenant.as_str())
+    .bind(holder)
+    .bind(epoch)
     .bind(limit)
+    .bind(IDLE)
     .fetch_all(conn)
     .await?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
     let more = i64::try_from(rows.len()).unwrap_or(i64::MAX) >= limit;
     let mut changed = Changed::default();
-    if let Some(lag) = rows.iter().map(|(.., lag)| *lag).reduce(f64::max) {
+    if let Some(lag) = rows.iter().filter_map(|(.., lag)| *lag).reduce(f64::max) {
         metrics::histogram!("trama_routing_change_lag_seconds").record(lag);
     }
     for (items, agents, _) in rows {
-        changed.items.extend(items.into_iter().map(WorkItemId::new));
-        for agent in agents {
+        changed
+            .items
+            .extend(items.into_iter().flatten().map(WorkItemId::new));
+        for agent in agents.into_iter().flatten() {
             changed.agents.insert(agent.parse()?);
         }
     }
-    Ok((changed, more))
+    Ok(Some((changed, more)))
 }
 
 /// Whether a leader has something to look at, or a tenant has no leader.
@@ -85,13 +102,11 @@ pub async fn ensure_lease(conn: &mut PgConnection, tenant: &TenantId) -> Result<
     Ok(())
 }
 
-/// Whether this holder still leads in this epoch. Whoever takes over waits until the transaction that asked has ended;
-/// so it must end: a process that is stopped in its midst loses its session, and with it the lock.
+/// Whether this holder still leads in this epoch; as with [`take_changes`], nobody takes over before the transaction ends.
 pub async fn holds_lease(
     conn: &mut PgConnection,
     tenant: &TenantId,
-    holder: &str,
-    epoch: i64,
+    (holder, epoch): (&str, i64),
 ) -> Result<bool, Error> {
     let found: Option<String> = sqlx::query_scalar(
         "SELECT set_config('idle_in_transaction_session_timeout', $4, true)

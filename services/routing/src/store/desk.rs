@@ -64,25 +64,30 @@ pub async fn in_hand(
     .await?)
 }
 
-/// Which items an agent has in hand, with their versions.
+/// Which items agents have in hand, with their versions.
 pub async fn in_hand_versions(
     conn: &mut PgConnection,
     tenant: &TenantId,
-    agent: &AgentId,
-) -> Result<Vec<(WorkItemId, i64)>, Error> {
-    let rows: Vec<(Uuid, i64)> = sqlx::query_as(
-        "SELECT work_item_id, version FROM work_items
-         WHERE tenant = $1 AND agent_id = $2 AND state IN ('offered', 'assigned', 'wrapping')
-         UNION SELECT work_item_id, version FROM work_items WHERE tenant = $1 AND second_agent = $2",
+    agents: &[AgentId],
+) -> Result<Vec<(AgentId, WorkItemId, i64)>, Error> {
+    let rows: Vec<(String, Uuid, i64)> = sqlx::query_as(
+        // Agent by agent, by index: without fresh statistics the planner would read everything that is open.
+        "SELECT wanted.agent, w.work_item_id, w.version
+         FROM (SELECT DISTINCT unnest($2::text[]) AS agent) wanted
+         CROSS JOIN LATERAL (
+             SELECT work_item_id, version FROM work_items
+             WHERE tenant = $1 AND agent_id = wanted.agent AND state IN ('offered', 'assigned', 'wrapping')
+             UNION SELECT work_item_id, version FROM work_items WHERE tenant = $1 AND second_agent = wanted.agent
+             OFFSET 0
+         ) w",
     )
     .bind(tenant.as_str())
-    .bind(agent.as_str())
+    .bind(agents.iter().map(AgentId::as_str).collect::<Vec<_>>())
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(id, version)| (WorkItemId::new(id), version))
-        .collect())
+    rows.into_iter()
+        .map(|(agent, id, version)| Ok((agent.parse()?, WorkItemId::new(id), version)))
+        .collect()
 }
 
 /// What became of an offer.
