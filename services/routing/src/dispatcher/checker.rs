@@ -21,8 +21,9 @@ const APART: Duration = Duration::from_millis(50);
 const LOOKED_AT: f64 = 20_000.0;
 /// Pairs of agent and class that are looked at in a second, to count what waiting work waits for.
 const PAIRS: f64 = 200_000.0;
-/// Between two rounds that ask the database.
+/// Between two rounds that ask the database, at least; and so many times as long as the last one took.
 const ROUND: Duration = Duration::from_secs(10);
+const REST: u32 = 30;
 /// Facts that one statement folds into the figures.
 const FOLDED: i64 = 20_000;
 /// Violations that are told.
@@ -35,8 +36,8 @@ pub(super) struct Checker {
     /// Violations since the last round.
     found: Vec<String>,
     next_round: Instant,
-    /// What the database said, once it has.
-    asked: Arc<Mutex<Option<Vec<String>>>>,
+    /// What the database said, once it has, and how long that took.
+    asked: Arc<Mutex<Option<(Vec<String>, Duration)>>>,
     /// The class that is counted next, and what was counted of this round.
     class: usize,
     counting: HashMap<String, i64>,
@@ -103,11 +104,13 @@ impl Lead {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(violations) = answer {
+        if let Some((violations, took)) = answer {
+            self.checker.next_round = Instant::now() + ROUND.max(took * REST);
             self.conclude(floor, violations);
         }
         if next.is_none() && Instant::now() >= self.checker.next_round {
-            self.checker.next_round = Instant::now() + ROUND;
+            // Should it fail, it does so again after a while.
+            self.checker.next_round = Instant::now() + ROUND * REST;
             self.ask_database();
         }
     }
@@ -117,13 +120,14 @@ impl Lead {
         let (routing, tenant) = (self.routing.clone(), self.tenant.clone());
         let (asked, stopping) = (Arc::clone(&self.checker.asked), self.lifecycle.stopping());
         self.lifecycle.spawn("checker", async move {
+            let began = Instant::now();
             let found = async {
                 let mut tx = routing.db.system_tx().await?;
                 let found = store::violations(tx.conn(), &tenant).await?;
                 while store::fold_facts(tx.conn(), &tenant, FOLDED).await? >= FOLDED {}
                 while store::staffing::fold_volumes(tx.conn(), &tenant, FOLDED).await? >= FOLDED {}
                 tx.commit().await?;
-                *asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+                *asked.lock().unwrap_or_else(PoisonError::into_inner) = Some((found, began.elapsed()));
                 routing.fold_times(&tenant, &stopping).await
             };
             if let Err(error) = found.await {
