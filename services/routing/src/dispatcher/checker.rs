@@ -29,6 +29,9 @@ const FOLDED: i64 = 20_000;
 /// Violations that are told.
 const TOLD: usize = 20;
 
+/// What the database said, in words, and how long that took.
+type Answer = (Vec<String>, Duration);
+
 /// Where the checker stands.
 pub(super) struct Checker {
     checked_at: Instant,
@@ -36,8 +39,8 @@ pub(super) struct Checker {
     /// Violations since the last round.
     found: Vec<String>,
     next_round: Instant,
-    /// What the database said, once it has, and how long that took.
-    asked: Arc<Mutex<Option<(Vec<String>, Duration)>>>,
+    /// Once it has answered.
+    asked: Arc<Mutex<Option<Answer>>>,
     /// The class that is counted next, and what was counted of this round.
     class: usize,
     counting: HashMap<String, i64>,
