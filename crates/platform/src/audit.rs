@@ -242,7 +242,7 @@ impl Trail {
         };
         let told = self.told(&call, outcome, code);
         if outcome == AuditOutcome::Denied {
-            self.recorder.offer(told);
+            self.recorder.try_tell(told);
         } else {
             self.recorder.tell(told).await;
         }

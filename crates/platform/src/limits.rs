@@ -225,7 +225,7 @@ mod tests {
         let (limits, clock) = limits(rates, &[]);
         for n in 0..3 {
             limits
-                .call(&who("acme", &format!("agent{n}")))
+                .call(&who("acme", &format!("caller{n}")))
                 .expect("within the burst");
         }
         let refused = limits.call(&who("acme", "carla")).expect_err("too much");

@@ -75,7 +75,7 @@ impl Recorder {
     }
 
     /// Tells if there is room.
-    pub(super) fn offer(&self, told: Told) {
+    pub(super) fn try_tell(&self, told: Told) {
         self.open.fetch_add(1, Ordering::AcqRel);
         if self.entries.try_send(told).is_err() {
             self.dropped();
