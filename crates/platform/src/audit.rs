@@ -213,7 +213,7 @@ impl Trail {
     pub(crate) fn denied(&self, path: &str, principal: &Principal) {
         if let Some(call) = self.follow(path, principal) {
             self.recorder
-                .offer(self.told(&call, AuditOutcome::Denied, Code::PermissionDenied));
+                .try_tell(self.told(&call, AuditOutcome::Denied, Code::PermissionDenied));
         }
     }
 
