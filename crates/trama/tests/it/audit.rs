@@ -7,6 +7,7 @@ use tonic::Code;
 use trama_proto::{
     audit::v1::{AuditEntry, AuditOutcome, CredentialKind},
     case::v1::{Article, PublishArticleRequest, knowledge_service_client::KnowledgeServiceClient},
+    common::v1::ChannelKind,
     identity_resolution::v1::{ListAuditEntriesRequest, audit_service_client::AuditServiceClient},
     mutations::{mutation, mutations},
     routing::v1::{
@@ -97,6 +98,7 @@ fn agent() -> UpsertAgentRequest {
             agent_id: "carla".into(),
             display_name: "Carla Verdi".into(),
             capacity_units: 4,
+            channel_kinds: vec![ChannelKind::WebChat.into()],
             skills: [("billing".to_owned(), 5)].into(),
             ..Agent::default()
         }),
