@@ -278,7 +278,7 @@ mod tests {
             "List",
             "Find",
             "Search",
-            "Check",
+            "CheckText",
             "Explain",
             "Preview",
             "Export",

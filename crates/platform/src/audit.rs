@@ -29,13 +29,19 @@ pub(crate) use recorder::Recorder;
 pub use tee::Tee;
 
 tokio::task_local! {
-    static CALL: Call;
+    /// What the call of this task is; none when it says that it changes nothing.
+    static CALL: Option<Call>;
 }
 
 /// The call that this task works for, when it changes something. Whoever hands work of a call to another task takes it
 /// along: [`crate::Tx::on_behalf_of`].
 pub fn current() -> Option<Call> {
-    CALL.try_with(Clone::clone).ok()
+    CALL.try_with(Clone::clone).ok().flatten()
+}
+
+/// Whether this task works for a call that says that it changes nothing.
+pub(crate) fn only_reads() -> bool {
+    CALL.try_with(Option::is_none).unwrap_or(false)
 }
 
 /// A call that changes something.
@@ -224,9 +230,9 @@ impl Trail {
         work: impl Future<Output = Result<http::Response<R>, E>>,
     ) -> Result<http::Response<R>, E> {
         let Some(call) = call else {
-            return work.await;
+            return CALL.scope(None, work).await;
         };
-        let response = CALL.scope(call.clone(), work).await?;
+        let response = CALL.scope(Some(call.clone()), work).await?;
         // A refusal has its status in the headers; a success in the trailers, which are not here yet.
         let code = response
             .headers()

@@ -60,6 +60,8 @@ pub struct Tx {
     timers: Vec<TimerSpec>,
     disarmed: Vec<(TenantId, &'static str, String)>,
     trace: Option<String>,
+    /// For a call that says that it changes nothing.
+    only_reads: bool,
     /// Whose changes these are.
     calls: Vec<Call>,
     after_commit: Vec<Box<dyn FnOnce() + Send>>,
@@ -75,6 +77,7 @@ impl Tx {
             timers: Vec::new(),
             disarmed: Vec::new(),
             trace,
+            only_reads: audit::only_reads(),
             calls: audit::current().into_iter().inspect(Call::begin_anew).collect(),
             after_commit: Vec::new(),
         }
@@ -114,6 +117,11 @@ impl Tx {
 
     /// The same with an id derived from the content, so that every inbox knows a repeat.
     pub fn publish_as<E: Event>(&mut self, id: Uuid, tenant: &TenantId, key: &str, event: &E) {
+        debug_assert!(
+            !self.only_reads,
+            "a method that declares NO_SIDE_EFFECTS publishes {}: it would leave no trail",
+            E::NAME
+        );
         let subject = self.db.shared.bus.subject(Stream::Events, E::NAME, tenant, key);
         let payload = event.encode_to_vec().into();
         self.outgoing.push(Outgoing {
