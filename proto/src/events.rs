@@ -4,7 +4,7 @@
 //! `<prefix>.ingress.<channel>.<tenant>.<partition>` in the journal `INGRESS`.
 //! The partition is `hash(tenant, key) mod P`: what shares a key is processed in order.
 
-use crate::{case, identity_resolution, ingest, notification, privacy, routing, survey};
+use crate::{audit, case, identity_resolution, ingest, notification, privacy, routing, survey};
 
 /// A message that travels on the bus.
 pub trait Event: prost::Message + Default + 'static {
@@ -129,6 +129,9 @@ events! {
     privacy::v1::PrivacyDone = "privacy_done", "trama.privacy.v1.PrivacyDone",
         by ["ingest", "identity-resolution", "case", "routing", "survey", "notification"], to ["identity-resolution"], key "request",
         "A service has handed out or forgotten what it held.";
+    audit::v1::AuditRecorded = "audit_recorded", "trama.audit.v1.AuditRecorded",
+        by ["ingest", "identity-resolution", "case", "routing", "survey", "notification"], to ["identity-resolution"], key "subject",
+        "Somebody changed something, or was not allowed to.";
 }
 
 /// The names of the events a service listens to, as the table says.

@@ -7,6 +7,7 @@
 
 pub mod events;
 pub mod ids;
+pub mod mutations;
 pub mod readable;
 pub mod resources;
 pub mod subjects;
@@ -46,6 +47,9 @@ package!(
 package!(
     /// Messages on their way out.
     notification, "trama.notification.v1");
+package!(
+    /// Who changed what.
+    audit, "trama.audit.v1");
 package!(
     /// What a person may demand.
     privacy, "trama.privacy.v1");

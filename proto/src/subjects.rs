@@ -22,7 +22,7 @@ const fn either(event: &'static str, paths: &'static [&'static [u32]]) -> Subjec
 }
 
 /// Every event that names somebody. What comes before anybody is known (`interaction_received`, `receipt_received`) is
-/// judged by address, and requests of privacy must arrive in any case.
+/// judged by address; requests of privacy must arrive in any case, and so must the audit, which holds references only.
 pub const SUBJECTS: &[SubjectPaths] = &[
     either("interaction_identified", &[&[2, 1]]),
     either("customer_merged", &[&[2, 1], &[3]]),
@@ -171,6 +171,7 @@ mod tests {
             "receipt_received",
             "privacy_requested",
             "privacy_done",
+            "audit_recorded",
         ];
         for event in EVENTS {
             assert_eq!(

@@ -34,6 +34,22 @@ PROFILES = {
         "privacy": {"existingSecret": "trama-privacy"},
         "migrations": {"mode": "job"},
     },
+    "certificates-for-all": {
+        "tls": {
+            "mode": "certManager",
+            "certManager": {"issuerRef": {"name": "inside", "kind": "ClusterIssuer"}},
+            "clients": "required",
+        },
+        "config": {
+            "listen": {"trusted_proxies": ["10.0.0.0/8"]},
+            "limits": {
+                "tenant": {"per_second": 500, "burst": 1000},
+                "credential": {"per_second": 0.5, "burst": 5},
+                "tenants": {"acme": {"tenant": {"per_second": 5000, "burst": 5000}}},
+            },
+        },
+    },
+    "a-certificate-of-your-own": {"tls": {"mode": "secret", "existingSecret": "our-tls"}, "trust": {"secret": "their-roots"}},
     "gateway-everywhere": {
         "expose": {
             "webhooks": {**GATEWAY, "hostnames": ["hooks.example.com"]},

@@ -29,6 +29,14 @@
 {{- $service := include "trama.service" . | fromJson -}}
 {{- $config := deepCopy $root.Values.config -}}
 {{- $listen := mergeOverwrite (deepCopy ($config.listen | default dict)) (dict "grpc" "0.0.0.0:8080" "http" "0.0.0.0:8081" "admin" "0.0.0.0:8082") -}}
+{{- if include "trama.tls" $root -}}
+{{- $tls := dict "cert" "/etc/trama/tls/tls.crt" "key" "/etc/trama/tls/tls.key" -}}
+{{- if ne $root.Values.tls.clients "none" -}}
+{{- $_ := set $tls "client_ca" "/etc/trama/tls/ca.crt" -}}
+{{- $_ := set $tls "client_optional" (eq $root.Values.tls.clients "optional") -}}
+{{- end -}}
+{{- $_ := set $listen "grpc_tls" $tls -}}
+{{- end -}}
 {{- $_ := set $config "listen" $listen -}}
 {{- $auth := deepCopy ($config.auth | default dict) -}}
 {{- if or $root.Values.trial.enabled (and $root.Values.auth.existingSecret $root.Values.auth.keys.apiKeys) -}}
@@ -52,7 +60,10 @@
 {{- with include "trama.calls" $name | fromJsonArray -}}
 {{- $remotes := dict -}}
 {{- range . -}}
-{{- $_ := set $remotes . (printf "http://%s-%s:8080" (include "trama.fullname" $root) .) -}}
+{{- $_ := set $remotes . (printf "%s://%s-%s:8080" (include "trama.tls" $root | empty | ternary "http" "https") (include "trama.fullname" $root) .) -}}
+{{- end -}}
+{{- if include "trama.tls" $root -}}
+{{- $_ := set $config "remote_tls" (dict "ca" "/etc/trama/tls/ca.crt" "cert" "/etc/trama/tls/tls.crt" "key" "/etc/trama/tls/tls.key") -}}
 {{- end -}}
 {{- $_ := set $config "remotes" $remotes -}}
 {{- end -}}
@@ -73,6 +84,17 @@
 {{- if $own -}}
 {{ include "trama.tomlTable" (list (printf "services.%s" $name) $own) }}
 {{- end -}}
+{{- end -}}
+
+{{- /* Whether our doors speak TLS. */ -}}
+{{- define "trama.tls" -}}
+{{- if ne .Values.tls.mode "off" -}}yes{{- end -}}
+{{- end -}}
+
+{{- /* The Secret with the certificate of a service. (root, name) */ -}}
+{{- define "trama.tlsSecret" -}}
+{{- $root := index . 0 -}}
+{{- eq $root.Values.tls.mode "secret" | ternary $root.Values.tls.existingSecret (printf "%s-%s-tls" (include "trama.fullname" $root) (index . 1)) -}}
 {{- end -}}
 
 {{- /* The Lease whose holder writes status. */ -}}

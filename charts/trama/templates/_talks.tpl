@@ -27,7 +27,7 @@ notification: {calls: [identity-resolution, ingest], web: false, outside: true, 
 {{- /* gRPC services by the one that serves them, as in proto/trama. */ -}}
 {{- define "trama.apis" -}}
 ingest: [trama.ingest.v1.IngestService, trama.ingest.v1.ChatService]
-identity-resolution: [trama.identity_resolution.v1.IdentityService, trama.identity_resolution.v1.ImportService, trama.identity_resolution.v1.PrivacyService, trama.identity_resolution.v1.ProfileService, trama.identity_resolution.v1.ReviewService, trama.identity_resolution.v1.VerificationService]
+identity-resolution: [trama.identity_resolution.v1.AuditService, trama.identity_resolution.v1.IdentityService, trama.identity_resolution.v1.ImportService, trama.identity_resolution.v1.PrivacyService, trama.identity_resolution.v1.ProfileService, trama.identity_resolution.v1.ReviewService, trama.identity_resolution.v1.VerificationService]
 case: [trama.case.v1.CaseService, trama.case.v1.KnowledgeService]
 routing: [trama.routing.v1.RoutingService, trama.routing.v1.DeskService, trama.routing.v1.StaffingService, trama.routing.v1.SupervisorService]
 survey: [trama.survey.v1.SurveyService]

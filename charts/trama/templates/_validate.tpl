@@ -46,6 +46,16 @@
 {{- end -}}
 {{- end -}}
 
+{{- if and (eq $v.tls.mode "secret") (not $v.tls.existingSecret) -}}
+{{- fail "values: tls.existingSecret is empty: name the Secret with tls.crt, tls.key and ca.crt, or set tls.mode: certManager" -}}
+{{- end -}}
+{{- if and (eq $v.tls.mode "certManager") (not $v.tls.certManager.issuerRef.name) -}}
+{{- fail "values: tls.certManager.issuerRef.name is empty: which Issuer vouches for our services?" -}}
+{{- end -}}
+{{- if and (eq $v.tls.mode "off") (ne $v.tls.clients "none") -}}
+{{- fail "values: tls.clients asks for certificates, but tls.mode is off" -}}
+{{- end -}}
+
 {{- $cluster := $v.resources.kubernetes -}}
 {{- if $cluster.enabled -}}
 {{- if include "trama.hasResources" $root -}}

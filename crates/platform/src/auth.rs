@@ -30,6 +30,41 @@ pub struct Principal {
     pub scopes: Vec<String>,
     /// A service of the platform itself.
     pub service: bool,
+    /// How they proved it.
+    pub credential: Credential,
+    /// From where they call; empty when that is this process.
+    pub origin: String,
+}
+
+/// What somebody proved who they are with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// What it is.
+    pub sort: CredentialSort,
+    /// Which one: id of an API key, `jti` of a token that has one.
+    pub id: String,
+}
+
+/// Sorts of credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CredentialSort {
+    /// A token of an OIDC issuer.
+    Token,
+    /// An API key.
+    ApiKey,
+    /// The API key of a service.
+    Service,
+    /// This process itself.
+    Internal,
+}
+
+impl Credential {
+    fn new(sort: CredentialSort, id: &str) -> Self {
+        Self {
+            sort,
+            id: id.to_owned(),
+        }
+    }
 }
 
 impl Principal {
@@ -155,7 +190,8 @@ impl Authenticator {
             .and_then(|v| v.strip_prefix("Bearer ").or_else(|| v.strip_prefix("bearer ")))
             .ok_or_else(|| unauthenticated("send `authorization: Bearer <token or API key>`"))?;
         if bool::from(token.as_bytes().ct_eq(self.0.internal.as_bytes())) {
-            return self.for_service("internal".to_owned(), vec!["*".to_owned()], headers);
+            let credential = Credential::new(CredentialSort::Internal, "");
+            return self.for_service("internal".to_owned(), vec!["*".to_owned()], credential, headers);
         }
         if let Some(key) = token.strip_prefix("trama_") {
             return self.by_api_key(key, headers);
@@ -167,6 +203,7 @@ impl Authenticator {
         &self,
         subject: String,
         scopes: Vec<String>,
+        credential: Credential,
         headers: &http::HeaderMap,
     ) -> Result<Principal, Error> {
         let tenant = headers
@@ -184,6 +221,8 @@ impl Authenticator {
             subject,
             scopes,
             service: true,
+            credential,
+            origin: String::new(),
         })
     }
 
@@ -205,13 +244,16 @@ impl Authenticator {
             return Err(refused());
         }
         if stored.service {
-            return self.for_service(stored.subject.clone(), stored.scopes.clone(), headers);
+            let credential = Credential::new(CredentialSort::Service, id);
+            return self.for_service(stored.subject.clone(), stored.scopes.clone(), credential, headers);
         }
         Ok(Principal {
             tenant: stored.tenant.clone(),
             subject: stored.subject.clone(),
             scopes: stored.scopes.clone(),
             service: false,
+            credential: Credential::new(CredentialSort::ApiKey, id),
+            origin: String::new(),
         })
     }
 }
@@ -227,6 +269,8 @@ mod tests {
             subject: "x".into(),
             scopes: scopes.iter().map(|&s| s.to_owned()).collect(),
             service: false,
+            credential: Credential::new(CredentialSort::Token, ""),
+            origin: String::new(),
         };
         assert!(who(&["thing.*"]).may("thing.read"));
         assert!(!who(&["thing.*"]).may("other.read"));

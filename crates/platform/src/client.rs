@@ -7,13 +7,25 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use tonic::{body::Body, metadata::MetadataValue, transport::Channel};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tonic::{
+    body::Body,
+    metadata::MetadataValue,
+    transport::{Channel, Endpoint},
+};
 use tower::{Service, ServiceExt as _};
 use trama_proto::ids::TenantId;
 
 use crate::{
-    Error,
+    Error, Kind,
+    audit::Trail,
     auth::{AuthLayer, Authenticator},
+    config::Config,
+    lifecycle::Lifecycle,
+    limits::Limits,
+    tls,
 };
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -24,6 +36,7 @@ pub struct Clients(Arc<Inner>);
 
 struct Inner {
     remotes: BTreeMap<String, String>,
+    tls: Option<Arc<tls::Client>>,
     service_key: Option<String>,
     authenticator: Authenticator,
     local: OnceLock<axum::Router>,
@@ -41,24 +54,33 @@ enum Target {
 
 impl Clients {
     pub(crate) fn new(
-        remotes: BTreeMap<String, String>,
-        service_key: Option<String>,
+        config: &Config,
         authenticator: Authenticator,
-    ) -> Self {
-        Self(Arc::new(Inner {
-            remotes,
-            service_key,
+        lifecycle: &Lifecycle,
+    ) -> Result<Self, Error> {
+        let secure = config
+            .remotes
+            .values()
+            .any(|address| address.starts_with("https://"));
+        let tls = secure.then(|| tls::Client::of(&config.remote_tls)).transpose()?;
+        if let Some(client) = &tls {
+            client.watch("remotes", lifecycle);
+        }
+        Ok(Self(Arc::new(Inner {
+            remotes: config.remotes.clone(),
+            tls,
+            service_key: config.auth.service_key.clone(),
             authenticator,
             local: OnceLock::new(),
-        }))
+        })))
     }
 
     /// The services of this process, once they are built.
-    pub(crate) fn set_local(&self, router: axum::Router) {
+    pub(crate) fn set_local(&self, router: axum::Router, trail: Trail, limits: Limits) {
         let _ = self
             .0
             .local
-            .set(router.layer(AuthLayer::new(self.0.authenticator.clone())));
+            .set(router.layer(AuthLayer::new(self.0.authenticator.clone(), trail, limits)));
     }
 
     /// A channel to a service.
@@ -69,11 +91,14 @@ impl Clients {
         match self.0.remotes.get(service) {
             None => Ok(ServiceChannel(Target::Local(self.clone()))),
             Some(address) => {
-                let endpoint = Channel::from_shared(address.clone())
-                    .map_err(|e| Error::invalid(format!("remotes.{service}"), e.to_string()))?
-                    .connect_timeout(std::time::Duration::from_secs(3))
-                    .timeout(std::time::Duration::from_secs(10));
-                Ok(ServiceChannel(Target::Remote(endpoint.connect_lazy())))
+                let bad = |e: Error| Error::invalid(format!("remotes.{service}"), e.to_string());
+                let channel = match &self.0.tls {
+                    Some(tls) if address.starts_with("https://") => {
+                        secure_channel(address, Arc::clone(tls)).map_err(bad)?
+                    }
+                    _ => endpoint(address).map_err(bad)?.connect_lazy(),
+                };
+                Ok(ServiceChannel(Target::Remote(channel)))
             }
         }
     }
@@ -99,6 +124,48 @@ impl Clients {
         request
     }
 }
+
+fn endpoint(address: &str) -> Result<Endpoint, Error> {
+    let endpoint =
+        Channel::from_shared(address.to_owned()).map_err(|e| Error::new(Kind::Invalid, e.to_string()))?;
+    Ok(endpoint
+        .connect_timeout(std::time::Duration::from_secs(3))
+        .timeout(std::time::Duration::from_secs(10)))
+}
+
+/// A channel over a connector of our own, which shakes hands with the certificates of the moment; tonic's would keep the
+/// first ones.
+pub(crate) fn secure_channel(address: &str, tls: Arc<tls::Client>) -> Result<Channel, Error> {
+    let origin: http::Uri = address
+        .parse()
+        .map_err(|_| Error::new(Kind::Invalid, "is no URL"))?;
+    let plain = address.replacen("https://", "http://", 1);
+    Ok(endpoint(&plain)?
+        .origin(origin)
+        .connect_with_connector_lazy(secure(tls)))
+}
+
+/// Connects and shakes hands.
+fn secure(
+    tls: Arc<tls::Client>,
+) -> impl Service<http::Uri, Response = Secured, Error = std::io::Error, Future = Connecting> + Send + 'static
+{
+    tower::service_fn(move |uri: http::Uri| -> Connecting {
+        let connector = tls.connector();
+        Box::pin(async move {
+            let refused = |why: &str| std::io::Error::new(std::io::ErrorKind::InvalidInput, why.to_owned());
+            let host = uri.host().ok_or_else(|| refused("no host"))?;
+            let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+            let stream = TcpStream::connect((bare.as_str(), uri.port_u16().unwrap_or(443))).await?;
+            stream.set_nodelay(true)?;
+            let name = ServerName::try_from(bare).map_err(|_| refused("no name for a certificate"))?;
+            Ok(TokioIo::new(connector.connect(name, stream).await?))
+        })
+    })
+}
+
+type Secured = TokioIo<tokio_rustls::client::TlsStream<TcpStream>>;
+type Connecting = BoxFuture<'static, Result<Secured, std::io::Error>>;
 
 impl Service<http::Request<Body>> for ServiceChannel {
     type Response = http::Response<Body>;

@@ -1,5 +1,8 @@
 //! Configuration: defaults < file < environment, validated before anything is bound.
 
+mod limits;
+mod tls;
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use figment::{
@@ -7,6 +10,9 @@ use figment::{
     providers::{Env, Format as _, Serialized, Toml},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+pub use limits::{LimitsConfig, Rate, Rates};
+pub use tls::{RemoteTls, ServerTls};
 
 /// Everything that is configured about a process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -26,6 +32,8 @@ pub struct Config {
     pub listen: ListenConfig,
     /// Who may call.
     pub auth: AuthConfig,
+    /// How much they may call.
+    pub limits: LimitsConfig,
     /// Where resources and secrets come from.
     pub resources: ResourcesConfig,
     /// Where attachments go.
@@ -36,8 +44,10 @@ pub struct Config {
     pub outbound: OutboundConfig,
     /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
-    /// Other services, by name, when they are not in this process: `http://host:port`.
+    /// Other services, by name, when they are not in this process: `http://host:port`, or `https://host:port`.
     pub remotes: std::collections::BTreeMap<String, String>,
+    /// TLS towards those that are `https://`.
+    pub remote_tls: RemoteTls,
     /// Seconds between "not ready" and closing the doors, so that load balancers notice.
     pub drain_seconds: u64,
     /// Each service's own section.
@@ -113,6 +123,12 @@ pub struct ListenConfig {
     pub admin: SocketAddr,
     /// Origins that browsers may call from; `*` for any.
     pub cors_origins: Vec<String>,
+    /// TLS of the gRPC door; plain without, as in a mesh.
+    pub grpc_tls: Option<ServerTls>,
+    /// TLS of the HTTP door.
+    pub http_tls: Option<ServerTls>,
+    /// Networks of proxies whose `x-forwarded-for` is believed, such as `10.0.0.0/8`; nobody's without.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
 }
 
 /// Who may call.
@@ -278,6 +294,9 @@ impl Default for ListenConfig {
             http: any_port,
             admin: any_port,
             cors_origins: Vec::new(),
+            grpc_tls: None,
+            http_tls: None,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -403,6 +422,12 @@ impl Config {
                 "nats_url",
                 "must be nats://…; set TRAMA_NATS_URL, or start with `make run`",
             );
+        }
+        if let Some(problem) = self.limits.problem() {
+            return fail("limits", problem);
+        }
+        if let Some((key, problem)) = self.listen.problem().or_else(|| self.remote_tls.problem()) {
+            return fail(key, problem);
         }
         if self.bus.partitions == 0 || self.bus.partitions > 1024 {
             return fail("bus.partitions", "must be from 1 to 1024");

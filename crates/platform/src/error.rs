@@ -1,6 +1,6 @@
 //! One error kind decides gRPC code, HTTP status and what becomes of a message.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -99,6 +99,7 @@ pub struct Error {
     kind: Kind,
     message: String,
     violations: Vec<Violation>,
+    retry_after: Option<Duration>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -109,6 +110,7 @@ impl Error {
             kind,
             message: message.into(),
             violations: Vec::new(),
+            retry_after: None,
             source: None,
         }
     }
@@ -123,6 +125,7 @@ impl Error {
             kind: Kind::Invalid,
             message: format!("{}: {}", violation.field, violation.description),
             violations: vec![violation],
+            retry_after: None,
             source: None,
         }
     }
@@ -147,6 +150,18 @@ impl Error {
     pub fn because(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.source = Some(Box::new(source));
         self
+    }
+
+    /// Adds when it is worth to try again: `RetryInfo` in gRPC, `Retry-After` in HTTP.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// How long to wait before trying again, if that is known.
+    pub const fn wait(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// What decides code, status and ack.
@@ -255,12 +270,15 @@ impl From<Error> for tonic::Status {
         if matches!(error.kind, Kind::Internal | Kind::Unavailable) {
             tracing::error!(kind = ?error.kind, detail = error.detail(), "request failed");
         }
-        if error.violations.is_empty() {
+        if error.violations.is_empty() && error.retry_after.is_none() {
             return tonic::Status::new(error.kind.grpc(), error.message);
         }
         let mut details = ErrorDetails::new();
         for violation in error.violations {
             details.add_bad_request_violation(violation.field, violation.description);
+        }
+        if error.retry_after.is_some() {
+            details.set_retry_info(error.retry_after);
         }
         tonic::Status::with_error_details(error.kind.grpc(), error.message, details)
     }
@@ -286,11 +304,19 @@ impl axum::response::IntoResponse for Error {
                 .map(|v| serde_json::json!({"field": v.field, "description": v.description}));
             body["violations"] = list.collect();
         }
-        (
+        let mut response = (
             status,
             [(http::header::CONTENT_TYPE, "application/problem+json")],
             body.to_string(),
         )
-            .into_response()
+            .into_response();
+        if let Some(wait) = self.retry_after {
+            // Whole seconds, and never too soon.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response
+                .headers_mut()
+                .insert(http::header::RETRY_AFTER, seconds.max(1).into());
+        }
+        response
     }
 }

@@ -6,6 +6,7 @@
 //! The promise: *nothing lost, nothing doubled*. State, inbox, outbox and timers change in one transaction
 //! ([`db::Tx`]); what was committed is published, what was published twice is worked in once.
 
+pub mod audit;
 pub mod auth;
 pub mod bus;
 pub mod client;
@@ -16,7 +17,9 @@ pub mod error;
 pub mod failpoint;
 mod leases;
 pub mod lifecycle;
+pub mod limits;
 pub mod objects;
+mod origin;
 pub mod outbound;
 mod outbox;
 pub mod page;
@@ -28,6 +31,7 @@ pub mod stage;
 mod statistics;
 pub mod telemetry;
 pub mod timers;
+pub mod tls;
 
 pub use auth::Principal;
 pub use client::{Clients, ServiceChannel};
@@ -36,6 +40,7 @@ pub use config::Config;
 pub use db::{Command, Db, Tx};
 pub use error::{Error, Kind, Violation};
 pub use lifecycle::Lifecycle;
+pub use origin::Origins;
 pub use server::{Addresses, Sockets};
 pub use service::{
     Context, Options, Parts, Quiet, Running, Service, Task, block_on, install_crypto, main, principal, start,

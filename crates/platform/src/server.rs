@@ -1,5 +1,7 @@
 //! The doors: gRPC (with gRPC-Web, CORS, health, reflection), HTTP, and the admin port.
 
+mod door;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse as _, routing::get};
@@ -8,13 +10,18 @@ use tonic::service::Routes;
 use tonic_health::{ServingStatus, server::health_reporter};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+pub(crate) use door::Door;
+
 use crate::{
     Error, Kind,
+    audit::Trail,
     auth::{AuthLayer, Authenticator},
-    config::ListenConfig,
+    config::{ListenConfig, ServerTls},
     db::Db,
     lifecycle::Lifecycle,
+    limits::{HttpLimits, limit_http},
     telemetry::{SeeLayer, see_http},
+    tls,
 };
 
 /// Where the doors are.
@@ -75,9 +82,13 @@ impl Sockets {
             routes,
             http,
             authenticator,
+            trail,
+            limits,
+            tls,
             cors_origins,
             databases,
         } = doors;
+        let http_limits = limits.clone();
         let (health, health_service) = health_reporter();
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(trama_proto::DESCRIPTORS)
@@ -90,12 +101,12 @@ impl Sockets {
             .layer(cors(&cors_origins))
             .layer(SeeLayer)
             .layer(tonic_web::GrpcWebLayer::new())
-            .layer(AuthLayer::new(authenticator))
+            .layer(AuthLayer::new(authenticator, trail, limits.limits.clone()))
             .add_routes(routes)
             .add_service(health_service)
             .add_service(reflection);
         let stopping = lifecycle.stopping();
-        let incoming = tonic::transport::server::TcpIncoming::from(self.grpc).with_nodelay(Some(true));
+        let incoming = Door::new(self.grpc, tls.grpc).connections();
         lifecycle.spawn("grpc", async move {
             grpc.serve_with_incoming_shutdown(incoming, stopping.cancelled_owned())
                 .await
@@ -104,14 +115,13 @@ impl Sockets {
 
         let stopping = lifecycle.stopping();
         lifecycle.spawn("http", async move {
-            let http = http.layer(axum::middleware::from_fn(see_http));
-            axum::serve(
-                self.http,
-                http.into_make_service_with_connect_info::<SocketAddr>(),
-            )
-            .with_graceful_shutdown(stopping.cancelled_owned())
-            .await
-            .map_err(Error::internal)
+            let http = http
+                .layer(axum::middleware::from_fn_with_state(http_limits, limit_http))
+                .layer(axum::middleware::from_fn(see_http));
+            axum::serve(Door::new(self.http, tls.http), http.into_make_service())
+                .with_graceful_shutdown(stopping.cancelled_owned())
+                .await
+                .map_err(Error::internal)
         });
 
         let readiness = Arc::new(Readiness {
@@ -155,11 +165,38 @@ impl Sockets {
     }
 }
 
+/// TLS of the doors that have it. The admin door never does: kubelet and Prometheus ask there, from inside.
+pub(crate) struct DoorsTls {
+    grpc: Option<Arc<tls::Server>>,
+    http: Option<Arc<tls::Server>>,
+}
+
+impl DoorsTls {
+    /// Reads certificates, and keeps looking at them.
+    pub(crate) fn open(config: &ListenConfig, lifecycle: &Lifecycle) -> Result<Self, Error> {
+        let open = |what, tls: &Option<ServerTls>, alpn| -> Result<_, Error> {
+            let opened = tls.as_ref().map(|tls| tls::Server::of(tls, alpn)).transpose()?;
+            if let Some(server) = &opened {
+                server.watch(what, lifecycle);
+            }
+            Ok(opened)
+        };
+        Ok(Self {
+            grpc: open("grpc", &config.grpc_tls, &[b"h2", b"http/1.1"])?,
+            // Chat upgrades to WebSocket, which HTTP/2 does otherwise.
+            http: open("http", &config.http_tls, &[b"http/1.1"])?,
+        })
+    }
+}
+
 /// What stands behind the doors.
 pub(crate) struct Doors {
     pub routes: Routes,
     pub http: Router,
     pub authenticator: Authenticator,
+    pub trail: Trail,
+    pub limits: HttpLimits,
+    pub tls: DoorsTls,
     pub cors_origins: Vec<String>,
     pub databases: Vec<Db>,
 }

@@ -8,7 +8,8 @@ use sqlx::migrate::Migrator;
 use tonic::service::{Routes, RoutesBuilder};
 
 use crate::{
-    Clock, Error, Kind,
+    Clock, Error, Kind, Origins,
+    audit::{Recorder, Trail},
     auth::{Authenticator, Principal},
     bus::{Bus, Stream},
     client::Clients,
@@ -16,12 +17,13 @@ use crate::{
     db::{Db, SchemaState},
     leases,
     lifecycle::{Lifecycle, terminated},
+    limits::{HttpLimits, Limits},
     objects::Objects,
     outbound::Outbound,
     outbox,
     privacy::{self, Holder},
     resources::{self, OpenCluster, ResourceStore, Secrets},
-    server::{Addresses, Doors, Sockets},
+    server::{Addresses, Doors, DoorsTls, Sockets},
     stage::{Loop, Stage},
     statistics,
     telemetry::Telemetry,
@@ -174,15 +176,12 @@ async fn start_with(
         None => Sockets::bind(&config.listen).await?,
     };
     let addresses = sockets.addresses()?;
+    let tls = DoorsTls::open(&config.listen, lifecycle)?;
     let bus = Bus::connect(&config.nats_url, &config.bus).await?;
     let outbound = Outbound::new(&config.outbound)?;
     let authenticator =
         Authenticator::start(&config.auth, clock.clone(), outbound.clone(), lifecycle).await?;
-    let clients = Clients::new(
-        config.remotes.clone(),
-        config.auth.service_key.clone(),
-        authenticator.clone(),
-    );
+    let clients = Clients::new(&config, authenticator.clone(), lifecycle)?;
     let resources = match options.resources {
         Some(resources) => resources,
         None => {
@@ -245,7 +244,15 @@ async fn start_with(
         tonic::Status::unimplemented("no service of this process has such a method")
             .into_http::<axum::body::Body>()
     }));
-    clients.set_local(routes.clone().into_axum_router());
+    let (_, any_db) = databases
+        .first()
+        .ok_or_else(|| Error::new(Kind::Precondition, "no service is to be started"))?;
+    let recorder = Recorder::start(any_db, lifecycle);
+    quiet.push(Arc::new(recorder.clone()));
+    let origins = Origins::new(&config.listen.trusted_proxies);
+    let trail = Trail::new(recorder, origins, clock.clone());
+    let limits = Limits::new(&config.limits, clock.clone());
+    clients.set_local(routes.clone().into_axum_router(), trail.clone(), limits.clone());
     for (db, stages, holder) in loops {
         outbox::start(&db, &config.stage, lifecycle);
         statistics::start(&db, lifecycle);
@@ -273,6 +280,12 @@ async fn start_with(
         routes,
         http,
         authenticator,
+        trail,
+        limits: HttpLimits {
+            limits,
+            resources: resources.clone(),
+        },
+        tls,
         cors_origins: config.listen.cors_origins.clone(),
         databases: databases.iter().map(|(_, db)| db.clone()).collect(),
     };

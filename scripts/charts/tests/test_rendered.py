@@ -11,7 +11,7 @@ from profiles import CRDS, NAMESPACE, PROFILES, ROOT, rendered, values
 OLDEST, NEWEST = "1.31", "1.37"
 OURS = ["ingest", "identity-resolution", "case", "routing", "survey", "notification"]
 # Kinds of operators, which Kubernetes has no schema of.
-FOREIGN = {"HTTPRoute", "GRPCRoute", "ScaledObject", "PodMonitor", "ServiceMonitor", "PrometheusRule"}
+FOREIGN = {"Certificate", "HTTPRoute", "GRPCRoute", "ScaledObject", "PodMonitor", "ServiceMonitor", "PrometheusRule"}
 
 
 def of(profile, kind):
@@ -139,11 +139,45 @@ def test_the_configuration_has_the_keys_of_the_binary():
     assert set(config("from-the-api-server", "case")["resources"]["kubernetes"]) <= set(known) | {"snapshot_dir"}
 
 
+WITH_TLS = {"certificates-for-all": "required", "a-certificate-of-your-own": "none"}
+
+
+@pytest.mark.parametrize("profile", WITH_TLS)
+def test_with_tls_every_door_has_a_certificate_and_every_call_trusts_it(profile):
+    certificates = {c["spec"]["secretName"]: c["spec"] for c in of(profile, "Certificate")}
+    for deployment in of(profile, "Deployment"):
+        name, spec = component(deployment), deployment["spec"]["template"]["spec"]
+        [secret] = [v["secret"]["secretName"] for v in spec["volumes"] if v["name"] == "tls"]
+        if profile == "certificates-for-all":
+            assert f"trama-{name}" in certificates[secret]["dnsNames"]
+            assert {"server auth", "client auth"} <= set(certificates[secret]["usages"])
+        else:
+            assert secret == "our-tls"
+        [mount] = [m for m in spec["containers"][0]["volumeMounts"] if m["name"] == "tls"]
+        read = config(profile, name)
+        tls = read["listen"]["grpc_tls"]
+        assert tls["cert"].startswith(mount["mountPath"]) and tls["key"].startswith(mount["mountPath"])
+        assert ("client_ca" in tls) == (WITH_TLS[profile] != "none") and not tls.get("client_optional")
+        if read.get("remotes"):
+            assert set(read["remote_tls"]) == {"ca", "cert", "key"}
+            assert all(address.startswith("https://") for address in read["remotes"].values())
+
+
+def test_limits_and_proxies_reach_the_services():
+    read = config("certificates-for-all", "ingest")
+    assert read["listen"]["trusted_proxies"] == ["10.0.0.0/8"]
+    assert read["limits"]["tenants"]["acme"]["tenant"] == {"per_second": 5000, "burst": 5000}
+    assert read["limits"]["credential"] == {"per_second": 0.5, "burst": 5}
+
+
 @each_profile
 def test_probes_ask_different_questions(profile):
     for deployment in of(profile, "Deployment"):
         [container] = deployment["spec"]["template"]["spec"]["containers"]
-        assert container["readinessProbe"]["grpc"] == {"port": 8080}
+        if profile in WITH_TLS:
+            assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "admin"}
+        else:
+            assert container["readinessProbe"]["grpc"] == {"port": 8080}
         # Liveness must not ask PostgreSQL or NATS.
         assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
         startup = container["startupProbe"]
@@ -197,6 +231,8 @@ def test_every_volume_is_mounted_and_every_mount_has_a_volume(profile):
 def test_our_own_references_exist(profile):
     """ConfigMaps, Secrets, claims and accounts that begin with our name are made by the chart."""
     made = {(o["kind"], o["metadata"]["name"]) for o in rendered(profile)}
+    # cert-manager makes these.
+    made |= {("Secret", o["spec"]["secretName"]) for o in of(profile, "Certificate")}
     yours = {"trama-database", "trama-nats", "trama-auth", "trama-pg-app", "trama-pg-ca", "trama-privacy"}
 
     def check(kind, name):

@@ -60,6 +60,12 @@ WRONG = [
     ({"database": {"keys": {"host": "host"}}}, "exclude each other"),
     ({"database": {"tls": {"certKey": "tls.crt"}}}, "go together"),
     ({"auth": {"existingSecret": ""}}, "auth.existingSecret"),
+    ({"tls": {"mode": "secret"}}, "tls.existingSecret"),
+    ({"tls": {"mode": "certManager"}}, "issuerRef.name"),
+    ({"tls": {"clients": "required"}}, "tls.mode is off"),
+    ({"tls": {"clients": "maybe"}}, "clients"),
+    ({"config": {"limits": {"tenant": {"perSecond": 1}}}}, "perSecond"),
+    ({"config": {"listen": {"trusted_proxies": ["10.0.0.1"]}}}, "trusted_proxies"),
     ({"trial": {"enabled": True}}, "trial.password"),
     ({"trial": {"enabled": True, "password": "x"}}, "migrations.mode"),
     ({"config": {"bus": {"replicas": 1}}}, "replicas of 3"),
@@ -117,11 +123,11 @@ def test_the_configuration_has_the_keys_that_the_services_know():
     text = (ROOT / "docs/reference/configuration.md").read_text()
     known = tomllib.loads(text.split("```toml\n")[1].split("```")[0])
     # The chart's business, or absent from the defaults because optional.
-    ours = {"database_url", "nats_url", "objects", "privacy", "remotes", "services"}
+    ours = {"database_url", "nats_url", "objects", "privacy", "remotes", "remote_tls", "services"}
     optional = {"bus": {"monitor_url"}, "telemetry": {"otlp_endpoint"}}
     chart = schema()["properties"]["config"]["properties"]
     assert set(known) - ours == set(chart)
-    for section in ("bus", "database", "stage", "outbound", "telemetry"):
+    for section in ("bus", "database", "limits", "stage", "outbound", "telemetry"):
         assert set(known[section]) | optional.get(section, set()) == set(chart[section]["properties"]), section
 
 

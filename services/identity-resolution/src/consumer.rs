@@ -50,6 +50,23 @@ fn read(envelope: &Envelope) -> Result<Received<'_>, Error> {
     })
 }
 
+/// Keeps who changed what.
+pub struct Keeper(Arc<App>);
+
+impl Keeper {
+    /// Over the use cases.
+    pub fn new(app: Arc<App>) -> Self {
+        Self(app)
+    }
+}
+
+#[async_trait::async_trait]
+impl Handler for Keeper {
+    async fn handle(&self, tx: &mut Tx, batch: &[Envelope]) -> Result<(), Error> {
+        self.0.keep_audit(tx, batch).await
+    }
+}
+
 /// Works in what services answer to requests of privacy.
 pub struct Answers(Arc<App>);
 

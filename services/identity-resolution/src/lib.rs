@@ -1,9 +1,9 @@
 //! Who is this, how sure are we, and how do they want to be reached?
 //!
-//! **Owns** customers, their handles, merges, verifications, preferences and consents (schema `identity`).
-//! **Serves** `IdentityService`, `ReviewService`, `VerificationService`, `ProfileService`, `ImportService` and
-//! `PrivacyService` of `trama.identity_resolution.v1`.
-//! **Listens to** `interaction_received`, `privacy_done`.
+//! **Owns** customers, their handles, merges, verifications, preferences and consents, and the audit log of all services (schema `identity`).
+//! **Serves** `IdentityService`, `ReviewService`, `VerificationService`, `ProfileService`, `ImportService`,
+//! `PrivacyService` and `AuditService` of `trama.identity_resolution.v1`.
+//! **Listens to** `interaction_received`, `privacy_done`, `audit_recorded`.
 //! **Publishes** `interaction_identified`, `customer_merged`, `customer_split`, `customer_changed`, `privacy_requested`,
 //! and `message_requested` for one-time codes.
 
@@ -24,11 +24,13 @@ use async_trait::async_trait;
 use sqlx::migrate::Migrator;
 use trama_platform::{Context, Error, Parts, Service, bus::Stream, privacy::PrivacyKeys, stage::Stage};
 use trama_proto::{
+    audit::v1::AuditRecorded,
     events::Event as _,
     identity_resolution::v1::{
-        identity_service_server::IdentityServiceServer, import_service_server::ImportServiceServer,
-        privacy_service_server::PrivacyServiceServer, profile_service_server::ProfileServiceServer,
-        review_service_server::ReviewServiceServer, verification_service_server::VerificationServiceServer,
+        audit_service_server::AuditServiceServer, identity_service_server::IdentityServiceServer,
+        import_service_server::ImportServiceServer, privacy_service_server::PrivacyServiceServer,
+        profile_service_server::ProfileServiceServer, review_service_server::ReviewServiceServer,
+        verification_service_server::VerificationServiceServer,
     },
     ingest::v1::InteractionReceived,
     privacy::v1::PrivacyDone,
@@ -96,6 +98,17 @@ impl Service for IdentityResolution {
             stream: Stream::Events,
             events: vec![PrivacyDone::NAME.to_owned()],
             handler: Arc::new(consumer::Answers::new(Arc::clone(&app))),
+        });
+        parts
+            .grpc
+            .add_service(AuditServiceServer::new(api::audit::AuditApi::new(Arc::clone(
+                &app,
+            ))));
+        parts.stages.push(Stage {
+            name: "identity-audit",
+            stream: Stream::Events,
+            events: vec![AuditRecorded::NAME.to_owned()],
+            handler: Arc::new(consumer::Keeper::new(Arc::clone(&app))),
         });
         let stopping = context.lifecycle.stopping();
         parts.tasks.push((

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use trama_platform::Error;
+use trama_platform::{Error, config::ServerTls};
 
 /// What is configured about the doors.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -13,6 +13,8 @@ pub struct IngestConfig {
     pub smtp_listen: SocketAddr,
     /// The name by which the mail door greets.
     pub smtp_hostname: String,
+    /// Certificate and key of the mail door, which offers STARTTLS with them.
+    pub smtp_tls: Option<ServerTls>,
     /// Mail connections at the same time; one more is told to come back later.
     pub smtp_connections: usize,
     /// Seconds without a word after which a mail connection is closed.
@@ -48,6 +50,7 @@ impl Default for IngestConfig {
         Self {
             smtp_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             smtp_hostname: "localhost".into(),
+            smtp_tls: None,
             smtp_connections: 200,
             smtp_idle_seconds: 300,
             max_mail_bytes: 25 * 1024 * 1024,

@@ -8,10 +8,15 @@ use std::{
     task::{Context, Poll},
 };
 
+use tonic::transport::server::TcpConnectInfo;
 use tower::{Layer, Service};
 
-use super::Authenticator;
-use crate::{Error, Kind};
+use super::{Authenticator, Principal};
+use crate::{
+    Error, Kind,
+    audit::{Tee, Trail},
+    limits::Limits,
+};
 
 /// Methods that need no credential: whether we live, and what we speak.
 const OPEN: [&str; 2] = ["/grpc.health.v1.Health/", "/grpc.reflection."];
@@ -20,24 +25,36 @@ const OPEN: [&str; 2] = ["/grpc.health.v1.Health/", "/grpc.reflection."];
 #[derive(Clone)]
 pub struct AuthLayer {
     authenticator: Authenticator,
+    trail: Trail,
+    limits: Limits,
     scopes: Arc<HashMap<String, String>>,
 }
 
 impl AuthLayer {
     /// With the scopes of the contract.
-    pub fn new(authenticator: Authenticator) -> Self {
+    pub fn new(authenticator: Authenticator, trail: Trail, limits: Limits) -> Self {
         Self {
             authenticator,
+            trail,
+            limits,
             scopes: Arc::new(trama_proto::method_scopes()),
         }
     }
 
-    fn check<B>(&self, request: &mut http::Request<B>) -> Result<(), Error> {
+    /// Who calls; nobody in particular where no credential is needed.
+    fn check<B>(&self, request: &http::Request<B>) -> Result<Option<Principal>, Error> {
         let path = request.uri().path();
         if OPEN.iter().any(|open| path.starts_with(open)) {
-            return Ok(());
+            return Ok(None);
         }
-        let principal = self.authenticator.authenticate(request.headers())?;
+        let mut principal = self.authenticator.authenticate(request.headers())?;
+        let peer = request
+            .extensions()
+            .get::<TcpConnectInfo>()
+            .and_then(TcpConnectInfo::remote_addr);
+        if let Some(origin) = self.trail.origins().of(request.headers(), peer.map(|p| p.ip())) {
+            principal.origin = origin.to_string();
+        }
         let Some(scope) = self.scopes.get(path) else {
             return Err(Error::new(
                 Kind::Denied,
@@ -45,10 +62,11 @@ impl AuthLayer {
             ));
         };
         if !principal.may(scope) {
+            self.trail.denied(path, &principal);
             return Err(Error::new(Kind::Denied, format!("scope `{scope}` is needed")));
         }
-        request.extensions_mut().insert(principal);
-        Ok(())
+        self.limits.call(&principal)?;
+        Ok(Some(principal))
     }
 }
 
@@ -72,7 +90,7 @@ pub struct AuthService<S> {
 
 impl<S, B, R> Service<http::Request<B>> for AuthService<S>
 where
-    S: Service<http::Request<B>, Response = http::Response<R>> + Send + 'static,
+    S: Service<http::Request<Tee<B>>, Response = http::Response<R>> + Send + 'static,
     S::Future: Send + 'static,
     R: Default + Send + 'static,
 {
@@ -84,12 +102,26 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let path = request.uri().path().to_owned();
-        match self.layer.check(&mut request) {
-            Ok(()) => Box::pin(self.inner.call(request)),
+        match self.layer.check(&request) {
+            Ok(principal) => {
+                let trail = self.layer.trail.clone();
+                let call = principal.as_ref().and_then(|p| trail.follow(&path, p));
+                let mut request = request.map(|body| Tee::new(body, call.as_ref()));
+                if let Some(principal) = principal {
+                    request.extensions_mut().insert(principal);
+                }
+                let work = self.inner.call(request);
+                Box::pin(async move { trail.through(call, work).await })
+            }
             Err(error) => {
-                metrics::counter!("trama_rpc_refused_total").increment(1);
+                let reason = match error.kind() {
+                    Kind::Denied => "denied",
+                    Kind::Exhausted => "limited",
+                    _ => "unauthenticated",
+                };
+                metrics::counter!("trama_rpc_refused_total", "reason" => reason).increment(1);
                 tracing::debug!(path, reason = %error, "call refused");
                 let response = tonic::Status::from(error).into_http::<R>();
                 Box::pin(async move { Ok(response) })

@@ -18,7 +18,7 @@ use jsonwebtoken::{
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::Principal;
+use super::{Credential, CredentialSort, Principal};
 use crate::{Error, Kind, config::IssuerConfig, outbound::Outbound};
 
 /// Tokens that are remembered; one more, and it begins anew.
@@ -42,6 +42,8 @@ struct Claims {
     exp: i64,
     #[serde(default)]
     nbf: Option<i64>,
+    #[serde(default)]
+    jti: String,
     #[serde(flatten)]
     rest: HashMap<String, serde_json::Value>,
 }
@@ -215,6 +217,8 @@ impl Tokens {
                     subject: claims.sub,
                     scopes,
                     service: false,
+                    credential: Credential::new(CredentialSort::Token, &claims.jti),
+                    origin: String::new(),
                 },
                 exp: claims.exp,
                 nbf: claims.nbf,

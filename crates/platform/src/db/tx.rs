@@ -1,13 +1,20 @@
 //! A transaction that knows its tenant, and carries what it will publish and when it wants to be woken.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Postgres, Transaction};
-use trama_proto::{events::Event, ids::TenantId};
+use trama_proto::{
+    audit::v1::{AuditEntry, AuditOutcome, AuditRecorded},
+    events::Event,
+    ids::TenantId,
+};
 use uuid::Uuid;
 
 use super::Db;
 use crate::{
     Error, Kind,
+    audit::{self, Call},
     bus::{Outgoing, Stream},
     failpoint,
     stage::Envelope,
@@ -53,6 +60,10 @@ pub struct Tx {
     timers: Vec<TimerSpec>,
     disarmed: Vec<(TenantId, &'static str, String)>,
     trace: Option<String>,
+    /// For a call that says that it changes nothing.
+    only_reads: bool,
+    /// Whose changes these are.
+    calls: Vec<Call>,
     after_commit: Vec<Box<dyn FnOnce() + Send>>,
 }
 
@@ -66,6 +77,8 @@ impl Tx {
             timers: Vec::new(),
             disarmed: Vec::new(),
             trace,
+            only_reads: audit::only_reads(),
+            calls: audit::current().into_iter().inspect(Call::begin_anew).collect(),
             after_commit: Vec::new(),
         }
     }
@@ -104,6 +117,11 @@ impl Tx {
 
     /// The same with an id derived from the content, so that every inbox knows a repeat.
     pub fn publish_as<E: Event>(&mut self, id: Uuid, tenant: &TenantId, key: &str, event: &E) {
+        debug_assert!(
+            !self.only_reads,
+            "a method that declares NO_SIDE_EFFECTS publishes {}: it would leave no trail",
+            E::NAME
+        );
         let subject = self.db.shared.bus.subject(Stream::Events, E::NAME, tenant, key);
         let payload = event.encode_to_vec().into();
         self.outgoing.push(Outgoing {
@@ -112,6 +130,35 @@ impl Tx {
             payload,
             trace: self.trace.clone(),
         });
+    }
+
+    /// What this transaction changes is changed for these calls too, and the audit log says so: for work that was handed
+    /// over to another task ([`audit::current`]).
+    pub fn on_behalf_of(&mut self, calls: impl IntoIterator<Item = Call>) {
+        self.calls.extend(calls);
+    }
+
+    /// Tells the audit log what became of something. `before` and `after` are words of ours, states and numbers; never
+    /// what a person wrote.
+    pub fn changed(&self, object: (&str, &dyn std::fmt::Display), field: &str, before: &str, after: &str) {
+        for call in &self.calls {
+            call.changed(object, field, before, after);
+        }
+    }
+
+    /// The calls that this transaction is the first to carry out, as one event for each tenant.
+    fn tell_calls(&mut self) {
+        let mut told: BTreeMap<TenantId, Vec<AuditEntry>> = BTreeMap::new();
+        for call in self.calls.iter().filter(|call| !call.is_committed()) {
+            let entry = call.entry(self.new_id(), self.now, AuditOutcome::Committed, tonic::Code::Ok);
+            told.entry(call.principal().tenant.clone())
+                .or_default()
+                .push(entry);
+        }
+        for (tenant, entries) in told {
+            let key = entries.first().map(|e| e.subject.clone()).unwrap_or_default();
+            self.publish(&tenant, &key, &AuditRecorded { entries });
+        }
     }
 
     /// Runs once the commit is through, on this process only: for waking whoever looks at what was written. A crash
@@ -189,7 +236,12 @@ impl Tx {
                 Kind::Conflict,
                 "request_id was used before with another content; take a new one",
             )),
-            Some((_, response)) => Ok(Some(R::decode(response.as_slice())?)),
+            Some((_, response)) => {
+                for call in &self.calls {
+                    call.replayed();
+                }
+                Ok(Some(R::decode(response.as_slice())?))
+            }
         }
     }
 
@@ -209,6 +261,10 @@ impl Tx {
             request_id,
             request,
         } = *command;
+        let response = response.encode_to_vec();
+        for call in &self.calls {
+            call.answered(response.clone());
+        }
         if request_id.is_empty() {
             return Ok(());
         }
@@ -221,7 +277,7 @@ impl Tx {
         .bind(method)
         .bind(request_id)
         .bind(fingerprint(request))
-        .bind(response.encode_to_vec())
+        .bind(response)
         .execute(&mut *self.inner)
         .await?;
         Ok(())
@@ -240,6 +296,7 @@ impl Tx {
 
     /// Commits and hands out what is to be published; the stage loop overlaps that with its next batch.
     pub(crate) async fn commit_only(mut self) -> Result<Vec<Outgoing>, Error> {
+        self.tell_calls();
         let published = self.db.take_published();
         let result = self.write_runtime_rows(&published).await;
         let result = match result {
@@ -251,6 +308,10 @@ impl Tx {
             return Err(error);
         }
         failpoint::hit("tx.committed");
+        // Before anybody is woken: who is answered looks whether it is told.
+        for call in &self.calls {
+            call.committed();
+        }
         if let Some(first) = self.timers.iter().map(|t| t.due_at).min() {
             self.db.timer_armed_for(first);
         }

@@ -4,5 +4,6 @@
 
 mod auth;
 mod counter;
+mod limits;
 mod stage;
 mod timers;

@@ -92,10 +92,12 @@ fn scopes() -> String {
     methods.sort();
     let mut text = format!(
         "{NOTE}# Scopes\n\nThe scope that each method needs, from its descriptor. A credential holds scopes; `case.*` \
-         holds all that begins so.\n\n| method | scope |\n|---|---|\n"
+         holds all that begins so. What changes something leaves an entry in the audit log.\n\n\
+         | method | scope | changes something |\n|---|---|---|\n"
     );
     for (method, scope) in methods {
-        let _ = writeln!(text, "| `{method}` | `{scope}` |");
+        let changes = trama_proto::mutations::mutation(&method).map_or("", |_| "yes");
+        let _ = writeln!(text, "| `{method}` | `{scope}` | {changes} |");
     }
     text
 }

@@ -5,7 +5,7 @@ use tonic::{Code, metadata::MetadataValue, transport::Channel};
 use tonic_prost::ProstCodec;
 use trama_testkit::TestApp;
 
-async fn call(channel: &Channel, path: &str, token: Option<&str>) -> Code {
+pub async fn call(channel: &Channel, path: &str, token: Option<&str>) -> Code {
     let mut grpc = tonic::client::Grpc::new(channel.clone());
     grpc.ready().await.expect("the door is open");
     let mut request = tonic::Request::new(());
@@ -27,17 +27,21 @@ async fn call(channel: &Channel, path: &str, token: Option<&str>) -> Code {
     }
 }
 
-#[tokio::test]
-async fn every_method_refuses_the_anonymous_the_unscoped_and_answers_nobody_with_unimplemented() {
-    let services = [
+/// All six.
+pub fn services() -> [std::sync::Arc<dyn trama_platform::Service>; 6] {
+    [
         trama_ingest::service(),
         trama_identity_resolution::service(),
         trama_case::service(),
         trama_routing::service(),
         trama_notification::service(),
         trama_survey::service(),
-    ];
-    let app = TestApp::start(&services).await;
+    ]
+}
+
+#[tokio::test]
+async fn every_method_refuses_the_anonymous_the_unscoped_and_answers_nobody_with_unimplemented() {
+    let app = TestApp::start(&services()).await;
     let unscoped = app.token("acme", "somebody", "unrelated.scope");
     let mut methods: Vec<_> = trama_proto::method_scopes().into_iter().collect();
     methods.sort();

@@ -1,6 +1,7 @@
 //! The whole platform, as its users meet it: the binary, real servers, real doors.
 
 mod access;
+mod audit;
 mod crash;
 mod leader;
 mod platform;

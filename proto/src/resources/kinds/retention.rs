@@ -34,6 +34,8 @@ pub enum KeptRecords {
     Quarantine,
     /// Lines of chats that visitors may still scroll back to, counted from the beginning of the conversation.
     Chats,
+    /// The audit log: who changed what.
+    Audit,
     /// Files of exports that a person asked for; 7 days when not said.
     Exports,
 }
@@ -46,7 +48,7 @@ impl<'de> Deserialize<'de> for KeptRecords {
 
 impl KeptRecords {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Cases,
         Self::Conversations,
         Self::Messages,
@@ -54,6 +56,7 @@ impl KeptRecords {
         Self::WorkItems,
         Self::Quarantine,
         Self::Chats,
+        Self::Audit,
         Self::Exports,
     ];
 
@@ -67,6 +70,7 @@ impl KeptRecords {
             KeptRecords::WorkItems => "workItems",
             KeptRecords::Quarantine => "quarantine",
             KeptRecords::Chats => "chats",
+            KeptRecords::Audit => "audit",
             KeptRecords::Exports => "exports",
         }
     }

@@ -202,7 +202,14 @@ impl App {
             return Err(case_changed(id));
         }
         let now = tx.now();
+        let before = case.state.status();
         case.resolve(by, now)?;
+        tx.changed(
+            ("case", &id),
+            "status",
+            before.as_str_name(),
+            case.state.status().as_str_name(),
+        );
         case.version += 1;
         case.work_revision += 1;
         cases::save(tx.conn(), &[&case]).await?;

@@ -1,5 +1,6 @@
 //! gRPC ↔ app.
 
+pub mod audit;
 pub mod import;
 pub mod privacy;
 pub mod profile;
@@ -55,6 +56,7 @@ fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
     Ok(Caller {
         tenant: principal.tenant.clone(),
         subject,
+        origin: principal.origin.clone(),
     })
 }
 

@@ -281,6 +281,7 @@ impl App {
             let caller = Caller {
                 tenant: tenant.clone(),
                 subject: "keyword".parse()?,
+                origin: String::new(),
             };
             tx.follow(received.envelope);
             let customer = self.read_alone(tx, tenant, owner).await?;

@@ -1,5 +1,6 @@
 //! Use cases: load, decide, save, publish.
 
+mod auditing;
 mod consenting;
 mod customers;
 mod explaining;
@@ -67,6 +68,8 @@ pub struct Caller {
     pub tenant: TenantId,
     /// Agent, integrator or service.
     pub subject: AgentId,
+    /// From where; empty when nobody has called at all.
+    pub origin: String,
 }
 
 /// The use cases and what they need.

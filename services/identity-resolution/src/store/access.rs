@@ -15,6 +15,8 @@ pub struct Access<'a> {
     pub action: &'static str,
     /// What for, or which fields; never their values.
     pub detail: &'a str,
+    /// From where.
+    pub origin: &'a str,
 }
 
 /// Notes the same for some customers.
@@ -29,8 +31,8 @@ pub async fn note(
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO access_log (tenant, customer_id, at, entry_id, subject, action, detail)
-         SELECT $1, customer_id, $3, $4, $5, $6, $7 FROM unnest($2::uuid[]) AS c (customer_id)
+        "INSERT INTO access_log (tenant, customer_id, at, entry_id, subject, action, detail, origin)
+         SELECT $1, customer_id, $3, $4, $5, $6, $7, $8 FROM unnest($2::uuid[]) AS c (customer_id)
          ON CONFLICT DO NOTHING",
     )
     .bind(tenant.as_str())
@@ -40,6 +42,7 @@ pub async fn note(
     .bind(access.subject)
     .bind(access.action)
     .bind(access.detail)
+    .bind(access.origin)
     .execute(conn)
     .await?;
     Ok(())
@@ -60,6 +63,8 @@ pub struct Noted {
     pub id: Uuid,
     /// To which row.
     pub origin: CustomerId,
+    /// From where.
+    pub from_where: String,
 }
 
 /// A page of lines about rows, newest first.
@@ -73,7 +78,7 @@ pub async fn list(
     let (at, id) = before.unwrap_or((DateTime::<Utc>::MAX_UTC, Uuid::max()));
     let at = at.min(DateTime::from_timestamp(253_402_300_799, 0).unwrap_or(at));
     let found = sqlx::query(
-        "SELECT customer_id, at, entry_id, subject, action, detail FROM access_log
+        "SELECT customer_id, at, entry_id, subject, action, detail, origin FROM access_log
          WHERE tenant = $1 AND customer_id = ANY($2) AND (at, entry_id) < ($3, $4)
          ORDER BY at DESC, entry_id DESC LIMIT $5",
     )
@@ -94,6 +99,7 @@ pub async fn list(
                 at: row.try_get("at")?,
                 id: row.try_get("entry_id")?,
                 origin: CustomerId::new(row.try_get("customer_id")?),
+                from_where: row.try_get("origin")?,
             })
         })
         .collect()

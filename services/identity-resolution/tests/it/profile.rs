@@ -263,6 +263,7 @@ async fn it_is_known_who_read_and_changed_whom_until_it_is_forgotten() {
                 .entries
         }
     };
+    assert!(list().await.iter().all(|e| e.origin == "127.0.0.1"));
     let log: Vec<(String, String)> = list().await.into_iter().map(|e| (e.action, e.detail)).collect();
     assert_eq!(
         log,

@@ -9,7 +9,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
-use trama_platform::Error;
+use trama_platform::{Error, tls::Certificates};
 
 use super::Doors;
 
@@ -19,8 +19,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Takes connections until the process stops.
 ///
 /// # Errors
-/// Never: every failure concerns one connection.
+/// When there is no certificate where one is configured; every later failure concerns one connection.
 pub async fn serve(doors: Doors, listener: TcpListener) -> Result<(), Error> {
+    let tls = match &doors.config.smtp_tls {
+        Some(tls) => Some(Certificates::open(tls, "smtp", &doors.lifecycle)?),
+        None => None,
+    };
     let connections = Arc::new(Semaphore::new(doors.config.smtp_connections));
     let draining = doors.lifecycle.draining();
     loop {
@@ -31,7 +35,7 @@ pub async fn serve(doors: Doors, listener: TcpListener) -> Result<(), Error> {
         match accepted {
             Ok((stream, _)) => match Arc::clone(&connections).try_acquire_owned() {
                 Ok(permit) => {
-                    let session = session::Session::new(doors.clone());
+                    let session = session::Session::new(doors.clone(), tls.clone());
                     let stopping = doors.lifecycle.stopping();
                     doors.lifecycle.spawn("smtp-session", async move {
                         let _permit = permit;

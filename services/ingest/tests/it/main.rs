@@ -2,7 +2,9 @@
 
 mod api;
 mod chat;
+mod limits;
 mod mail;
 mod media;
+mod starttls;
 mod support;
 mod webhook;

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use trama_ingest::Ingest;
-use trama_platform::{Service, outbound::Outbound};
+use trama_platform::{Config, Service, outbound::Outbound};
 use trama_proto::{
     common::v1::Interaction,
     ingest::v1::{InteractionReceived, ingest_service_client::IngestServiceClient},
@@ -96,6 +96,13 @@ impl World {
     }
 
     pub async fn start_with(graph: &str, section: Value) -> Self {
+        Self::configured(graph, move |config| {
+            config.services.insert("ingest".into(), section);
+        })
+        .await
+    }
+
+    pub async fn configured(graph: &str, change: impl FnOnce(&mut Config) + Send + 'static) -> Self {
         let ingest = Arc::new(Ingest::default());
         let service: Arc<dyn Service> = Arc::clone(&ingest) as _;
         let app = TestApp::builder(&[service])
@@ -105,9 +112,7 @@ impl World {
             .secret("acme", "meta", "access", ACCESS_TOKEN)
             .secret("acme", "twilio", "token", AUTH_TOKEN)
             .secret("acme", "site", "login", LOGIN_SECRET)
-            .configure(move |config| {
-                config.services.insert("ingest".into(), section);
-            })
+            .configure(change)
             .start()
             .await;
         let outbound = Outbound::new(&app.config.outbound).expect("a client");

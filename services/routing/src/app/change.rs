@@ -354,6 +354,10 @@ impl Change {
                 item.trace.clone_from(&cause.trace);
             }
         }
+        for item in self.items.values() {
+            let before = self.before.get(&item.id).map_or("", |b| b.state.word());
+            tx.changed(("work_item", &item.id), "state", before, item.state.word());
+        }
         let loads = self.loads();
         if !self.moved.is_empty() {
             store::move_offers(tx.conn(), &self.tenant, &self.moved, self.now).await?;

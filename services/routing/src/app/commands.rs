@@ -9,7 +9,10 @@ mod fold;
 pub(super) use fold::hand_over;
 
 use tokio::sync::oneshot;
-use trama_platform::{Error, Kind, Lifecycle};
+use trama_platform::{
+    Error, Kind, Lifecycle,
+    audit::{self, Call},
+};
 use trama_proto::{
     ids::{AgentId, OfferId, TenantId, WorkItemId},
     routing::v1,
@@ -40,6 +43,8 @@ pub type Outcome = Result<Option<v1::WorkItem>, Error>;
 struct Ask {
     agent: AgentId,
     order: Order,
+    /// Whose trail the order leaves.
+    call: Option<Call>,
     reply: oneshot::Sender<Outcome>,
 }
 
@@ -68,6 +73,7 @@ impl Commands {
         let ask = Ask {
             agent: agent.clone(),
             order,
+            call: audit::current(),
             reply,
         };
         self.0.ask(tenant, ask).await?;
@@ -80,16 +86,18 @@ async fn run(routing: &Routing, tenant: &TenantId, asks: Vec<Ask>) {
     metrics::histogram!("trama_routing_commands_together")
         .record(f64::from(u32::try_from(asks.len()).unwrap_or(0)));
     let mut replies = Vec::with_capacity(asks.len());
+    let mut calls = Vec::with_capacity(asks.len());
     let orders: Vec<(AgentId, Order)> = asks
         .into_iter()
         .map(|ask| {
             replies.push(ask.reply);
+            calls.push(ask.call);
             (ask.agent, ask.order)
         })
         .collect();
     let mut replies = Some(replies);
     for attempt in 1..=ATTEMPTS {
-        match try_run(routing, tenant, &orders, &mut replies).await {
+        match try_run(routing, tenant, (&orders, &calls), &mut replies).await {
             Ok(()) => return,
             Err(error) if error.kind() == Kind::Conflict && attempt < ATTEMPTS && replies.is_some() => {
                 tracing::debug!(detail = error.detail(), "desk commands lost a race; once more");
@@ -109,16 +117,29 @@ async fn run(routing: &Routing, tenant: &TenantId, asks: Vec<Ask>) {
 async fn try_run(
     routing: &Routing,
     tenant: &TenantId,
-    orders: &[(AgentId, Order)],
+    (orders, calls): (&[(AgentId, Order)], &[Option<Call>]),
     replies: &mut Option<Vec<oneshot::Sender<Outcome>>>,
 ) -> Result<(), Error> {
     let mut tx = routing.db.tx(tenant).await?;
+    calls.iter().flatten().for_each(Call::begin_anew);
     let mut fold = Fold::load(&mut tx, tenant, orders).await?;
     let outcomes: Vec<Outcome> = orders
         .iter()
-        .map(|(agent, order)| fold.run(agent, order))
+        .zip(calls)
+        .map(|((agent, order), call)| {
+            let outcome = fold.run(agent, order);
+            let told = fold.told.drain(..);
+            if let (Some(call), Ok(_)) = (call, &outcome) {
+                told.for_each(|(item, [before, after])| {
+                    call.changed(("work_item", &item), "state", before, after);
+                });
+            }
+            outcome
+        })
         .collect();
     fold.change.save(&mut tx, &[], &routing.signals, false).await?;
+    let done = calls.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+    tx.on_behalf_of(done.filter_map(|(call, _)| call.clone()));
     let senders = replies.take().unwrap_or_default();
     // They are answered as soon as it is certain, not after the events are published.
     tx.after_commit(move || {

@@ -107,6 +107,21 @@ pub enum State {
     },
 }
 
+impl State {
+    /// What it is called.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Offered(_) => "offered",
+            Self::Assigned { .. } => "assigned",
+            Self::Wrapping { .. } => "wrapping",
+            Self::Completed { .. } => "completed",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Abandoned { .. } => "abandoned",
+        }
+    }
+}
+
 /// The first answer of an agent, as figures count it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answered {

@@ -1,5 +1,6 @@
 //! Routing on real PostgreSQL and NATS.
 
+mod audit;
 mod desk;
 mod figures;
 mod handover;

@@ -205,6 +205,7 @@ impl App {
             let caller = Caller {
                 tenant: tenant.clone(),
                 subject: import.started_by.parse::<AgentId>()?,
+                origin: String::new(),
             };
             let recorded_at = store::privacy::recorded_at(tx.conn(), tenant, id).await?;
             let known_by = step.rows.iter().map(|row| (row.handles.as_slice(), recorded_at));

@@ -9,7 +9,7 @@ use trama_platform::{
 };
 use trama_proto::{ids::TenantId, privacy::v1::SubjectSort};
 
-use crate::store::privacy;
+use crate::store::{audit, privacy};
 
 /// The holder of this service.
 pub struct Holding;
@@ -65,6 +65,7 @@ impl Holder for Holding {
     ) -> Result<(u64, Vec<String>), Error> {
         match records {
             "exports" => privacy::expire_exports(tx.conn(), tenant, before, limit).await,
+            "audit" => Ok((audit::forget(tx.conn(), tenant, before, limit).await?, Vec::new())),
             _ => Ok((0, Vec::new())),
         }
     }

@@ -268,6 +268,7 @@ impl App {
             subject: caller.subject.as_str(),
             action,
             detail,
+            origin: &caller.origin,
         };
         let mark = (tx.new_id(), tx.now());
         store::access::note(tx.conn(), &caller.tenant, customers, access, mark).await?;

@@ -133,6 +133,7 @@ impl App {
                     detail: line.detail,
                     create_time: Some(to_wire(line.at)),
                     origin_customer_id: line.origin.to_string(),
+                    origin: line.from_where,
                 })
                 .collect(),
             next_page_token: next.unwrap_or_default(),

@@ -1,4 +1,5 @@
-//! One mail connection: RFC 5321 with PIPELINING, SIZE, 8BITMIME, SMTPUTF8; RFC 2033 after `LHLO`.
+//! One mail connection: RFC 5321 with PIPELINING, SIZE, 8BITMIME, SMTPUTF8; RFC 2033 after `LHLO`; RFC 3207
+//! (STARTTLS) where there is a certificate.
 
 use std::{collections::HashMap, fmt::Write as _, io, slice::Iter, time::Duration};
 
@@ -8,9 +9,10 @@ use smtp_proto::{
     request::receiver::{DataReceiver, RequestReceiver},
 };
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
 };
+use trama_platform::tls::Certificates;
 use trama_proto::{common::v1::ChannelKind, ids::TenantId, resources::Provider};
 
 use crate::{
@@ -37,6 +39,8 @@ enum Protocol {
 /// One connection.
 pub(super) struct Session {
     doors: Doors,
+    /// What STARTTLS is offered with; none once it is under way.
+    tls: Option<Certificates>,
     commands: RequestReceiver,
     protocol: Option<Protocol>,
     envelope: Envelope,
@@ -69,12 +73,14 @@ struct Data {
 enum Next {
     Read,
     Close,
+    Secure,
 }
 
 impl Session {
-    pub(super) fn new(doors: Doors) -> Self {
+    pub(super) fn new(doors: Doors, tls: Option<Certificates>) -> Self {
         Self {
             doors,
+            tls,
             commands: RequestReceiver::default(),
             protocol: None,
             envelope: Envelope::default(),
@@ -85,29 +91,52 @@ impl Session {
 
     pub(super) async fn run(mut self, mut stream: TcpStream) -> io::Result<()> {
         metrics::counter!("trama_ingest_smtp_connections_total", "outcome" => "opened").increment(1);
-        let idle = Duration::from_secs(self.doors.config.smtp_idle_seconds);
         let greeting = format!("220 {} ESMTP LMTP trama\r\n", self.doors.config.smtp_hostname);
         stream.write_all(greeting.as_bytes()).await?;
+        if self.talk(&mut stream).await? {
+            // What was said in the clear is forgotten: anybody could have put it there.
+            let Some(tls) = self.tls.take() else { return Ok(()) };
+            self.commands = RequestReceiver::default();
+            self.protocol = None;
+            self.envelope = Envelope::default();
+            let mut stream = tls.accept(stream).await?;
+            self.talk(&mut stream).await?;
+            // A polite end; who is gone already does not need it.
+            let _ = stream.shutdown().await;
+        }
+        Ok(())
+    }
+
+    /// Talks to the end; returns whether it shall go on in private.
+    async fn talk(&mut self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<bool> {
+        let idle = Duration::from_secs(self.doors.config.smtp_idle_seconds);
         let mut buffer = vec![0; 16 * 1024];
         let draining = self.doors.lifecycle.draining();
         loop {
             let length = tokio::select! {
                 () = draining.cancelled(), if self.data.is_none() => {
-                    return stream.write_all(b"421 4.3.2 closing, come back later\r\n").await;
+                    stream.write_all(b"421 4.3.2 closing, come back later\r\n").await?;
+                    return Ok(false);
                 }
                 read = tokio::time::timeout(idle, stream.read(&mut buffer)) => match read {
                     Ok(length) => length?,
-                    Err(_) => return stream.write_all(b"421 4.4.2 idle for too long\r\n").await,
+                    Err(_) => {
+                        stream.write_all(b"421 4.4.2 idle for too long\r\n").await?;
+                        return Ok(false);
+                    }
                 },
             };
             if length == 0 {
-                return Ok(());
+                return Ok(false);
             }
             let mut replies = String::new();
             let next = self.take_in(&buffer[..length], &mut replies).await;
             tokio::time::timeout(idle, stream.write_all(replies.as_bytes())).await??;
-            if let Next::Close = next {
-                return Ok(());
+            stream.flush().await?;
+            match next {
+                Next::Read => {}
+                Next::Close => return Ok(false),
+                Next::Secure => return Ok(true),
             }
         }
     }
@@ -131,7 +160,8 @@ impl Session {
                 }
             };
             match next {
-                Next::Close => return Next::Close,
+                // What follows STARTTLS in the same breath came in the clear, and is dropped.
+                Next::Close | Next::Secure => return next,
                 Next::Read if bytes.as_slice().is_empty() => return Next::Read,
                 Next::Read => {}
             }
@@ -207,6 +237,10 @@ impl Session {
             }
             Request::Noop { .. } => replies.push_str(OK),
             Request::Vrfy { .. } => replies.push_str("252 2.5.0 send it and see\r\n"),
+            Request::StartTls if self.tls.is_some() => {
+                replies.push_str("220 2.0.0 go ahead\r\n");
+                return Next::Secure;
+            }
             Request::Quit => {
                 replies.push_str("221 2.0.0 bye\r\n");
                 return Next::Close;
@@ -223,11 +257,16 @@ impl Session {
         self.protocol = Some(protocol);
         self.envelope = Envelope::default();
         let (name, size) = (&self.doors.config.smtp_hostname, self.doors.config.max_mail_bytes);
+        let secure = if self.tls.is_some() {
+            "250-STARTTLS\r\n"
+        } else {
+            ""
+        };
         // Writing to a String cannot fail.
         let _ = if extended {
             write!(
                 replies,
-                "250-{name}\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250 SIZE {size}\r\n"
+                "250-{name}\r\n{secure}250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250 SIZE {size}\r\n"
             )
         } else {
             write!(replies, "250 {name}\r\n")

@@ -26,6 +26,8 @@ pub(super) struct Fold {
     /// Who orders, and whether they are bots.
     callers: HashMap<AgentId, bool>,
     pub(super) change: Change,
+    /// Which items an order moved, from which state to which.
+    pub(super) told: Vec<(WorkItemId, [&'static str; 2])>,
 }
 
 impl Fold {
@@ -63,6 +65,7 @@ impl Fold {
             offers,
             callers: callers.into_iter().map(|a| (a.id, a.bot)).collect(),
             change,
+            told: Vec::new(),
         })
     }
 
@@ -85,7 +88,9 @@ impl Fold {
     }
 
     fn put(&mut self, item: &WorkItem) {
-        self.items.insert(item.id, item.clone());
+        let before = self.items.insert(item.id, item.clone());
+        let before = before.map_or("", |b| b.state.word());
+        self.told.push((item.id, [before, item.state.word()]));
         self.change.put(item.clone());
     }
 
