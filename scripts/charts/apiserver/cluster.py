@@ -85,6 +85,7 @@ class Cluster:
             if document["kind"] in ours:
                 document["metadata"].setdefault("namespace", NAMESPACE)
                 self.apply(document)
+        self.apply(*EXAMPLES)
         return self
 
     def conditions(self, kind, name, namespace=""):
