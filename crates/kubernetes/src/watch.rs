@@ -151,6 +151,7 @@ impl Watches {
             .reflect(writer);
         let mut events = pin!(events);
         let mut listed = false;
+        let mut said = None;
         while let Some(event) = events.next().await {
             match event {
                 // Says that a list is tried, and what is on its pages; the store swaps when all of it is there.
@@ -158,6 +159,7 @@ impl Watches {
                 Ok(Event::InitDone | Event::Apply(_) | Event::Delete(_)) => {
                     if backoff.succeeded() {
                         tracing::info!(path, "the API server answers again");
+                        said = None;
                     }
                     if !listed {
                         listed = true;
@@ -168,7 +170,9 @@ impl Watches {
                 Err(error) => {
                     metrics::counter!("trama_resources_watch_errors_total").increment(1);
                     let pause = backoff.after_failure(random(&self.clock));
-                    self.failed(&path, &error, backoff.is_first_failure());
+                    let code = code(&error);
+                    self.failed(&path, &error, said != Some(code));
+                    said = Some(code);
                     tokio::time::sleep(pause).await;
                 }
             }
@@ -176,10 +180,11 @@ impl Watches {
         Err(Error::new(Kind::Internal, format!("the watch of {path} ended")))
     }
 
-    /// Once in the log as a warning: an outage is told by the age of the watch.
-    fn failed(&self, path: &str, error: &watcher::Error, first: bool) {
+    /// Once in the log as a warning: an outage is told by the age of the watch. What follows an outage may be worse (a
+    /// server that comes back and does not know us any more), so another reason is another warning.
+    fn failed(&self, path: &str, error: &watcher::Error, is_news: bool) {
         let text = format!("{path}: {}", hint(error));
-        if first {
+        if is_news {
             tracing::warn!(problem = text, "a watch failed; the resources in force stay");
         } else {
             tracing::debug!(problem = text, "a watch failed again");
@@ -202,16 +207,21 @@ fn random(clock: &Clock) -> f64 {
     f64::from(u32::from_be_bytes([a, b, c, d])) / f64::from(u32::MAX)
 }
 
-/// An error in words, with the fix where we know it.
-fn hint(error: &watcher::Error) -> String {
-    use watcher::Error::{InitialListFailed, WatchFailed, WatchStartFailed};
-    let code = match error {
+/// What the API server answered; 0 when it did not.
+fn code(error: &watcher::Error) -> u16 {
+    use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
+    match error {
+        WatchError(status) => status.code,
         InitialListFailed(kube::Error::Api(status))
         | WatchStartFailed(kube::Error::Api(status))
         | WatchFailed(kube::Error::Api(status)) => status.code,
         _ => 0,
-    };
-    match code {
+    }
+}
+
+/// An error in words, with the fix where we know it.
+fn hint(error: &watcher::Error) -> String {
+    match code(error) {
         401 => "we are not known there: is the token of the ServiceAccount mounted?".to_owned(),
         403 => "we may not list and watch it: see the Roles of the chart".to_owned(),
         404 => "the kind is not known there: install or upgrade the chart trama-crds".to_owned(),
