@@ -21,6 +21,8 @@ BINARIES = Path(os.environ.get("TRAMA_BINARIES", ROOT / "target/debug"))
 SERVICE = "ingest"
 ACCOUNT = f"trama-{SERVICE}"
 LEASE = "trama-resources"
+# Streams of our own: others on the same server have other partitions.
+PREFIX = "apiserver"
 # `odd` is for what is wrong on purpose.
 WATCHED = ["acme", "odd"]
 VALUES = {
@@ -177,6 +179,8 @@ class Replica:
         own = {
             "KUBECONFIG": str(cluster.kubeconfig(folder)),
             "HOSTNAME": name,
+            "TRAMA_RESOURCES__KUBERNETES__START_TIMEOUT_SECONDS": "5",
+            "TRAMA_BUS__PREFIX": PREFIX,
             "TRAMA_AUTH__API_KEYS_FILE": str(folder / "api-keys.json"),
             "TRAMA_OBJECTS__DIR": str(folder / "objects"),
             "TRAMA_RESOURCES__SECRETS_DIR": str(self.secrets),
@@ -251,7 +255,8 @@ class Replicas:
 
     @staticmethod
     def migrate():
-        subprocess.run([BINARIES / "trama", "migrate"], check=True, capture_output=True, stdin=subprocess.DEVNULL)
+        environment = {**os.environ, "TRAMA_BUS__PREFIX": PREFIX, "TRAMA_BUS__PARTITIONS": "16"}
+        subprocess.run([BINARIES / "trama", "migrate"], check=True, capture_output=True, stdin=subprocess.DEVNULL, env=environment)
 
     def prepare(self, name):
         replica = Replica(self.cluster, self.folder / name, name)
@@ -276,3 +281,6 @@ class Replicas:
         for replica in self.all:
             if replica.process and replica.process.poll() is None:
                 replica.end()
+        # Whoever was killed holds it still; the next test would wait for it to run out.
+        free = [{"op": "replace", "path": "/spec", "value": {}}]
+        self.cluster.kubectl("patch", "lease", LEASE, "-n", NAMESPACE, "--type=json", "-p", json.dumps(free))

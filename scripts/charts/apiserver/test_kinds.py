@@ -7,9 +7,9 @@ from test_crds import BAD, EXAMPLES, changed, label
 
 # Printed by `kubectl get`, in this order.
 COLUMNS = {
-    "channels": "NAME LANGUAGE ACCEPTED READY REASON AGE",
+    "channels": "NAME MAIL WHATSAPP VOICE SMS LANGUAGE ACCEPTED READY REASON AGE",
     "queues": "NAME TARGET GOAL HOURS PRIORITY ACCEPTED READY REASON AGE",
-    "surveys": "NAME TRIGGER ACCEPTED READY REASON AGE",
+    "surveys": "NAME TRIGGER SAMPLE QUESTIONS ACCEPTED READY REASON AGE",
 }
 
 

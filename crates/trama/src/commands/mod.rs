@@ -18,6 +18,8 @@ use trama_platform::{Config, Options, telemetry::Telemetry};
 
 use crate::{dev, services};
 
+pub use token::new_api_key;
+
 /// Omnichannel customer engagement: one story per customer, whatever the channel.
 #[derive(Parser)]
 #[command(name = "trama", version, about, propagate_version = true)]
