@@ -62,8 +62,10 @@ class Cluster:
     def get(self, *arguments):
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))
 
-    def apply(self, *documents, validate="true"):
-        return self.kubectl("apply", f"--validate={validate}", "-f", "-", given=yaml.safe_dump_all(documents))
+    def apply(self, *documents, validate="true", dry_run="none"):
+        # As JSON: what one YAML library writes plain (`y`) another reads as a truth value.
+        given = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
+        return self.kubectl("apply", f"--validate={validate}", f"--dry-run={dry_run}", "-f", "-", given=given)
 
     def understands(self, field):
         """Whether this server's schema of CRDs has a field."""

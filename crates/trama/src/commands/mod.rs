@@ -4,6 +4,7 @@ mod customers;
 mod dead_letters;
 mod generate;
 mod identity;
+mod own;
 mod privacy;
 mod resources;
 mod routing;

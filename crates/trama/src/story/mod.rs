@@ -11,7 +11,7 @@ mod world;
 use crate::apart::Apart;
 
 pub use script::Script;
-pub use world::{Doors, Manner, World};
+pub use world::{Doors, Manner, PATIENCE, World};
 
 /// Plays every step; `false` when a check did not hold. With `crashes`, one of these processes is killed and started
 /// again after every step.

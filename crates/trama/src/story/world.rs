@@ -54,6 +54,8 @@ pub struct Manner {
     pub copies: u32,
     /// Whether call events come in reverse order.
     pub disorder: bool,
+    /// How long a check waits for the platform to get there.
+    pub patience: Duration,
 }
 
 /// See the module.
@@ -276,8 +278,8 @@ impl World {
 const AGENT_SCOPES: &str =
     "desk.use case.read case.reply customer.read customer.write customer.verify knowledge.read";
 
-/// How long a check waits for the platform to get there.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+/// How long that is, usually.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A refusal, in words.
 pub(super) fn said(status: tonic::Status) -> anyhow::Error {
