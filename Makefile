@@ -1,6 +1,6 @@
 # The short way to everything. The work is done by cargo and by scripts/; this file only names it.
 .DEFAULT_GOAL := help
-.PHONY: help run story up down test test-apiserver lint fmt bench bench-routing bench-identity charts generate clean toolchain
+.PHONY: help run story up down test test-apiserver test-cluster lint fmt bench bench-routing bench-identity charts generate clean toolchain
 # One target after the other even with -j: they share servers and build output.
 .NOTPARALLEL:
 SHELL := bash
@@ -49,6 +49,9 @@ test-apiserver: toolchain ## Check charts and replicas on a real Kubernetes API 
 	cargo build --workspace --bin trama --bin trama-ingest
 	scripts/dev with --dir .dev/test --fast -- scripts/apiserver with --dir .dev/test/apiserver $(if $(RULES),--rules) -- \
 		env TRAMA_BINARIES=$(TARGET_DIR)/debug scripts/charts/check --apiserver $(ARGS)
+
+test-cluster: ## Install, load, change and remove Trama on the cluster in KUBECONFIG: ARGS='--registry …'
+	scripts/test-cluster $(ARGS)
 
 lint: toolchain ## Check format, code, protos, layers, dependencies and generated files
 	cargo fmt --all --check
