@@ -1,6 +1,6 @@
 # The short way to everything. The work is done by cargo and by scripts/; this file only names it.
 .DEFAULT_GOAL := help
-.PHONY: help run story up down test test-apiserver test-cluster lint fmt bench bench-routing bench-identity charts generate clean toolchain
+.PHONY: help run story story-apart up down test test-apiserver test-cluster lint fmt bench bench-routing bench-identity charts generate clean toolchain
 # One target after the other even with -j: they share servers and build output.
 .NOTPARALLEL:
 SHELL := bash
@@ -31,6 +31,10 @@ run: toolchain ## Run everything on this machine and play a story; stays up unti
 story: toolchain ## Play the story once on servers of its own, then clean up
 	cargo build --profile $(PROFILE) --workspace --bin trama
 	scripts/dev with --dir .dev/story -- $(TRAMA) run --story $(STORY) --once
+
+story-apart: toolchain ## Play the story with six processes; ARGS=--crashes kills one after every step
+	cargo build --profile $(PROFILE) --workspace --bins
+	scripts/dev with --dir .dev/story -- $(TRAMA) story play examples/stories/$(STORY).yaml --apart $(ARGS)
 
 up: ## Start PostgreSQL and NATS for development (.dev/)
 	@scripts/dev up

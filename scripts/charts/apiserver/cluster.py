@@ -193,12 +193,30 @@ class Replica:
         self.environment = {**os.environ, **own}
         self.process = None
 
-    def start(self):
+    def start(self, *wrapped):
         log = (self.folder / "log").open("ab")
-        command = [BINARIES / f"trama-{SERVICE}", "--config", self.folder / "trama.toml"]
+        command = [*wrapped, BINARIES / f"trama-{SERVICE}", "--config", self.folder / "trama.toml"]
         self.process = subprocess.Popen(command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         until(f"{self.name} is ready", self.is_ready)
         return self
+
+    def start_as_in_a_pod(self):
+        """With the files and variables that kubelet brings, in place of a kubeconfig: a mount namespace holds the files."""
+        admin = yaml.safe_load(Path(os.environ["KUBECONFIG"]).read_text())
+        [server] = [c["cluster"] for c in admin["clusters"]]
+        address = urllib.parse.urlsplit(server["server"])
+        account = self.folder / "account"
+        account.mkdir()
+        (account / "ca.crt").write_text(Path(server["certificate-authority"]).read_text())
+        (account / "token").write_text((self.folder / "token").read_text())
+        (account / "namespace").write_text(NAMESPACE)
+        del self.environment["KUBECONFIG"]
+        self.environment |= {
+            "HOME": str(account), "KUBERNETES_SERVICE_HOST": address.hostname, "KUBERNETES_SERVICE_PORT": str(address.port),
+        }
+        place = "/run/secrets/kubernetes.io"
+        script = f'mount -t tmpfs none /run && mkdir -p {place} && ln -s "$1" {place}/serviceaccount && shift && exec "$@"'
+        return self.start("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", account)
 
     def log(self):
         return (self.folder / "log").read_text()

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 
 import pytest
 from cluster import LEASE, NAMESPACE, PATIENCE, example, queue, until
@@ -48,6 +49,16 @@ def test_resources_are_served_and_their_authors_are_told(cluster, replicas):
     [ours] = [m for m in care["metadata"]["managedFields"] if m["manager"] == "trama"]
     assert ours["operation"] == "Apply" and set(ours["fieldsV1"]) == {"f:status"}, "we own the status and nothing else"
     cluster.kubectl("wait", "--for=condition=Ready", "-n", "acme", "queue/care", "--timeout=10s")
+
+
+def test_a_pod_finds_the_api_server_by_itself(cluster, replicas):
+    allowed = subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "true"], check=False, capture_output=True)
+    if allowed.returncode:
+        pytest.skip("this machine lets us have no mount namespace")
+    one = replicas.prepare("one").start_as_in_a_pod()
+    assert one.greets("first")
+    cluster.apply(queue("from-a-pod", "acme"))
+    until("its status is written", lambda: cluster.verdict("queue", "from-a-pod") == GOOD)
 
 
 def test_who_applies_on_the_server_side_does_not_collide_with_us(cluster, replicas):
