@@ -146,6 +146,18 @@ def test_what_rules_refuse_the_services_refuse_as_well(cluster, replicas):
         until(f"{kind} {name} is refused", lambda: (cluster.verdict(kind, name, "odd") or {}).get("Accepted") == "False")
 
 
+def test_more_than_a_page_of_resources_is_read_and_told(cluster, replicas):
+    # A list comes in pages of 500.
+    cluster.apply(*(queue(f"many-{number}", "odd") for number in range(520)))
+    replicas.start("one")
+
+    def told():
+        found = cluster.get("queues", "-n", "odd")["items"]
+        return len(found) == 520 and all("status" in item for item in found)
+
+    until("all are told", told, 60.0, pause=1.0)
+
+
 def test_one_of_two_replicas_writes_and_the_other_follows_when_it_is_killed(cluster, replicas):
     one, two = replicas.start("one", "two")
     holder = replicas.holder()
