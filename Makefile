@@ -1,6 +1,6 @@
 # The short way to everything. The work is done by cargo and by scripts/; this file only names it.
 .DEFAULT_GOAL := help
-.PHONY: help run story up down test lint fmt bench bench-routing bench-identity charts generate clean toolchain
+.PHONY: help run story story-apart up down test test-apiserver test-cluster lint fmt bench bench-routing bench-identity charts generate clean toolchain
 # One target after the other even with -j: they share servers and build output.
 .NOTPARALLEL:
 SHELL := bash
@@ -32,6 +32,10 @@ story: toolchain ## Play the story once on servers of its own, then clean up
 	cargo build --profile $(PROFILE) --workspace --bin trama
 	scripts/dev with --dir .dev/story -- $(TRAMA) run --story $(STORY) --once
 
+story-apart: toolchain ## Play the story with six processes; ARGS=--crashes kills one after every step
+	cargo build --profile $(PROFILE) --workspace --bins
+	scripts/dev with --dir .dev/story -- $(TRAMA) story play examples/stories/$(STORY).yaml --apart $(ARGS)
+
 up: ## Start PostgreSQL and NATS for development (.dev/)
 	@scripts/dev up
 
@@ -43,6 +47,15 @@ test: toolchain ## Run all tests on servers of their own, then the story
 ifeq ($(strip $(ARGS)),)
 	@$(MAKE) --no-print-directory story
 endif
+
+# Not part of `make test`: the first time it builds Kubernetes.
+test-apiserver: toolchain ## Check charts and replicas on a real Kubernetes API server (RULES=on: and CEL on a new one)
+	cargo build --workspace --bin trama --bin trama-ingest
+	scripts/dev with --dir .dev/test --fast -- scripts/apiserver with --dir .dev/test/apiserver $(if $(RULES),--rules) -- \
+		env TRAMA_BINARIES=$(TARGET_DIR)/debug scripts/charts/check --apiserver $(ARGS)
+
+test-cluster: ## Install, load, change and remove Trama on the cluster in KUBECONFIG: ARGS='--registry …'
+	scripts/test-cluster $(ARGS)
 
 lint: toolchain ## Check format, code, protos, layers, dependencies and generated files
 	cargo fmt --all --check

@@ -94,3 +94,42 @@ wheel_binary() {
     fi
     printf '%s\n' "$target"
 }
+
+# is_process PID TEXT: PID is alive and its command line holds TEXT. A pid alone proves nothing: pids are reused.
+is_process() {
+    local pid=$1 text=$2 args
+    [[ $pid =~ ^[0-9]+$ ]] || return 1
+    if [[ -d /proc/self ]]; then
+        args=$({ tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null) || return 1
+    else
+        args=$(ps -o args= -p "$pid" 2>/dev/null) || return 1
+    fi
+    [[ $args == *"$text"* ]]
+}
+
+port_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# free_port TAKEN...: a port nobody listens on, below the range from which the kernel hands out client ports.
+free_port() {
+    local port try
+    for ((try = 0; try < 200; try++)); do
+        port=$((20000 + RANDOM % 12000))
+        if [[ " $* " != *" $port "* ]] && ! port_open "$port"; then
+            printf '%s\n' "$port"
+            return
+        fi
+    done
+    die "no free port between 20000 and 32000"
+}
+
+# stop_process PID TEXT SECONDS: TERM, patience, then KILL.
+stop_process() {
+    local pid=$1 text=$2 patience=$3 i
+    kill -TERM "$pid" 2>/dev/null || return 0
+    for ((i = 0; i < patience * 10; i++)); do
+        if ! is_process "$pid" "$text"; then return 0; fi
+        sleep 0.1
+    done
+    say "process $pid ignores TERM after $patience s; killing it"
+    kill -KILL "$pid" 2>/dev/null || true
+}

@@ -16,6 +16,9 @@ PLATFORM = [
     ("Put aside (dead letters)", [("sum by (stage) (increase(trama_stage_dead_letters_total[$__range]))", "{{stage}}")], "short", 8),
     ("Published late (swept)", [("sum by (schema) (increase(trama_outbox_swept_total[$__range]))", "{{schema}}")], "short", 8),
     ("Resources refused", [("max(trama_resources_invalid)", "refused"), ("sum(increase(trama_resources_unreadable_total[$__range]))", "unreadable")], "short", 8),
+    ("Not heard from the API server", [("max by (service) (trama_resources_watch_age_seconds)", "{{service}}")], MS, 8),
+    ("Statuses of resources written", [("sum by (outcome) (rate(trama_resources_status_writes_total[$__rate_interval]))", "{{outcome}}")], "ops", 8),
+    ("Resources: who writes, and who started without", [("sum(trama_resources_lease_held)", "hold the lease (one should)"), ("sum(trama_resources_from_snapshot)", "with kept ones"), ("sum(increase(trama_resources_watch_errors_total[$__range]))", "failed watches")], "short", 8),
     ("Calls without a right", [("sum by (service) (rate(trama_rpc_refused_total[$__rate_interval]))", "{{service}}")], RATE, 12),
     ("Web requests by route", [("sum by (route, status) (rate(trama_http_requests_total[$__rate_interval]))", "{{route}} {{status}}")], RATE, 12),
 ]

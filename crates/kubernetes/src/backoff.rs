@@ -34,11 +34,6 @@ impl Backoff {
         self.failures = 0;
         failed
     }
-
-    /// Whether the last attempt was the first to fail.
-    pub(crate) const fn is_first_failure(&self) -> bool {
-        self.failures == 1
-    }
 }
 
 #[cfg(test)]

@@ -33,8 +33,8 @@ pub(crate) struct Lease {
     /// The record as we saw it, and since when.
     seen: Option<(LeaseSpec, DateTime<Utc>)>,
     held_until: Option<DateTime<Utc>>,
-    /// Whether the last attempt failed, so that an outage is one warning.
-    failing: bool,
+    /// Why the last attempt failed, so that an outage is one warning, and what comes after it another.
+    problem: Option<String>,
 }
 
 impl Lease {
@@ -46,7 +46,7 @@ impl Lease {
             pace: pace.clone(),
             seen: None,
             held_until: None,
-            failing: false,
+            problem: None,
         }
     }
 
@@ -68,7 +68,7 @@ impl Lease {
             Ok(Err(error)) => Some(error.to_string()),
             Err(_) => Some("no answer".to_owned()),
         };
-        if let Some(problem) = problem.as_ref().filter(|_| !self.failing) {
+        if let Some(problem) = problem.as_ref().filter(|_| problem != self.problem) {
             let lease = &self.name;
             tracing::warn!(
                 lease,
@@ -76,7 +76,7 @@ impl Lease {
                 "the lease cannot be had; while nobody has it, no status is written"
             );
         }
-        self.failing = problem.is_some();
+        self.problem = problem;
         let held = self.is_held(now);
         if held != held_before {
             let message = if held {

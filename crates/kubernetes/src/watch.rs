@@ -1,6 +1,7 @@
 //! One reflector per kind and namespace.
 
 use std::{
+    collections::BTreeSet,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -43,6 +44,8 @@ pub(crate) struct Watches {
     pending: watch::Sender<usize>,
     touched: watch::Sender<u64>,
     last_error: Mutex<Option<String>>,
+    /// Watches that the API server does not answer: together they are one outage.
+    away: Mutex<BTreeSet<String>>,
     clock: Clock,
 }
 
@@ -91,6 +94,7 @@ impl Watches {
             pending: watch::Sender::new(all.len()),
             touched: watch::Sender::new(0),
             last_error: Mutex::default(),
+            away: Mutex::default(),
             clock: clock.clone(),
             all,
         });
@@ -151,14 +155,16 @@ impl Watches {
             .reflect(writer);
         let mut events = pin!(events);
         let mut listed = false;
+        let mut said = None;
         while let Some(event) = events.next().await {
             match event {
                 // Says that a list is tried, and what is on its pages; the store swaps when all of it is there.
                 Ok(Event::Init | Event::InitApply(_)) => {}
                 Ok(Event::InitDone | Event::Apply(_) | Event::Delete(_)) => {
-                    if backoff.succeeded() {
-                        tracing::info!(path, "the API server answers again");
+                    if backoff.succeeded() && self.answered(&path) {
+                        tracing::info!("the API server answers again");
                     }
+                    said = None;
                     if !listed {
                         listed = true;
                         self.pending.send_modify(|pending| *pending -= 1);
@@ -168,7 +174,7 @@ impl Watches {
                 Err(error) => {
                     metrics::counter!("trama_resources_watch_errors_total").increment(1);
                     let pause = backoff.after_failure(random(&self.clock));
-                    self.failed(&path, &error, backoff.is_first_failure());
+                    self.failed(&path, &error, &mut said);
                     tokio::time::sleep(pause).await;
                 }
             }
@@ -176,15 +182,37 @@ impl Watches {
         Err(Error::new(Kind::Internal, format!("the watch of {path} ended")))
     }
 
-    /// Once in the log as a warning: an outage is told by the age of the watch.
-    fn failed(&self, path: &str, error: &watcher::Error, first: bool) {
+    /// A warning when there is something new to say. An outage is one, whatever the number of watches; what comes after
+    /// it is another (a server that is back and does not know us any more); that changes were missed and all is listed
+    /// again is none.
+    fn failed(&self, path: &str, error: &watcher::Error, said: &mut Option<u16>) {
         let text = format!("{path}: {}", hint(error));
-        if first {
+        let code = code(error);
+        let is_news = match code {
+            410 => false,
+            0 | 500.. => self.is_first_away(path),
+            _ => {
+                self.answered(path);
+                said.replace(code) != Some(code)
+            }
+        };
+        if is_news {
             tracing::warn!(problem = text, "a watch failed; the resources in force stay");
         } else {
             tracing::debug!(problem = text, "a watch failed again");
         }
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+
+    fn is_first_away(&self, path: &str) -> bool {
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        away.insert(path.to_owned()) && away.len() == 1
+    }
+
+    /// Whether it was the last that was not answered.
+    fn answered(&self, path: &str) -> bool {
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        away.remove(path) && away.is_empty()
     }
 }
 
@@ -202,16 +230,21 @@ fn random(clock: &Clock) -> f64 {
     f64::from(u32::from_be_bytes([a, b, c, d])) / f64::from(u32::MAX)
 }
 
-/// An error in words, with the fix where we know it.
-fn hint(error: &watcher::Error) -> String {
-    use watcher::Error::{InitialListFailed, WatchFailed, WatchStartFailed};
-    let code = match error {
+/// What the API server answered; 0 when it did not.
+fn code(error: &watcher::Error) -> u16 {
+    use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
+    match error {
+        WatchError(status) => status.code,
         InitialListFailed(kube::Error::Api(status))
         | WatchStartFailed(kube::Error::Api(status))
         | WatchFailed(kube::Error::Api(status)) => status.code,
         _ => 0,
-    };
-    match code {
+    }
+}
+
+/// An error in words, with the fix where we know it.
+fn hint(error: &watcher::Error) -> String {
+    match code(error) {
         401 => "we are not known there: is the token of the ServiceAccount mounted?".to_owned(),
         403 => "we may not list and watch it: see the Roles of the chart".to_owned(),
         404 => "the kind is not known there: install or upgrade the chart trama-crds".to_owned(),

@@ -477,6 +477,14 @@ impl Config {
         }
     }
 
+    /// The configuration as a file for another process. Holds credentials.
+    ///
+    /// # Errors
+    /// When a section cannot be written as TOML.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string_pretty(self)
+    }
+
     /// The configuration with credentials blacked out, for `--dump-config`.
     pub fn dump(&self) -> String {
         let mut shown = self.clone();
@@ -492,7 +500,7 @@ impl Config {
         if !shown.privacy.secret.is_empty() {
             shown.privacy.secret = "***".into();
         }
-        toml::to_string_pretty(&shown).unwrap_or_else(|e| format!("# {e}"))
+        shown.to_toml().unwrap_or_else(|e| format!("# {e}"))
     }
 }
 

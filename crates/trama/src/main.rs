@@ -1,5 +1,6 @@
 //! `trama`: the whole platform in one binary, and the tools around it.
 
+mod apart;
 mod commands;
 mod dev;
 mod services;

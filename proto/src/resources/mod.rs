@@ -160,7 +160,8 @@ impl Resources {
             if !valid_name(&envelope.metadata.name) {
                 refuse(
                     Fault::Refused,
-                    "metadata.name must be 1 to 63 of a-z, 0-9, - and _".into(),
+                    "metadata.name must be 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends"
+                        .into(),
                 );
                 continue;
             }
@@ -281,11 +282,14 @@ fn problem(document: &Document, label: &str, fault: Fault, message: String) -> P
     }
 }
 
+/// A label of DNS, as Kubernetes wants it: the same file must work in a folder and in a cluster.
 fn valid_name(name: &str) -> bool {
     (1..=63).contains(&name.len())
         && name
             .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !name.starts_with('-')
+        && !name.ends_with('-')
 }
 
 #[cfg(test)]
@@ -324,6 +328,24 @@ mod tests {
         document.content["kind"] = json!("Queueue");
         let (_, problems) = Resources::build(&[document], &Resources::default());
         assert!(problems[0].message.contains("known kinds"), "{problems:?}");
+    }
+
+    #[test]
+    fn a_folder_refuses_the_names_that_a_cluster_would() {
+        let mut document = queue(60);
+        let mut is_refused = |name: &str| {
+            document.content["metadata"]["name"] = json!(name);
+            let (_, problems) = Resources::build(&[document.clone()], &Resources::default());
+            problems.iter().any(|p| p.message.contains("metadata.name"))
+        };
+        let longest = "a".repeat(63);
+        for name in ["care", "care-2", "2nd", longest.as_str()] {
+            assert!(!is_refused(name), "{name}");
+        }
+        let too_long = "a".repeat(64);
+        for name in ["", "my_care", "Care", "a.b", "-care", "care-", too_long.as_str()] {
+            assert!(is_refused(name), "{name}");
+        }
     }
 
     #[test]

@@ -175,13 +175,9 @@ def test_there_is_an_example_of_every_kind():
     assert {d["kind"] for d in EXAMPLES} == set(DEFINITIONS)
 
 
-# Kubernetes wants DNS names; a folder allows `_`. These cannot be applied to a cluster under their names.
-NOT_FOR_A_CLUSTER = {"product_fault", "opening_hours", "talk_to_person"}
-
-
 def test_names_of_examples_are_names_of_kubernetes():
     odd = {d["metadata"]["name"] for d in EXAMPLES if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", d["metadata"]["name"])}
-    assert odd <= NOT_FOR_A_CLUSTER
+    assert odd == set()
 
 
 def changed(kind, name, path, value):

@@ -4,6 +4,7 @@ mod customers;
 mod dead_letters;
 mod generate;
 mod identity;
+mod own;
 mod privacy;
 mod resources;
 mod routing;
@@ -17,6 +18,8 @@ use clap::{Args, Parser, Subcommand};
 use trama_platform::{Config, Options, telemetry::Telemetry};
 
 use crate::{dev, services};
+
+pub use token::new_api_key;
 
 /// Omnichannel customer engagement: one story per customer, whatever the channel.
 #[derive(Parser)]

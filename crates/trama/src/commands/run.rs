@@ -4,22 +4,20 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use sqlx::{Connection as _, PgConnection};
 use trama_ingest::Ingest;
-use trama_platform::{
-    Config, Options, Running, auth::DevIssuer, lifecycle::terminated, telemetry::Telemetry,
-};
+use trama_platform::{Config, Options, auth::DevIssuer, lifecycle::terminated, telemetry::Telemetry};
 use trama_sandbox::{
     Accounts, Callbacks, ReceiptOrder, ReceiptPlan, Sandbox, TwilioAccount, WhatsAppAccount,
 };
 
-use super::detail;
+use super::{detail, own::Own};
 use crate::{
+    apart::{self, Apart, Ways},
     dev::{self, DevSecrets, Ports},
     services,
     story::{self, Doors, Manner, World},
@@ -53,6 +51,12 @@ pub enum StoryCommand {
     Play {
         /// The file.
         file: PathBuf,
+        /// Each service as a process of its own.
+        #[arg(long)]
+        apart: bool,
+        /// Kill one of them after every step, and start it again.
+        #[arg(long, requires = "apart")]
+        crashes: bool,
         #[command(flatten)]
         place: Place,
         #[command(flatten)]
@@ -92,6 +96,7 @@ impl From<MannerArgs> for Manner {
         Self {
             copies: args.copies.max(1),
             disorder: args.disorder,
+            patience: story::PATIENCE,
         }
     }
 }
@@ -118,9 +123,20 @@ impl Run {
 impl StoryCommand {
     pub async fn execute(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Play { file, place, manner } => {
-                start(Some(file), true, Ports::Any, &place, manner.into()).await
-            }
+            Self::Play {
+                file,
+                apart: false,
+                place,
+                manner,
+                ..
+            } => start(Some(file), true, Ports::Any, &place, manner.into()).await,
+            Self::Play {
+                file,
+                crashes,
+                place,
+                manner,
+                ..
+            } => start_apart(&file, &place, manner.into(), crashes).await,
             Self::Check { file } => {
                 let script = story::Script::read(&file)?;
                 println!(
@@ -135,6 +151,113 @@ impl StoryCommand {
     }
 }
 
+/// What a run needs, whoever serves it.
+struct Stage {
+    config: Config,
+    telemetry: Telemetry,
+    own: Option<Own>,
+    secrets: DevSecrets,
+    issuer: DevIssuer,
+}
+
+impl Stage {
+    /// `fresh`: a story is told from its beginning, in a database and streams of its own, made anew each time.
+    async fn set(place: &Place, fresh: bool) -> anyhow::Result<Self> {
+        let mut config =
+            Config::load(None).context("start with `make run`, which brings PostgreSQL and NATS up")?;
+        if std::env::var_os("RUST_LOG").is_none() && config.telemetry.log_filter == "info" {
+            config.telemetry.log_filter = "warn".into();
+        }
+        config.bus.monitor_url = config
+            .bus
+            .monitor_url
+            .or_else(|| std::env::var("TRAMA_NATS_MONITOR_URL").ok());
+        let telemetry = Telemetry::init(&config.telemetry, "all").map_err(detail)?;
+        let own = if fresh {
+            Some(Own::make(&mut config).await?)
+        } else {
+            None
+        };
+        config.objects.dir = place.dev_dir.join("objects");
+        config
+            .outbound
+            .allow_addresses
+            .push(std::net::IpAddr::from([127, 0, 0, 1]));
+        config.resources.dir = Some(place.examples.join("resources"));
+        let issuer = dev::trust(&mut config, &place.dev_dir)?;
+        if config.listen.cors_origins.is_empty() {
+            config
+                .listen
+                .cors_origins
+                .push("https://shop.acme.example".into());
+        }
+        Ok(Self {
+            config,
+            telemetry,
+            own,
+            secrets: DevSecrets::of(&place.dev_dir, TENANT),
+            issuer,
+        })
+    }
+
+    /// The provider stand-in, which the channels of the examples are told of.
+    async fn sandbox(
+        &mut self,
+        http: std::net::SocketAddr,
+        manner: &Manner,
+    ) -> anyhow::Result<SharedSandbox> {
+        let sandbox = sandbox(&self.secrets, http, manner, 0, 0).await?;
+        let variables = &mut self.config.resources.variables;
+        variables.insert("SANDBOX_URL".into(), sandbox.base_url().into());
+        variables.insert("SANDBOX_SMTP".into(), sandbox.smtp_addr().to_string());
+        variables.insert("PUBLIC_URL".into(), format!("http://{http}"));
+        Ok(sandbox)
+    }
+
+    /// The world of a story.
+    fn world(
+        &self,
+        script: &story::Script,
+        file: &Path,
+        (grpc, http, smtp): (Ways, std::net::SocketAddr, std::net::SocketAddr),
+        sandbox: &SharedSandbox,
+        manner: Manner,
+    ) -> anyhow::Result<World> {
+        let doors = Doors {
+            grpc,
+            http,
+            smtp,
+            whatsapp_secret: self.secrets.get("whatsapp", "app-secret")?,
+            phone_number_id: PHONE_NUMBER_ID.into(),
+            twilio_account: TWILIO_ACCOUNT.into(),
+            twilio_token: self.secrets.get("twilio", "auth-token")?,
+            chat_secret: self.secrets.get("chat", "login-secret")?,
+        };
+        let folder = file.parent().unwrap_or(Path::new(".")).to_owned();
+        World::new(
+            script,
+            folder,
+            doors,
+            &self.issuer,
+            sandbox.clone_handle(),
+            manner,
+        )
+    }
+
+    /// Whether all went well; what was made for it goes, if it is to.
+    async fn clear(self, well: bool, remove: bool) -> ExitCode {
+        if let (Some(own), true) = (self.own, remove) {
+            own.remove().await;
+        }
+        self.telemetry.shutdown();
+        if well {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+}
+
 async fn start(
     file: Option<PathBuf>,
     once: bool,
@@ -144,49 +267,14 @@ async fn start(
 ) -> anyhow::Result<ExitCode> {
     let script = file.as_deref().map(story::Script::read).transpose()?;
     let began = Instant::now();
-    let mut config =
-        Config::load(None).context("start with `make run`, which brings PostgreSQL and NATS up")?;
-    if std::env::var_os("RUST_LOG").is_none() && config.telemetry.log_filter == "info" {
-        config.telemetry.log_filter = "warn".into();
-    }
-    config.bus.monitor_url = config
-        .bus
-        .monitor_url
-        .or_else(|| std::env::var("TRAMA_NATS_MONITOR_URL").ok());
-    let telemetry = Telemetry::init(&config.telemetry, "all").map_err(detail)?;
-    // A story is told from its beginning: in a database and streams of its own, made anew each time.
-    let own = if script.is_some() {
-        Some(Own::make(&mut config).await?)
-    } else {
-        None
-    };
-
-    let secrets = DevSecrets::of(&place.dev_dir, TENANT);
-    config.objects.dir = place.dev_dir.join("objects");
-    config
-        .outbound
-        .allow_addresses
-        .push(std::net::IpAddr::from([127, 0, 0, 1]));
-    config.resources.dir = Some(place.examples.join("resources"));
-    let issuer = dev::trust(&mut config, &place.dev_dir)?;
-    let (sockets, mail) = dev::listen(&mut config, ports).await?;
+    let mut stage = Stage::set(place, script.is_some()).await?;
+    let (sockets, mail) = dev::listen(&mut stage.config, ports).await?;
     let http = sockets.addresses().map_err(detail)?.http;
-    if config.listen.cors_origins.is_empty() {
-        config
-            .listen
-            .cors_origins
-            .push("https://shop.acme.example".into());
-    }
-    config.services.insert(
+    stage.config.services.insert(
         "ingest".into(),
         serde_json::json!({"smtp_listen": mail.to_string()}),
     );
-
-    let sandbox = sandbox(&secrets, http, &manner, 0, 0).await?;
-    let variables = &mut config.resources.variables;
-    variables.insert("SANDBOX_URL".into(), sandbox.base_url().into());
-    variables.insert("SANDBOX_SMTP".into(), sandbox.smtp_addr().to_string());
-    variables.insert("PUBLIC_URL".into(), format!("http://{http}"));
+    let sandbox = stage.sandbox(http, &manner).await?;
 
     let options = Options {
         migrate: true,
@@ -195,7 +283,7 @@ async fn start(
     };
     let ingest = Arc::new(Ingest::default());
     let services = services::with(Arc::clone(&ingest));
-    let running = trama_platform::start(&services, config.clone(), options)
+    let running = trama_platform::start(&services, stage.config.clone(), options)
         .await
         .map_err(detail)?;
     let smtp = ingest.smtp_address().context("ingest takes no mail")?;
@@ -203,17 +291,13 @@ async fn start(
 
     let mut held = true;
     if let (Some(script), Some(file)) = (&script, &file) {
-        held = play(
-            script,
-            file,
-            &running,
-            &issuer,
-            &secrets,
-            sandbox.clone_handle(),
+        let doors = (
+            Ways::one(running.addresses.grpc).await?,
+            running.addresses.http,
             smtp,
-            manner,
-        )
-        .await?;
+        );
+        let mut world = stage.world(script, file, doors, &sandbox, manner)?;
+        held = story::play(script, &mut world, None).await?;
     }
     if !once {
         println!("\nEverything stays up. Ctrl-C stops it.");
@@ -225,44 +309,39 @@ async fn start(
     }
     let clean = running.stop().await;
     sandbox.stop().await;
-    if let (Some(own), true) = (own, once) {
-        own.remove().await;
-    }
-    telemetry.shutdown();
-    Ok(if held && clean {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(stage.clear(held && clean, once).await)
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the one place where everything a story needs comes together"
-)]
-async fn play(
-    script: &story::Script,
+/// The story once, with every service in a process of its own.
+async fn start_apart(
     file: &Path,
-    running: &Running,
-    issuer: &DevIssuer,
-    secrets: &DevSecrets,
-    sandbox: Arc<Sandbox>,
-    smtp: std::net::SocketAddr,
-    manner: Manner,
-) -> anyhow::Result<bool> {
-    let doors = Doors {
-        grpc: running.addresses.grpc,
-        http: running.addresses.http,
-        smtp,
-        whatsapp_secret: secrets.get("whatsapp", "app-secret")?,
-        phone_number_id: PHONE_NUMBER_ID.into(),
-        twilio_account: TWILIO_ACCOUNT.into(),
-        twilio_token: secrets.get("twilio", "auth-token")?,
-        chat_secret: secrets.get("chat", "login-secret")?,
-    };
-    let folder = file.parent().unwrap_or(Path::new(".")).to_owned();
-    let mut world = World::new(script, folder, doors, issuer, sandbox, manner).await?;
-    story::play(script, &mut world).await
+    place: &Place,
+    mut manner: Manner,
+    crashes: bool,
+) -> anyhow::Result<ExitCode> {
+    if crashes {
+        // What a killed process had in hand is delivered again after 30 s; a step may need that more than once.
+        manner.patience = 5 * story::PATIENCE;
+    }
+    let script = story::Script::read(file)?;
+    let began = Instant::now();
+    let mut stage = Stage::set(place, true).await?;
+    // Channels are told of the web door before anybody opens it.
+    let http = apart::free_address()?;
+    let sandbox = stage.sandbox(http, &manner).await?;
+    let mut apart = Apart::start(&stage.config, http, &place.dev_dir).await?;
+    println!(
+        "Trama up in {:.1} s: six services, six processes.",
+        began.elapsed().as_secs_f64()
+    );
+    let doors = (apart.ways()?, http, apart.smtp);
+    let mut world = stage.world(&script, file, doors, &sandbox, manner)?;
+    let held = story::play(&script, &mut world, crashes.then_some(&mut apart)).await?;
+    // Lines to the services end before they do.
+    drop(world);
+    let clean = apart.stop().await?;
+    sandbox.stop().await;
+    Ok(stage.clear(held && clean, true).await)
 }
 
 /// A stand-in that calls us back, with the secrets that our channels have.
@@ -334,76 +413,6 @@ impl SharedSandbox {
             sandbox.stop().await;
         }
     }
-}
-
-/// A database and streams that one story has for itself.
-struct Own {
-    admin_url: String,
-    database: String,
-    nats_url: String,
-    /// Says to other stories that this one is being told.
-    held: PgConnection,
-}
-
-impl Own {
-    async fn make(config: &mut Config) -> anyhow::Result<Self> {
-        let admin_url = config.database_url.clone();
-        let mut admin = PgConnection::connect(&admin_url).await.context("PostgreSQL")?;
-        // One at a time: another story must not take ours for a leftover before we are connected to it.
-        sqlx::query("SELECT pg_advisory_lock(hashtext('trama-stories'))")
-            .execute(&mut admin)
-            .await?;
-        let stale: Vec<String> = sqlx::query_scalar(
-            "SELECT datname FROM pg_database WHERE datname LIKE 'trama\\_story\\_%' AND datdba = (SELECT oid FROM pg_roles WHERE rolname = current_user)
-             AND NOT EXISTS (SELECT 1 FROM pg_stat_activity a WHERE a.datname = pg_database.datname)",
-        )
-        .fetch_all(&mut admin)
-        .await?;
-        let database = format!(
-            "trama_story_{}",
-            &trama_platform::Clock::system().new_id().simple().to_string()[20..]
-        );
-        for old in stale {
-            remove(&admin_url, &config.nats_url, old).await;
-        }
-        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {database}")))
-            .execute(&mut admin)
-            .await?;
-        let mut url = url::Url::parse(&config.database_url)?;
-        url.set_path(&database);
-        let held = PgConnection::connect(url.as_str()).await?;
-        config.database_url = url.into();
-        config.bus.prefix = database.clone();
-        Ok(Self {
-            admin_url,
-            database,
-            nats_url: config.nats_url.clone(),
-            held,
-        })
-    }
-
-    async fn remove(self) {
-        // A database goes when nobody is connected to it.
-        let _ = self.held.close().await;
-        remove(&self.admin_url, &self.nats_url, self.database).await;
-    }
-}
-
-/// Removes the database and the streams of a story, as far as they are there.
-async fn remove(admin_url: &str, nats_url: &str, database: String) {
-    if let Ok(mut admin) = PgConnection::connect(admin_url).await {
-        let drop = sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {database}"));
-        let _ = sqlx::query(drop).execute(&mut admin).await;
-    }
-    let bus = trama_platform::config::BusConfig {
-        prefix: database,
-        ..Default::default()
-    };
-    let _ = tokio::time::timeout(
-        Duration::from_secs(3),
-        trama_platform::bus::remove_streams(nats_url, &bus),
-    )
-    .await;
 }
 
 /// Run the provider stand-in alone: Graph, Twilio and an SMTP sink on loopback.

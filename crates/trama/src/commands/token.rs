@@ -37,20 +37,9 @@ impl Token {
     pub fn execute(self) -> anyhow::Result<ExitCode> {
         let clock = Clock::system();
         if self.api_key {
-            let mut random = [0_u8; 36];
-            ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random)
-                .map_err(|_| anyhow::anyhow!("this machine has no randomness to give"))?;
-            let (id, secret) = (hex::encode(&random[..4]), hex::encode(&random[4..]));
-            let entry = ApiKey {
-                id: id.clone(),
-                hash: ApiKey::hash_of(&secret),
-                tenant: self.tenant.parse()?,
-                subject: self.subject,
-                scopes: self.scopes.split_whitespace().map(str::to_owned).collect(),
-                expires_at: Some(clock.now() + chrono::Duration::hours(self.hours)),
-                service: false,
-            };
-            println!("trama_{id}_{secret}");
+            let scopes: Vec<_> = self.scopes.split_whitespace().collect();
+            let (key, entry) = new_api_key(&clock, &self.tenant, &self.subject, &scopes, self.hours)?;
+            println!("{key}");
             eprintln!("{}", serde_json::to_string_pretty(&entry)?);
             return Ok(ExitCode::SUCCESS);
         }
@@ -64,4 +53,28 @@ impl Token {
         println!("{}", issuer.token(&clock, &token).map_err(detail)?);
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// A key of 32 random bytes, and its entry for `auth.api_keys_file`.
+pub fn new_api_key(
+    clock: &Clock,
+    tenant: &str,
+    subject: &str,
+    scopes: &[&str],
+    hours: i64,
+) -> anyhow::Result<(String, ApiKey)> {
+    let mut random = [0_u8; 36];
+    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random)
+        .map_err(|_| anyhow::anyhow!("this machine has no randomness to give"))?;
+    let (id, secret) = (hex::encode(&random[..4]), hex::encode(&random[4..]));
+    let entry = ApiKey {
+        id: id.clone(),
+        hash: ApiKey::hash_of(&secret),
+        tenant: tenant.parse()?,
+        subject: subject.to_owned(),
+        scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
+        expires_at: Some(clock.now() + chrono::Duration::hours(hours)),
+        service: false,
+    };
+    Ok((format!("trama_{id}_{secret}"), entry))
 }

@@ -18,13 +18,13 @@ use evidence::{equal, inbound, verification};
 use super::{
     print::{kind, status},
     script::Check,
-    world::{PATIENCE, World, said},
+    world::{World, said},
 };
 
 impl World {
     /// Waits until a check holds; says what is true, or what is not.
     pub(super) async fn check(&mut self, check: &Check) -> anyhow::Result<String> {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + self.manner.patience;
         loop {
             let failure = match self.look(check).await {
                 Ok(line) => return Ok(line),

@@ -8,11 +8,18 @@ pub mod print;
 mod script;
 mod world;
 
-pub use script::Script;
-pub use world::{Doors, Manner, World};
+use crate::apart::Apart;
 
-/// Plays every step; `false` when a check did not hold.
-pub async fn play(script: &Script, world: &mut World) -> anyhow::Result<bool> {
+pub use script::Script;
+pub use world::{Doors, Manner, PATIENCE, World};
+
+/// Plays every step; `false` when a check did not hold. With `crashes`, one of these processes is killed and started
+/// again after every step.
+pub async fn play(
+    script: &Script,
+    world: &mut World,
+    mut crashes: Option<&mut Apart>,
+) -> anyhow::Result<bool> {
     print::title(&script.title);
     world.publish_knowledge(script).await?;
     let mut failed = 0;
@@ -32,6 +39,11 @@ pub async fn play(script: &Script, world: &mut World) -> anyhow::Result<bool> {
         };
         for line in done {
             print::action(&line);
+        }
+        // Before the checks: what the step set in motion is under way.
+        if let Some(apart) = &mut crashes {
+            let name = apart.crash_next(&world.on_the_line()).await?;
+            print::action(&format!("{name} is killed and starts again"));
         }
         for check in &step.expect {
             match world.check(check).await {

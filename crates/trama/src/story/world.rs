@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use tonic::{metadata::MetadataValue, transport::Channel};
+use tonic::metadata::MetadataValue;
 use trama_platform::{
     Clock,
     auth::{DevIssuer, DevToken},
@@ -27,6 +27,8 @@ use trama_proto::{
 };
 use trama_sandbox::Sandbox;
 
+use crate::apart::Ways;
+
 use super::{
     chat::Chat,
     desk::Desk,
@@ -35,7 +37,7 @@ use super::{
 
 /// The doors of a running platform, and what it takes to knock.
 pub struct Doors {
-    pub grpc: SocketAddr,
+    pub grpc: Ways,
     pub http: SocketAddr,
     pub smtp: SocketAddr,
     pub whatsapp_secret: String,
@@ -52,6 +54,8 @@ pub struct Manner {
     pub copies: u32,
     /// Whether call events come in reverse order.
     pub disorder: bool,
+    /// How long a check waits for the platform to get there.
+    pub patience: Duration,
 }
 
 /// See the module.
@@ -72,7 +76,6 @@ pub struct World {
     pub(super) replies: HashMap<String, String>,
     pub(super) sent: u32,
     tokens: HashMap<String, String>,
-    channel: Channel,
 }
 
 #[derive(Deserialize)]
@@ -89,7 +92,7 @@ struct ArticleFile {
 }
 
 impl World {
-    pub async fn new(
+    pub fn new(
         script: &Script,
         folder: PathBuf,
         doors: Doors,
@@ -120,9 +123,6 @@ impl World {
             allow_addresses: vec![std::net::IpAddr::from([127, 0, 0, 1])],
             ..Default::default()
         };
-        let channel = Channel::from_shared(format!("http://{}", doors.grpc))?
-            .connect()
-            .await?;
         Ok(Self {
             tenant: script.tenant.clone(),
             people: script.people.clone(),
@@ -138,13 +138,24 @@ impl World {
             replies: HashMap::new(),
             sent: 0,
             tokens,
-            channel,
         })
     }
 
-    /// The channel to the gRPC door.
-    pub(super) fn grpc(&self) -> Channel {
-        self.channel.clone()
+    /// The way to the gRPC doors.
+    pub(super) fn grpc(&self) -> Ways {
+        self.doors.grpc.clone()
+    }
+
+    /// Services that somebody holds a line to, which a crash of theirs would cut.
+    pub fn on_the_line(&self) -> Vec<&'static str> {
+        let held = [
+            ("ingest", !self.chats.is_empty()),
+            ("routing", !self.desks.is_empty()),
+        ];
+        held.iter()
+            .filter(|(_, held)| *held)
+            .map(|(name, _)| *name)
+            .collect()
     }
 
     /// A request with somebody's credential.
@@ -267,8 +278,8 @@ impl World {
 const AGENT_SCOPES: &str =
     "desk.use case.read case.reply customer.read customer.write customer.verify knowledge.read";
 
-/// How long a check waits for the platform to get there.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+/// How long that is, usually.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A refusal, in words.
 pub(super) fn said(status: tonic::Status) -> anyhow::Error {

@@ -168,12 +168,12 @@ mod tests {
     #[test]
     fn the_same_need_is_the_same_case() {
         let (fault, bill) = (
-            case("fault", "product_fault", &[], 0),
+            case("fault", "product-fault", &[], 0),
             case("bill", "billing", &[], 5),
         );
         let cases = [&fault, &bill];
         assert_eq!(
-            place(&said("product_fault", &[]), false, &cases, at(9), DAY),
+            place(&said("product-fault", &[]), false, &cases, at(9), DAY),
             Placement::Attach(fault.id)
         );
         assert_eq!(
@@ -181,7 +181,7 @@ mod tests {
             Placement::Attach(bill.id)
         );
         assert_eq!(
-            place(&said("opening_hours", &[]), false, &cases, at(9), DAY),
+            place(&said("opening-hours", &[]), false, &cases, at(9), DAY),
             Placement::Open
         );
     }
@@ -189,13 +189,13 @@ mod tests {
     #[test]
     fn a_reference_says_more_than_an_intent() {
         let (old, new) = (
-            case("old", "product_fault", &["order:4711"], 0),
-            case("new", "product_fault", &[], 5),
+            case("old", "product-fault", &["order:4711"], 0),
+            case("new", "product-fault", &[], 5),
         );
         let references = ["order:4711".to_owned()];
         assert_eq!(
             place(
-                &said("product_fault", &references),
+                &said("product-fault", &references),
                 false,
                 &[&old, &new],
                 at(9),

@@ -308,7 +308,7 @@ mod tests {
 
     const EXAMPLES: &[(&str, &[&str])] = &[
         (
-            "product_fault",
+            "product-fault",
             &[
                 "la macchina del caffè perde acqua",
                 "la mia macchina non funziona più",
@@ -322,7 +322,7 @@ mod tests {
             ],
         ),
         (
-            "opening_hours",
+            "opening-hours",
             &[
                 "quali sono gli orari di apertura?",
                 "a che ora aprite?",
@@ -348,7 +348,7 @@ mod tests {
             ],
         ),
         (
-            "talk_to_person",
+            "talk-to-person",
             &[
                 "vorrei parlare con una persona",
                 "passami un operatore",
@@ -376,25 +376,25 @@ mod tests {
         for (text, wanted) in [
             (
                 "Macchina che perde\nBuongiorno, la macchina del caffè perde acqua, ordine 4711. In allegato la foto.",
-                "product_fault",
+                "product-fault",
             ),
-            ("la macchina perde acqua da sotto", "product_fault"),
-            ("la macchina del caffè non va, è rotta", "product_fault"),
-            ("il prodotto è arrivato rotto", "product_fault"),
-            ("buongiorno, mi dite gli orari?", "opening_hours"),
-            ("Quali sono i vostri orari di apertura?", "opening_hours"),
-            ("a che ora aprite domani", "opening_hours"),
-            ("siete aperti sabato?", "opening_hours"),
+            ("la macchina perde acqua da sotto", "product-fault"),
+            ("la macchina del caffè non va, è rotta", "product-fault"),
+            ("il prodotto è arrivato rotto", "product-fault"),
+            ("buongiorno, mi dite gli orari?", "opening-hours"),
+            ("Quali sono i vostri orari di apertura?", "opening-hours"),
+            ("a che ora aprite domani", "opening-hours"),
+            ("siete aperti sabato?", "opening-hours"),
             ("la fattura di marzo è sbagliata", "billing"),
             ("c'è un addebito che non riconosco", "billing"),
-            ("la mia macchina perde acqua e non funziona", "product_fault"),
-            ("salve, avete aperto di domenica?", "opening_hours"),
-            ("che orari fate il sabato?", "opening_hours"),
-            ("vorrei parlare con una persona", "talk_to_person"),
-            ("vorrei parlare con una persona, per favore", "talk_to_person"),
-            ("operatore", "talk_to_person"),
-            ("my coffee machine leaks water", "product_fault"),
-            ("what time do you open tomorrow?", "opening_hours"),
+            ("la mia macchina perde acqua e non funziona", "product-fault"),
+            ("salve, avete aperto di domenica?", "opening-hours"),
+            ("che orari fate il sabato?", "opening-hours"),
+            ("vorrei parlare con una persona", "talk-to-person"),
+            ("vorrei parlare con una persona, per favore", "talk-to-person"),
+            ("operatore", "talk-to-person"),
+            ("my coffee machine leaks water", "product-fault"),
+            ("what time do you open tomorrow?", "opening-hours"),
         ] {
             let guess = model.guess(text, SURE);
             assert_eq!(guess.intent, wanted, "{text}: {guess:?}");

@@ -29,7 +29,7 @@ async fn a_reply_leaves_once_and_the_case_waits_for_the_customer() {
         "Perde acqua",
         "Chiuda il rubinetto e sostituisca la guarnizione.",
         &[],
-        &["product_fault"],
+        &["product-fault"],
     );
     publish(&app, fault).await;
     let mut word = says(
@@ -70,7 +70,7 @@ async fn a_reply_leaves_once_and_the_case_waits_for_the_customer() {
     let message = &sent[0].event;
     assert_eq!(
         (message.need.as_str(), message.author.as_str()),
-        ("product_fault", "carla")
+        ("product-fault", "carla")
     );
     assert_eq!(
         (message.in_reply_to.as_str(), message.subject.as_str()),

@@ -43,7 +43,7 @@ async fn the_assistant_answers_from_knowledge_then_hands_over_with_everything() 
     assert_eq!(case.assigned_agent_id, "");
     assert_eq!(case.waiting_since, asked.interaction.occurred_at);
     assert_eq!(case.effort.expect("counted").transfers, 1);
-    assert_eq!(case.understanding.expect("some").intent, "opening_hours");
+    assert_eq!(case.understanding.expect("some").intent, "opening-hours");
     let work = last_work(&app, &case.case_id).await.0.expect("work");
     let snapshot = work.snapshot.expect("context");
     assert_eq!(snapshot.timeline.len(), 3);

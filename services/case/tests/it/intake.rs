@@ -25,7 +25,7 @@ async fn a_need_becomes_a_case_and_work() {
     let understood = case.understanding.clone().expect("understood");
     assert_eq!(case.status(), CaseStatus::Open);
     assert_eq!(case.subject, "Macchina che perde");
-    assert_eq!(understood.intent, "product_fault");
+    assert_eq!(understood.intent, "product-fault");
     assert_eq!(understood.references, ["order:4711"]);
     assert_eq!(understood.language, "it");
     assert!(understood.urgency >= 0.6 && !understood.intent_evidence.is_empty());
@@ -193,7 +193,7 @@ async fn a_batch_of_many_customers_and_words_is_right() {
             .collect();
         assert_eq!(
             intents.into_iter().collect::<Vec<_>>(),
-            ["billing", "product_fault"]
+            ["billing", "product-fault"]
         );
     }
     app.stop().await;

@@ -17,7 +17,7 @@ async fn versions_grow_and_the_current_one_is_found() {
         "Orari",
         "Siamo aperti anche la domenica.",
         &["siete aperti la domenica?"],
-        &["opening_hours"],
+        &["opening-hours"],
     );
     assert_eq!(publish(&app, next.clone()).await.version, 2);
     next.language = "en".into();
@@ -125,7 +125,7 @@ async fn the_search_ranks_by_words_and_the_answer_is_the_same_for_all() {
         "opening-hours@1"
     );
     assert_eq!(
-        ask("", "opening_hours").await.expect("an answer").article_version,
+        ask("", "opening-hours").await.expect("an answer").article_version,
         "opening-hours@1"
     );
     assert_eq!(

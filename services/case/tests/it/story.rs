@@ -22,7 +22,7 @@ pub const TENANT: &str = "acme";
 pub const RESOURCES: &str = r#"
 apiVersion: trama.dev/v1alpha1
 kind: Intent
-metadata: {name: product_fault, namespace: acme}
+metadata: {name: product-fault, namespace: acme}
 spec:
   title: {it: Guasto}
   urgency: 0.6
@@ -32,7 +32,7 @@ spec:
 ---
 apiVersion: trama.dev/v1alpha1
 kind: Intent
-metadata: {name: opening_hours, namespace: acme}
+metadata: {name: opening-hours, namespace: acme}
 spec:
   title: {it: Orari}
   selfService: true
@@ -51,7 +51,7 @@ spec:
 ---
 apiVersion: trama.dev/v1alpha1
 kind: Intent
-metadata: {name: talk_to_person, namespace: acme}
+metadata: {name: talk-to-person, namespace: acme}
 spec:
   title: {it: Persona}
   asksForPerson: true
@@ -274,7 +274,7 @@ pub async fn publish_hours(app: &TestApp) -> Article {
             "Orari di apertura",
             "Siamo aperti dal lunedì al sabato, dalle 9 alle 19.",
             &["quando siete aperti?", "a che ora chiudete?"],
-            &["opening_hours"],
+            &["opening-hours"],
         ),
     )
     .await

@@ -183,13 +183,13 @@ mod tests {
         anna.profile.preferences.insert(EVERY_NEED.into(), Email as i32);
         anna.profile
             .preferences
-            .insert("product_fault".into(), Whatsapp as i32);
+            .insert("product-fault".into(), Whatsapp as i32);
         assert_eq!(
-            kinds(&anna, "product_fault", Purpose::Service, Sms),
+            kinds(&anna, "product-fault", Purpose::Service, Sms),
             [Whatsapp, Email, Sms]
         );
         assert_eq!(
-            kinds(&anna, "opening_hours", Purpose::Service, Sms),
+            kinds(&anna, "opening-hours", Purpose::Service, Sms),
             [Email, Sms, Whatsapp]
         );
     }

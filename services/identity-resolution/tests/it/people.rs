@@ -232,7 +232,7 @@ async fn contacts_follow_preference_consent_and_aliases() {
     let preference = SetChannelPreferenceRequest {
         customer_id: anna.clone(),
         preference: Some(ChannelPreference {
-            need: "product_fault".into(),
+            need: "product-fault".into(),
             channel_kind: ChannelKind::Whatsapp as i32,
         }),
         request_id: "p1".into(),
@@ -262,10 +262,10 @@ async fn contacts_follow_preference_consent_and_aliases() {
         ..ContactQuestion::default()
     };
     let questions = vec![
-        ask(&line, "product_fault", Purpose::Service),
-        ask(&anna, "opening_hours", Purpose::Service),
-        ask(&anna, "product_fault", Purpose::Survey),
-        ask(&anna, "product_fault", Purpose::Marketing),
+        ask(&line, "product-fault", Purpose::Service),
+        ask(&anna, "opening-hours", Purpose::Service),
+        ask(&anna, "product-fault", Purpose::Survey),
+        ask(&anna, "product-fault", Purpose::Marketing),
         ask("018f3c1e-7d2a-7000-8000-000000000001", "", Purpose::Service),
     ];
     let request = app.request(TENANT, "notification", BatchResolveContactsRequest { questions });
@@ -284,7 +284,7 @@ async fn contacts_follow_preference_consent_and_aliases() {
     assert_eq!(answers.len(), 5);
     assert_eq!(
         first(0),
-        Some((ChannelKind::Whatsapp, "preference for product_fault"))
+        Some((ChannelKind::Whatsapp, "preference for product-fault"))
     );
     assert_eq!(
         answers[0].customer.as_ref().map(|c| c.customer_id.as_str()),

@@ -33,7 +33,7 @@ pub fn point(kind: ChannelKind, handle_kind: &str, value: &str) -> ContactPoint 
     ContactPoint {
         channel_kind: kind.into(),
         handle: Some(handle),
-        reason: "preference for product_fault".into(),
+        reason: "preference for product-fault".into(),
     }
 }
 

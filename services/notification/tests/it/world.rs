@@ -207,7 +207,7 @@ pub fn message(name: &str, customer: &str) -> MessageRequested {
         message_id: MessageId::derived(&[name.as_bytes()]).to_string(),
         customer_id: customer.to_owned(),
         case_id: CaseId::derived(&[b"case"]).to_string(),
-        need: "product_fault".into(),
+        need: "product-fault".into(),
         purpose: Purpose::Service.into(),
         author: "carla".into(),
         author_name: "Carla".into(),

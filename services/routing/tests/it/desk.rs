@@ -100,7 +100,7 @@ async fn waiting_work_is_offered_when_somebody_with_the_skill_comes() {
     let app = app().await;
     request(
         &app,
-        &with_intent(asked(&app, 1, 1, ChannelKind::Email), "product_fault"),
+        &with_intent(asked(&app, 1, 1, ChannelKind::Email), "product-fault"),
     )
     .await;
     let mut bruno = Desk::available(&app, human("bruno")).await;

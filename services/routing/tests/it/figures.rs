@@ -56,12 +56,12 @@ async fn figures_count_what_happened() {
     first.take().await;
 
     // Two emails that nobody can take: one overdue.
-    let mut overdue = with_intent(asked(&app, 3, 1, ChannelKind::Email), "product_fault");
+    let mut overdue = with_intent(asked(&app, 3, 1, ChannelKind::Email), "product-fault");
     overdue.waiting_since = Some(to_wire(app.clock.now() - Duration::from_secs(1_000)));
     request(&app, &overdue).await;
     request(
         &app,
-        &with_intent(asked(&app, 4, 1, ChannelKind::Email), "product_fault"),
+        &with_intent(asked(&app, 4, 1, ChannelKind::Email), "product-fault"),
     )
     .await;
 

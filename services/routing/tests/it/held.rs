@@ -24,14 +24,14 @@ spec:
 ---
 apiVersion: trama.dev/v1alpha1
 kind: Intent
-metadata: { name: product_fault, namespace: acme }
+metadata: { name: product-fault, namespace: acme }
 spec: { title: { en: Fault }, examples: { en: ['it leaks'] } }
 ---
 apiVersion: trama.dev/v1alpha1
 kind: RoutingPolicy
 metadata: { name: main, namespace: acme }
 spec:
-  rules: [{ name: faults, intents: [product_fault], queue: general, agents: botsFirst }]
+  rules: [{ name: faults, intents: [product-fault], queue: general, agents: botsFirst }]
   defaultQueue: general
 ";
 
@@ -224,7 +224,7 @@ async fn where_bots_are_asked_first_a_person_is_asked_only_when_no_bot_has_room(
         ..human("robot")
     };
     let mut robot = Desk::available(&app, robot).await;
-    let fault = |number| with_intent(asked(&app, number, 1, ChannelKind::WebChat), "product_fault");
+    let fault = |number| with_intent(asked(&app, number, 1, ChannelKind::WebChat), "product-fault");
     request(&app, &fault(1)).await;
     let first = robot.offer().await;
     assert!(first.explanation.contains("Bots are asked first."), "{first:?}");

@@ -156,7 +156,7 @@ async fn work_is_listed_in_the_order_of_offers_page_by_page() {
     }
     request(
         &app,
-        &with_intent(asked(&app, 6, 1, ChannelKind::Email), "product_fault"),
+        &with_intent(asked(&app, 6, 1, ChannelKind::Email), "product-fault"),
     )
     .await;
     let mut client = RoutingServiceClient::new(app.grpc());

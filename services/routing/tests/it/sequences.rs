@@ -49,14 +49,14 @@ spec: { serviceLevel: { targetSeconds: 300, goal: 0.8 } }
 ---
 apiVersion: trama.dev/v1alpha1
 kind: Intent
-metadata: { name: product_fault, namespace: acme }
+metadata: { name: product-fault, namespace: acme }
 spec: { title: { en: Fault }, examples: { en: ['it leaks'] } }
 ---
 apiVersion: trama.dev/v1alpha1
 kind: RoutingPolicy
 metadata: { name: main, namespace: acme }
 spec:
-  rules: [{ name: faults, intents: [product_fault], queue: machines }]
+  rules: [{ name: faults, intents: [product-fault], queue: machines }]
   defaultQueue: general
 ";
 
@@ -377,7 +377,7 @@ impl Said {
                 let revision = self.next(case);
                 let mut event = asked(app, case, revision, channel);
                 if fault {
-                    event = with_intent(event, "product_fault");
+                    event = with_intent(event, "product-fault");
                 }
                 event.customer_left = left;
                 let id = app.publish(ACME, &event.case_id, &event).await;

@@ -68,7 +68,7 @@ fn quarter(now: DateTime<Utc>) -> String {
             let contacts = (20.0 * of_day * shape * 1.03_f64.powf(weeks) * ups_and_downs).round();
             writeln!(
                 csv,
-                "{},30,voice,product_fault,it,{contacts},240",
+                "{},30,voice,product-fault,it,{contacts},240",
                 at.to_rfc3339()
             )
             .expect("a string");
@@ -411,7 +411,7 @@ async fn what_goes_through_is_counted_once_with_its_handling_time_and_presence_i
     let arrived = app.clock.now();
     request(
         &app,
-        &with_intent(asked(&app, 1, 1, ChannelKind::Voice), "product_fault"),
+        &with_intent(asked(&app, 1, 1, ChannelKind::Voice), "product-fault"),
     )
     .await;
     let counted = |csv: String| csv.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
@@ -428,7 +428,7 @@ async fn what_goes_through_is_counted_once_with_its_handling_time_and_presence_i
     };
     let line = |rest: &str| {
         format!(
-            "{},15,voice,product_fault,,1,{rest}",
+            "{},15,voice,product-fault,,1,{rest}",
             arrived.format("%Y-%m-%dT%H:%M:%S%:z")
         )
     };

@@ -111,7 +111,7 @@ async fn waiting_is_explained_and_the_leader_is_well() {
     let _bruno = Desk::available(&app, human("bruno")).await;
     request(
         &app,
-        &with_intent(asked(&app, 1, 1, ChannelKind::Email), "product_fault"),
+        &with_intent(asked(&app, 1, 1, ChannelKind::Email), "product-fault"),
     )
     .await;
     let mut client = RoutingServiceClient::new(app.grpc());

@@ -39,14 +39,14 @@ spec: { serviceLevel: { targetSeconds: 300, goal: 0.8 } }
 ---
 apiVersion: trama.dev/v1alpha1
 kind: Intent
-metadata: { name: product_fault, namespace: acme }
+metadata: { name: product-fault, namespace: acme }
 spec: { title: { en: Fault }, examples: { en: ["it leaks"] } }
 ---
 apiVersion: trama.dev/v1alpha1
 kind: RoutingPolicy
 metadata: { name: main, namespace: acme }
 spec:
-  rules: [{ name: faults, intents: [product_fault], queue: machines }]
+  rules: [{ name: faults, intents: [product-fault], queue: machines }]
   defaultQueue: general
 "#;
 

@@ -72,7 +72,7 @@ async fn supervisors_see_everything_at_once_and_then_what_changes() {
         (1, 1, true, 0)
     );
 
-    let fault = with_intent(asked(&app, 1, 1, ChannelKind::WebChat), "product_fault");
+    let fault = with_intent(asked(&app, 1, 1, ChannelKind::WebChat), "product-fault");
     request(&app, &fault).await;
     sara.take().await;
     let busy = until(&mut board, "machines", |q| q.assigned == 1).await;

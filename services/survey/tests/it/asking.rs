@@ -34,7 +34,7 @@ async fn a_resolved_case_is_asked_about_question_by_question() {
     assert_eq!(message.purpose(), Purpose::Survey);
     assert_eq!(
         (message.fallback(), message.need.as_str()),
-        (ChannelKind::WebChat, "product_fault")
+        (ChannelKind::WebChat, "product-fault")
     );
     assert_eq!(message.text, "Da 0 a 10, ci consiglieresti?");
 

@@ -57,7 +57,7 @@ pub fn resolved(case_name: &str, customer_id: &str) -> CaseResolved {
             kind: CaseKind::Need.into(),
             customer_id: customer_id.to_owned(),
             understanding: Some(Understanding {
-                intent: "product_fault".into(),
+                intent: "product-fault".into(),
                 language: "it".into(),
                 ..Default::default()
             }),

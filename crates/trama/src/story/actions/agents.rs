@@ -20,7 +20,7 @@ use trama_sandbox::Provider;
 use crate::story::{
     desk::Desk,
     print::kind,
-    world::{PATIENCE, World, said},
+    world::{World, said},
 };
 
 impl World {
@@ -164,7 +164,7 @@ impl World {
             .sandbox
             .wait_for_sent(
                 |s| s.provider == Provider::Smtp && s.to.contains(&address),
-                PATIENCE,
+                self.manner.patience,
             )
             .await
             .context("the code did not arrive in the mailbox")?;

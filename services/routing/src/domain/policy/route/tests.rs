@@ -36,7 +36,7 @@ pub(in crate::domain::policy) fn resources(documents: &[(&str, &str, Value)]) ->
 fn acme() -> TenantResources {
     let intent = json!({"title": {"en": "x"}, "examples": {"en": ["x"]}});
     resources(&[
-        ("Intent", "product_fault", intent.clone()),
+        ("Intent", "product-fault", intent.clone()),
         ("Intent", "billing", intent),
         (
             "Queue",
@@ -74,8 +74,8 @@ fn acme() -> TenantResources {
                 "rules": [
                     {"name": "recovery", "recoveryOnly": true, "queue": "general", "priority": 9},
                     {"name": "sent around", "when": "transfers > 2 && mood == 'negative'", "queue": "machines", "requireHuman": true},
-                    {"name": "faults", "intents": ["product_fault"], "queue": "machines", "priority": 1},
-                    {"name": "all faults", "intents": ["product_fault"], "queue": "general", "priority": 7},
+                    {"name": "faults", "intents": ["product-fault"], "queue": "machines", "priority": 1},
+                    {"name": "all faults", "intents": ["product-fault"], "queue": "general", "priority": 7},
                     {"name": "bills of gold", "intents": ["billing"], "when": "entitlement == 'gold' && open && hour < 12", "queue": "billing",
                      "targetFactor": 0.5, "skills": [{"billing": 4}, {"privacy": 3}], "teams": ["milan"], "agents": "peopleFirst",
                      "steps": [{"afterSeconds": 300, "relaxLevelsBy": 1, "openTeams": ["rome"]}, {"afterShareOfTarget": 0.5, "relaxLevelsTo": 1, "anyTeam": true}]},
@@ -119,7 +119,7 @@ fn routed(channel: ChannelKind, snapshot: &ContextSnapshot) -> Route {
 fn the_first_rule_that_fits_wins_and_everything_adds_up() {
     let found = routed(
         ChannelKind::Email,
-        &snapshot("product_fault", CaseKind::Need, "gold"),
+        &snapshot("product-fault", CaseKind::Need, "gold"),
     );
     assert_eq!(
         (found.queue.as_str(), found.rule.as_str()),
@@ -149,7 +149,7 @@ fn the_first_rule_that_fits_wins_and_everything_adds_up() {
 fn a_channel_may_have_its_own_times() {
     let found = routed(
         ChannelKind::Voice,
-        &snapshot("product_fault", CaseKind::Need, "gold"),
+        &snapshot("product-fault", CaseKind::Need, "gold"),
     );
     assert_eq!(found.target, TimeDelta::seconds(15));
     assert_eq!(found.preferred_wait, TimeDelta::milliseconds(3_750));
@@ -163,14 +163,14 @@ fn recovery_rules_see_follow_ups_only() {
     assert_eq!(first(&other).as_deref(), Some("no rule fits: default queue"));
     let found = routed(
         ChannelKind::Sms,
-        &snapshot("product_fault", CaseKind::Recovery, "gold"),
+        &snapshot("product-fault", CaseKind::Recovery, "gold"),
     );
     assert_eq!((found.queue.as_str(), found.priority), ("general", 9 + 3 + 6 + 2));
 }
 
 #[test]
 fn hard_cases_go_to_people() {
-    let mut hard = snapshot("product_fault", CaseKind::Need, "");
+    let mut hard = snapshot("product-fault", CaseKind::Need, "");
     let effort = Effort {
         transfers: 3,
         ..Effort::default()
@@ -280,7 +280,7 @@ fn a_queue_that_is_gone_still_serves() {
     acme.queues.clear();
     let facts = Facts::of(
         ChannelKind::Email,
-        Some(&snapshot("product_fault", CaseKind::Need, "")),
+        Some(&snapshot("product-fault", CaseKind::Need, "")),
         now(),
     );
     let found = route(&facts, Some(&acme), now());
