@@ -1,11 +1,12 @@
 //! One reflector per kind and namespace.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt as _;
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
@@ -30,6 +31,9 @@ pub(crate) type Object = DeserializeGuard<kube::core::Object<Map<String, Value>,
 /// Seconds after which the server ends a watch and we begin another; five more and we take the line for dead.
 const WATCH_SECONDS: u32 = 120;
 
+/// A watch that has not failed for so long is taken for mended: a quiet one that goes on where it was cut does not say so.
+const FAILS: TimeDelta = TimeDelta::minutes(1);
+
 /// What is watched of one kind.
 pub(crate) struct Watched {
     pub(crate) name: KindName,
@@ -44,8 +48,8 @@ pub(crate) struct Watches {
     pending: watch::Sender<usize>,
     touched: watch::Sender<u64>,
     last_error: Mutex<Option<String>>,
-    /// Watches that the API server does not answer: together they are one outage.
-    away: Mutex<BTreeSet<String>>,
+    /// Watches that fail, how, and when they did so last.
+    failing: Mutex<BTreeMap<String, (u16, DateTime<Utc>)>>,
     clock: Clock,
 }
 
@@ -94,7 +98,7 @@ impl Watches {
             pending: watch::Sender::new(all.len()),
             touched: watch::Sender::new(0),
             last_error: Mutex::default(),
-            away: Mutex::default(),
+            failing: Mutex::default(),
             clock: clock.clone(),
             all,
         });
@@ -155,7 +159,6 @@ impl Watches {
             .reflect(writer);
         let mut events = pin!(events);
         let mut listed = false;
-        let mut said = None;
         while let Some(event) = events.next().await {
             match event {
                 // Says that a list is tried, and what is on its pages; the store swaps when all of it is there.
@@ -164,7 +167,6 @@ impl Watches {
                     if backoff.succeeded() && self.answered(&path) {
                         tracing::info!("the API server answers again");
                     }
-                    said = None;
                     if !listed {
                         listed = true;
                         self.pending.send_modify(|pending| *pending -= 1);
@@ -174,7 +176,7 @@ impl Watches {
                 Err(error) => {
                     metrics::counter!("trama_resources_watch_errors_total").increment(1);
                     let pause = backoff.after_failure(random(&self.clock));
-                    self.failed(&path, &error, &mut said);
+                    self.failed(&path, &error);
                     tokio::time::sleep(pause).await;
                 }
             }
@@ -182,19 +184,26 @@ impl Watches {
         Err(Error::new(Kind::Internal, format!("the watch of {path} ended")))
     }
 
-    /// A warning when there is something new to say. An outage is one, whatever the number of watches; what comes after
-    /// it is another (a server that is back and does not know us any more); that changes were missed and all is listed
-    /// again is none.
-    fn failed(&self, path: &str, error: &watcher::Error, said: &mut Option<u16>) {
+    /// A warning when there is something new to say. An outage is one, whatever the number of watches, and so is that we
+    /// are not known; what follows an outage may be worse and is another; that changes were missed and all is listed again
+    /// is none.
+    fn failed(&self, path: &str, error: &watcher::Error) {
         let text = format!("{path}: {}", hint(error));
-        let code = code(error);
-        let is_news = match code {
-            410 => false,
-            0 | 500.. => self.is_first_away(path),
-            _ => {
-                self.answered(path);
-                said.replace(code) != Some(code)
-            }
+        let (code, now) = (code(error), self.clock.now());
+        // What is about one kind and namespace, and what is about the server.
+        let (reason, is_own) = match code {
+            401 => (401, false),
+            403 | 404 => (code, true),
+            _ => (0, false),
+        };
+        let is_news = code != 410 && {
+            let mut failing = self.failing();
+            failing.retain(|_, (_, at)| now - *at < FAILS);
+            let known =
+                |(of, (why, _)): (&String, &(u16, DateTime<Utc>))| *why == reason && (!is_own || of == path);
+            let is_known = failing.iter().any(known);
+            failing.insert(path.to_owned(), (reason, now));
+            !is_known
         };
         if is_news {
             tracing::warn!(problem = text, "a watch failed; the resources in force stay");
@@ -204,15 +213,14 @@ impl Watches {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
     }
 
-    fn is_first_away(&self, path: &str) -> bool {
-        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        away.insert(path.to_owned()) && away.len() == 1
+    /// Whether it was the last that failed.
+    fn answered(&self, path: &str) -> bool {
+        let mut failing = self.failing();
+        failing.remove(path).is_some() && failing.is_empty()
     }
 
-    /// Whether it was the last that was not answered.
-    fn answered(&self, path: &str) -> bool {
-        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        away.remove(path) && away.is_empty()
+    fn failing(&self) -> MutexGuard<'_, BTreeMap<String, (u16, DateTime<Utc>)>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
