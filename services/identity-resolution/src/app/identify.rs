@@ -72,7 +72,7 @@ fn observation(received: &Received<'_>, rules: &Rules, tx: &Tx) -> Observation {
                 .increment(1);
             return;
         };
-        let trust = Trust::from_wire(wire.trust(), unsaid);
+        let trust = rules.trust(&key, Trust::from_wire(wire.trust(), unsaid));
         let implied = key.implied();
         for key in [Some(key), implied].into_iter().flatten() {
             if rules.is_blocked(&key) {

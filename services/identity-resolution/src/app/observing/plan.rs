@@ -179,11 +179,15 @@ impl<'a> Plan<'a> {
         };
         let kind = match &key.kind {
             HandleKind::Email if item.rules.is_role(key) => RelationKind::CompanyContact,
-            HandleKind::Email | HandleKind::Phone => RelationKind::Household,
+            HandleKind::Email | HandleKind::Phone | HandleKind::Loyalty => RelationKind::Household,
             HandleKind::Whatsapp
             | HandleKind::Webchat
             | HandleKind::Crm
             | HandleKind::Cookie
+            | HandleKind::Device
+            | HandleKind::Push
+            | HandleKind::Social(_)
+            | HandleKind::Review
             | HandleKind::Other(_) => return,
         };
         let (one, other) = relations::in_order(owner, outcome.customer, kind);
