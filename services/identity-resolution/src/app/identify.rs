@@ -143,6 +143,7 @@ fn observation(received: &Received<'_>, rules: &Rules, tx: &Tx) -> Observation {
         new_id,
         contradicts: std::collections::HashSet::new(),
         verdict: Verdict::Nobody,
+        settled: None,
     }
 }
 

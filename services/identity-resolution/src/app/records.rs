@@ -122,6 +122,7 @@ pub(super) fn observation(
         new_id: record.customer(tenant),
         contradicts: std::collections::HashSet::new(),
         verdict: Verdict::Nobody,
+        settled: None,
     }
 }
 

@@ -70,6 +70,7 @@ impl Story {
             verified: false,
             contradicts: self.contradicts.clone(),
             verdict: self.verdict.clone(),
+            settled: None,
             new_id: CustomerId::new(derive(&[b"c", &number])),
         };
         let mut merges = 0_u8;
