@@ -25,7 +25,7 @@ use crate::{
 /// What became of a new number or id.
 enum Rekeyed {
     /// It is this customer's.
-    Is(Customer),
+    Is(Box<Customer>),
     /// Nobody held the old one.
     OfNobody,
     /// The old one is the first's, and the new one the second's.
@@ -178,7 +178,7 @@ impl App {
         store::handles::drop_proofs(tx.conn(), tenant, customer.id, &[from.evidence()]).await?;
         customer.verifications.retain(|v| v.evidence != from.evidence());
         self.handles_changed(tx, tenant, &customer, rules);
-        Ok(Rekeyed::Is(customer))
+        Ok(Rekeyed::Is(Box::new(customer)))
     }
 
     /// A handle is the customer's no more.
