@@ -51,6 +51,9 @@ events! {
     ingest::v1::InteractionReceived = "interaction_received", "trama.ingest.v1.InteractionReceived",
         by ["ingest"], to ["identity-resolution"], key "party handle",
         "An interaction can be read in full, media included.";
+    ingest::v1::HandleChanged = "handle_changed", "trama.ingest.v1.HandleChanged",
+        by ["ingest"], to ["identity-resolution"], key "new handle",
+        "A provider says that somebody has a new number or id.";
     ingest::v1::ReceiptReceived = "receipt_received", "trama.ingest.v1.ReceiptReceived",
         by ["ingest"], to ["notification"], key "provider message id",
         "A provider reported the fate of a message.";

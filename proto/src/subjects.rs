@@ -21,8 +21,9 @@ const fn either(event: &'static str, paths: &'static [&'static [u32]]) -> Subjec
     }
 }
 
-/// Every event that names somebody. What comes before anybody is known (`interaction_received`, `receipt_received`) is
-/// judged by address; requests of privacy must arrive in any case, and so must the audit, which holds references only.
+/// Every event that names somebody. What comes before anybody is known (`interaction_received`, `handle_changed`,
+/// `receipt_received`) is judged by address; requests of privacy must arrive in any case, and so must the audit, which
+/// holds references only.
 pub const SUBJECTS: &[SubjectPaths] = &[
     either("interaction_identified", &[&[2, 1]]),
     either("customer_merged", &[&[2, 1], &[3]]),
@@ -168,6 +169,7 @@ mod tests {
     fn every_event_says_whom_it_is_about_or_is_judged_otherwise() {
         let otherwise = [
             "interaction_received",
+            "handle_changed",
             "receipt_received",
             "privacy_requested",
             "privacy_done",

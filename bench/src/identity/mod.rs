@@ -17,15 +17,21 @@ use trama_testkit::TestApp;
 use self::{
     bare::bare,
     online::{Pace, ask},
+    people::Mix,
     seeding::seed,
     stream::in_batches,
 };
-use crate::{Arguments, app, machine::Machine, report::Report, servers::Servers};
+use crate::{
+    Arguments, app,
+    machine::{Cpu, Machine},
+    report::Report,
+    servers::Servers,
+};
 
 const BARE: &str = "bare sql, lookup + insert, 8 connections";
 /// Callers at the same time, when it is measured how many can be answered.
 const CALLERS: usize = 64;
-/// Calls per second, when it is measured how long each takes.
+/// Calls per second, when more are asked than can be answered.
 const OFFERED: f64 = 5_000.0;
 
 /// The bench `identity`.
@@ -60,27 +66,56 @@ async fn measure(
     );
     let before = bare(app, servers, customers, seconds / 2).await?;
     let callers = Pace::AsAnswered { callers: CALLERS };
-    ask(app, customers, 0, callers, seconds / 5).await?;
+    ask(app, customers, 0, Mix::All, callers, seconds / 5).await?;
     caught_up(app).await?;
 
     let pages = pages_looked_at(app).await?;
-    let most = ask(app, customers, 10_000_000, callers, seconds).await?;
-    let again = caught_up(app).await?;
+    let cpu = Cpu::now();
+    let most = ask(app, customers, 10_000_000, Mix::All, callers, seconds).await?;
+    // Looking again at whom that left open is part of what it takes.
+    caught_up(app).await?;
+    let cpu = cpu.since(most.count, 0.0);
     let pages = pages_looked_at(app).await? - pages;
     report.ours = Some(most.rate());
     report.also.insert(
-        "resolutions per second, with looking again afterwards",
-        most.count as f64 / (most.elapsed + again).as_secs_f64(),
+        "µs CPU per resolution, looking again included",
+        cpu.per_message_us(),
     );
     report
         .also
         .insert("pages looked at per resolution", pages / most.count as f64);
 
-    let mut steady = ask(app, customers, 20_000_000, Pace::PerSecond(OFFERED), seconds).await?;
+    for (mix, salt, name) in [
+        (
+            Mix::Known,
+            30_000_000,
+            "resolutions per second, known by the handle",
+        ),
+        (Mix::Unknown, 40_000_000, "resolutions per second, to be matched"),
+    ] {
+        let answered = ask(app, customers, salt, mix, callers, seconds / 2).await?;
+        caught_up(app).await?;
+        report.also.insert(name, answered.rate());
+    }
+
+    let offered = Pace::PerSecond(OFFERED);
+    let flooded = ask(app, customers, 20_000_000, Mix::All, offered, seconds).await?;
     caught_up(app).await?;
     report
         .also
-        .insert("answered per second of 5,000 asked", steady.rate());
+        .insert("answered per second of 5,000 asked", flooded.rate());
+    // At a rate that can be kept, or the latency is that of a queue that grows.
+    let rate = (most.rate() / 2.0).min(OFFERED);
+    let mut steady = ask(
+        app,
+        customers,
+        50_000_000,
+        Mix::All,
+        Pace::PerSecond(rate),
+        seconds,
+    )
+    .await?;
+    caught_up(app).await?;
     report
         .also
         .insert("p99.9 ms", steady.latencies.percentile(0.999).unwrap_or(0.0));
@@ -95,14 +130,14 @@ async fn measure(
     report.note = format!(
         "{customers} customers with names, birth, address, mail and telephone. ResolveRecord over gRPC, each record durable when \
          answered: 50 % by a handle that is known, 30 % the same person under a new handle, 20 % somebody new. As many as \
-         {CALLERS} callers get answered; latencies at {OFFERED} per second, from when each call was due."
+         {CALLERS} callers get answered: {cpu}, callers and looking again included. Latencies at {rate:.0} per second, half of that, from \
+         when each call was due."
     );
     Ok(())
 }
 
-/// Waits until whoever grew was looked at again; says how long that took.
-async fn caught_up(app: &TestApp) -> anyhow::Result<Duration> {
-    let started = Instant::now();
+/// Waits until whoever grew was looked at again.
+async fn caught_up(app: &TestApp) -> anyhow::Result<()> {
     loop {
         let mut tx = app.db("identity-resolution").system_tx().await?;
         let waiting: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM reevaluations)")
@@ -110,7 +145,7 @@ async fn caught_up(app: &TestApp) -> anyhow::Result<Duration> {
             .await?;
         drop(tx);
         if !waiting {
-            return Ok(started.elapsed());
+            return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -11,7 +11,7 @@ use futures::future::try_join_all;
 use trama_proto::identity_resolution::v1::identity_service_client::IdentityServiceClient;
 use trama_testkit::TestApp;
 
-use super::people::request;
+use super::people::{Mix, request};
 use crate::{app::TENANT, report::Latencies};
 
 /// How fast the callers ask.
@@ -52,6 +52,7 @@ pub async fn ask(
     app: &TestApp,
     customers: u64,
     salt: u64,
+    mix: Mix,
     pace: Pace,
     seconds: Duration,
 ) -> anyhow::Result<Answered> {
@@ -71,7 +72,7 @@ pub async fn ask(
             if left_at - began >= seconds {
                 return anyhow::Ok(());
             }
-            let request = app.request_with(&token, request(number, salt, customers));
+            let request = app.request_with(&token, request(number, salt, customers, mix));
             client.resolve_record(request).await.context("ResolveRecord")?;
             let mut answered = answered.borrow_mut();
             answered.count += 1;

@@ -75,15 +75,37 @@ impl Somebody {
     }
 }
 
+/// Whose records are asked about.
+#[derive(Debug, Clone, Copy)]
+pub enum Mix {
+    /// Half of them known by their handle, the others not.
+    All,
+    /// Everybody known by their handle: most who write again.
+    Known,
+    /// Nobody known by their handle: they must be matched.
+    Unknown,
+}
+
+impl Mix {
+    /// Which of ten kinds of call this is: the first five are by a handle that is known, the last two about somebody new.
+    const fn kind(self, number: u64) -> u64 {
+        match self {
+            Self::All => number % 10,
+            Self::Known => number % 5,
+            Self::Unknown => 5 + number % 5,
+        }
+    }
+}
+
 /// What call number `n` says.
-pub fn request(number: u64, salt: u64, customers: u64) -> ResolveRecordRequest {
+pub fn request(number: u64, salt: u64, customers: u64, mix: Mix) -> ResolveRecordRequest {
     let whom = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % customers;
     let handle = |kind: &str, value: String| Handle {
         kind: kind.into(),
         value,
         trust: Trust::Observed as i32,
     };
-    let (somebody, handle) = match number % 10 {
+    let (somebody, handle) = match mix.kind(number) {
         0..5 => {
             let somebody = Somebody::of(whom);
             let email = somebody.email.clone();

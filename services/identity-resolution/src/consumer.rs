@@ -6,7 +6,11 @@ use trama_platform::{
     Error, Tx,
     stage::{Envelope, Handler},
 };
-use trama_proto::{ids::InteractionId, ingest::v1::InteractionReceived, privacy::v1::PrivacyDone};
+use trama_proto::{
+    ids::InteractionId,
+    ingest::v1::{HandleChanged, InteractionReceived},
+    privacy::v1::PrivacyDone,
+};
 
 use crate::app::{App, Received};
 
@@ -23,6 +27,24 @@ impl Consumer {
 #[async_trait::async_trait]
 impl Handler for Consumer {
     async fn handle(&self, tx: &mut Tx, batch: &[Envelope]) -> Result<(), Error> {
+        // What was said from a number before it changed is not of whoever has it afterwards.
+        for part in batch.chunk_by(|a, b| a.is::<HandleChanged>() == b.is::<HandleChanged>()) {
+            if part.first().is_some_and(|e| e.is::<HandleChanged>()) {
+                for envelope in part {
+                    let change: HandleChanged = envelope.decode()?;
+                    tx.follow(envelope);
+                    self.0.follow_change(tx, &envelope.tenant, &change).await?;
+                }
+            } else {
+                self.identify(tx, part).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Consumer {
+    async fn identify(&self, tx: &mut Tx, batch: &[Envelope]) -> Result<(), Error> {
         let received = batch
             .iter()
             .filter(|e| e.is::<InteractionReceived>())

@@ -32,7 +32,7 @@ use trama_proto::{
         profile_service_server::ProfileServiceServer, review_service_server::ReviewServiceServer,
         verification_service_server::VerificationServiceServer,
     },
-    ingest::v1::InteractionReceived,
+    ingest::v1::{HandleChanged, InteractionReceived},
     privacy::v1::PrivacyDone,
 };
 
@@ -134,7 +134,10 @@ impl Service for IdentityResolution {
         parts.stages.push(Stage {
             name: NAME,
             stream: Stream::Events,
-            events: vec![InteractionReceived::NAME.to_owned()],
+            events: vec![
+                InteractionReceived::NAME.to_owned(),
+                HandleChanged::NAME.to_owned(),
+            ],
             handler: Arc::new(consumer::Consumer::new(app)),
         });
         Ok(parts)

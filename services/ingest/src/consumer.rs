@@ -13,7 +13,7 @@ use trama_platform::{
 use trama_proto::{
     common::v1::{Attachment, Interaction},
     ids::{DeliveryId, TenantId, derive},
-    ingest::v1::{Delivery, InteractionReceived, ReceiptReceived},
+    ingest::v1::{Delivery, HandleChanged, InteractionReceived, ReceiptReceived},
     resources::Resources,
     time::from_wire,
 };
@@ -65,6 +65,9 @@ impl Handler for Normaliser {
             }
             for receipt in one.found.receipts {
                 publish_receipt(tx, tenant, &receipt);
+            }
+            for change in one.found.changes {
+                publish_change(tx, tenant, &change);
             }
             if !one.found.problems.is_empty() {
                 metrics::counter!("trama_ingest_quarantined_total").increment(1);
@@ -192,6 +195,23 @@ fn publish_receipt(tx: &mut Tx, tenant: &TenantId, receipt: &ReceiptReceived) {
         &receipt.status.to_be_bytes(),
     ]);
     tx.publish_as(id, tenant, &receipt.provider_message_id, receipt);
+}
+
+/// Under the key of what will be said from the new handle, so that the change comes before it.
+fn publish_change(tx: &mut Tx, tenant: &TenantId, change: &HandleChanged) {
+    let (Some(old), Some(new)) = (&change.old, &change.new) else {
+        return;
+    };
+    let seconds = change.occurred_at.as_ref().map_or(0, |at| at.seconds);
+    let id = derive(&[
+        b"handle_changed",
+        tenant.as_str().as_bytes(),
+        change.channel.as_bytes(),
+        old.value.as_bytes(),
+        new.value.as_bytes(),
+        &seconds.to_be_bytes(),
+    ]);
+    tx.publish_as(id, tenant, &format!("{}:{}", new.kind, new.value), change);
 }
 
 fn to_quarantine(

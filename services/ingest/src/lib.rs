@@ -4,7 +4,7 @@
 //! - **Serves** gRPC `IngestService` and `ChatService`; HTTP `/webhooks/{tenant}/{channel}` (WhatsApp Cloud API,
 //!   Twilio voice and messages) and `/chat/{tenant}/{channel}` (WebSocket); SMTP and LMTP.
 //! - **Listens to** the journal `INGRESS`, which its own doors write, and `privacy_requested`.
-//! - **Publishes** `InteractionReceived` and `ReceiptReceived`.
+//! - **Publishes** `InteractionReceived`, `HandleChanged` and `ReceiptReceived`.
 //!
 //! The way of a record: door → [`app::journal`] → [`consumer`] → [`channels`] → event, by way of [`app::media`] when
 //! files are still with the provider.

@@ -23,7 +23,8 @@ pub struct MatchingPolicySpec {
     pub default_country_code: String,
     /// Which spellings of a mail address are the same mailbox.
     pub mail: MailSpelling,
-    /// By kind of handle: how many a person has, and which is believed when two disagree.
+    /// By kind of handle: how many a person has, which is believed when two disagree, and how much at most. Kinds that are not
+    /// named are as shipped: `crm` one and first, `loyalty` next, `device` and `push` after all others but `review`.
     pub identifiers: BTreeMap<String, IdentifierRule>,
     /// How often matching may join customers by itself.
     pub merges: MergeLimits,
@@ -57,6 +58,21 @@ pub struct IdentifierRule {
     pub limit: u32,
     /// The smallest number is believed first when a delivery shows handles of several customers.
     pub priority: u32,
+    /// The most that a handle of the kind is believed, whatever a channel says of it.
+    pub most_trust: MostTrust,
+}
+
+/// How much a handle may be believed to be somebody's at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum MostTrust {
+    /// It is only said: found by it when there is nothing better, never joined by it.
+    Claimed,
+    /// It was used.
+    Observed,
+    /// Possession can be proven.
+    #[default]
+    Verified,
 }
 
 /// How often matching may join customers by itself; beyond it a person decides.
@@ -118,13 +134,7 @@ impl Default for MatchingPolicySpec {
             role_mailboxes: Vec::new(),
             default_country_code: "39".into(),
             mail: MailSpelling::default(),
-            identifiers: BTreeMap::from([(
-                "crm".into(),
-                IdentifierRule {
-                    limit: 1,
-                    priority: 1,
-                },
-            )]),
+            identifiers: shipped_identifiers(),
             merges: MergeLimits::default(),
             survivorship: Survivorship::default(),
             similarity: Similarity::default(),
@@ -132,6 +142,38 @@ impl Default for MatchingPolicySpec {
             verification_attempts: 5,
             verification: VerificationPolicy::default(),
         }
+    }
+}
+
+/// What holds for kinds of handles unless a policy says otherwise.
+fn shipped_identifiers() -> BTreeMap<String, IdentifierRule> {
+    let rule = |limit, priority| IdentifierRule {
+        limit,
+        priority,
+        ..IdentifierRule::default()
+    };
+    let alias = IdentifierRule {
+        most_trust: MostTrust::Claimed,
+        ..rule(0, 30)
+    };
+    BTreeMap::from(
+        [
+            ("crm", rule(1, 1)),
+            ("loyalty", rule(0, 2)),
+            ("device", rule(0, 20)),
+            ("push", rule(0, 20)),
+            ("review", alias),
+        ]
+        .map(|(kind, rule)| (kind.to_owned(), rule)),
+    )
+}
+
+impl MatchingPolicySpec {
+    /// The rules by kind of handle: the shipped ones, and the policy's own in their stead.
+    pub fn identifiers_in_force(&self) -> BTreeMap<String, IdentifierRule> {
+        let mut rules = shipped_identifiers();
+        rules.extend(self.identifiers.iter().map(|(kind, rule)| (kind.clone(), *rule)));
+        rules
     }
 }
 
@@ -163,6 +205,7 @@ impl Default for IdentifierRule {
         Self {
             limit: 0,
             priority: 10,
+            most_trust: MostTrust::default(),
         }
     }
 }

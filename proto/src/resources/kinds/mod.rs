@@ -26,7 +26,8 @@ pub use customers::{
 };
 pub use hours::{BusinessHoursSpec, Date, SpecialDay, TimeRange, TimeZone, Weekday};
 pub use identity::{
-    IdentifierRule, MailSpelling, MatchingPolicySpec, MergeLimits, Similarity, Survives, Survivorship,
+    IdentifierRule, MailSpelling, MatchingPolicySpec, MergeLimits, MostTrust, Similarity, Survives,
+    Survivorship,
 };
 pub use retention::{KeptRecords, RetentionPolicySpec};
 pub use routing::{

@@ -23,6 +23,9 @@ pub struct SurveySpec {
     /// An answer counts within so many hours.
     #[serde(default = "answer_window")]
     pub answer_within_hours: u32,
+    /// For which brand it asks: who refused surveys of this brand is not asked. The consent for all brands when empty.
+    #[serde(default)]
+    pub brand: String,
     /// In order; at most three in messaging.
     pub questions: Vec<SurveyQuestion>,
 }
@@ -81,6 +84,10 @@ impl Validate for SurveySpec {
         check(
             (0.0..=1.0).contains(&self.sample_rate),
             "spec.sampleRate must be from 0 to 1",
+        )?;
+        check(
+            self.brand.is_empty() || super::super::valid_name(&self.brand),
+            "spec.brand must be 1 to 63 of a-z, 0-9, - and _",
         )?;
         let ids: std::collections::BTreeSet<_> = self.questions.iter().map(|q| &q.id).collect();
         check(

@@ -33,9 +33,15 @@ pub fn id<T: FromStr<Err: std::fmt::Display>>(field: &str, text: &str) -> Result
 pub fn invalid_handle(error: InvalidHandle) -> Error {
     let field = match error {
         InvalidHandle::Kind => "handle.kind",
-        InvalidHandle::Email | InvalidHandle::Phone | InvalidHandle::Whatsapp | InvalidHandle::Value => {
-            "handle.value"
-        }
+        InvalidHandle::Email
+        | InvalidHandle::Phone
+        | InvalidHandle::Whatsapp
+        | InvalidHandle::Device
+        | InvalidHandle::Push
+        | InvalidHandle::Loyalty
+        | InvalidHandle::Social
+        | InvalidHandle::Review
+        | InvalidHandle::Value => "handle.value",
     };
     Error::invalid(field, error.to_string())
 }

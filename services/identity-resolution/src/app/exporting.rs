@@ -33,7 +33,19 @@ const FIXED: [&str; 7] = [
     "segments",
 ];
 /// Kinds of handles that have a column of their own.
-const HANDLES: [&str; 3] = ["email", "phone", "whatsapp"];
+const HANDLES: [&str; 11] = [
+    "email",
+    "phone",
+    "whatsapp",
+    "loyalty",
+    "facebook",
+    "instagram",
+    "linkedin",
+    "telegram",
+    "tiktok",
+    "x",
+    "youtube",
+];
 
 /// What is exported.
 #[derive(Debug, Clone)]

@@ -1,21 +1,36 @@
 //! Handles by hand: follow a provider's new id, revoke, show; and protecting a profile.
 
-use trama_platform::{Command, Error};
+use chrono::Duration;
+use trama_platform::{Command, Error, Tx};
 use trama_proto::{
+    common::v1::Handle as WireHandle,
     identity_resolution::v1::{self as wire, HandleState},
     ids::{CustomerId, TenantId},
+    ingest::v1::HandleChanged,
     time::to_wire,
 };
 
 use super::{App, Caller, linking::BY_HAND, publish_change};
 use crate::{
     domain::{
-        customer::Held,
+        customer::{Customer, Held},
         handle::{Handle, HandleKey},
+        resolution::{Doubt, Question as Doubtful},
+        rules::Rules,
     },
     error::{overtaken, refused},
     store::{self, HandleRow, handles::Provenance},
 };
+
+/// What became of a new number or id.
+enum Rekeyed {
+    /// It is this customer's.
+    Is(Box<Customer>),
+    /// Nobody held the old one.
+    OfNobody,
+    /// The old one is the first's, and the new one the second's.
+    OfTwo(CustomerId, CustomerId),
+}
 
 impl App {
     /// A provider gave a person a new id: it stands where the old one stood.
@@ -43,15 +58,91 @@ impl App {
         if rules.is_blocked(to) {
             return Err(Error::invalid("to.value", "this value identifies nobody"));
         }
-        let owner = self
-            .owner(&mut tx, tenant, from)
-            .await?
-            .ok_or_else(|| Error::invalid("from", "no customer holds this handle"))?;
-        let mut customer = self.read_alone(&mut tx, tenant, owner.id).await?;
-        let old = customer
-            .holds(from)
-            .cloned()
-            .ok_or_else(|| Error::invalid("from", "no customer holds this handle"))?;
+        let by = (caller.subject.as_str(), reason);
+        let customer = match self.rekey(&mut tx, tenant, (from, to), by, &rules).await? {
+            Rekeyed::Is(customer) => customer,
+            Rekeyed::OfNobody => return Err(Error::invalid("from", "no customer holds this handle")),
+            Rekeyed::OfTwo(_, other) => {
+                return Err(refused(format!(
+                    "customer {other} holds the new id already; compare both and use MergeCustomers if they are one person"
+                )));
+            }
+        };
+        let response = wire::RekeyHandleResponse {
+            customer: Some(customer.context(&rules, now, false)),
+        };
+        tx.remember(&command, &response).await?;
+        tx.commit().await?;
+        Ok(response)
+    }
+
+    /// A channel says that somebody has a new number or id. Of two who hold one each a person decides.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn follow_change(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        change: &HandleChanged,
+    ) -> Result<(), Error> {
+        let (rules, now) = (self.rules(tenant), tx.now());
+        let key = |handle: Option<&WireHandle>| rules.handle(&handle?.kind, &handle?.value).ok();
+        let (Some(from), Some(to)) = (key(change.old.as_ref()), key(change.new.as_ref())) else {
+            return Ok(());
+        };
+        // Who has a new WhatsApp number has a new telephone number.
+        let lines = from.implied().zip(to.implied());
+        for (from, to) in [Some((from, to)), lines].into_iter().flatten() {
+            if rules.is_blocked(&to) || rules.is_shared(&from) {
+                continue;
+            }
+            let by = (
+                change.channel.as_str(),
+                "the provider says that the number changed",
+            );
+            let became = match self.rekey(tx, tenant, (&from, &to), by, &rules).await? {
+                Rekeyed::Is(_) => "followed",
+                Rekeyed::OfNobody => "nobody",
+                Rekeyed::OfTwo(one, other) => {
+                    let question = Doubtful {
+                        one,
+                        other,
+                        doubt: Doubt::Bridge,
+                        words: format!(
+                            "the provider says that one {} became the other's",
+                            from.kind.as_str()
+                        ),
+                        likeness: None,
+                    };
+                    let due = now + Duration::hours(i64::from(rules.policy().similarity.review_hours));
+                    store::reviews::ask(tx.conn(), &[(tenant, question, due)], now).await?;
+                    "asked"
+                }
+            };
+            metrics::counter!("trama_identity_resolution_handles_changed_total", "became" => became)
+                .increment(1);
+        }
+        Ok(())
+    }
+
+    /// Puts a new handle where the old one stood.
+    async fn rekey(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        (from, to): (&HandleKey, &HandleKey),
+        (by, reason): (&str, &str),
+        rules: &Rules,
+    ) -> Result<Rekeyed, Error> {
+        let now = tx.now();
+        let Some(owner) = self.owner(tx, tenant, from).await? else {
+            return Ok(Rekeyed::OfNobody);
+        };
+        let mut customer = self.read_alone(tx, tenant, owner.id).await?;
+        let Some(old) = customer.holds(from).cloned() else {
+            return Ok(Rekeyed::OfNobody);
+        };
         let new = Held {
             key: to.clone(),
             last_seen: now,
@@ -60,21 +151,17 @@ impl App {
         let row = HandleRow {
             tenant,
             held: new.clone(),
-            linked_by: Some(caller.subject.as_str()),
+            linked_by: Some(by),
         };
-        if let Some(other) = self.owner(&mut tx, tenant, to).await?
+        if let Some(other) = self.owner(tx, tenant, to).await?
             && other.id != customer.id
         {
-            return Err(refused(format!(
-                "customer {} holds the new id already; compare both and use MergeCustomers if they are one person",
-                other.id
-            )));
+            return Ok(Rekeyed::OfTwo(customer.id, other.id));
         }
         if !store::put_handles(tx.conn(), &[row]).await? && customer.holds(to).is_none() {
             return Err(overtaken());
         }
-        let by = (caller.subject.as_str(), reason);
-        store::handles::revoke(tx.conn(), tenant, from, by, now).await?;
+        store::handles::revoke(tx.conn(), tenant, from, (by, reason), now).await?;
         customer.handles.retain(|h| h.key != *from && h.key != *to);
         customer.handles.push(new);
         if let Some(own) = customer.own_mut(old.row_owner) {
@@ -90,13 +177,8 @@ impl App {
         // Possession of the old id proves nothing of the new one.
         store::handles::drop_proofs(tx.conn(), tenant, customer.id, &[from.evidence()]).await?;
         customer.verifications.retain(|v| v.evidence != from.evidence());
-        self.handles_changed(&mut tx, tenant, &customer, &rules);
-        let response = wire::RekeyHandleResponse {
-            customer: Some(customer.context(&rules, now, false)),
-        };
-        tx.remember(&command, &response).await?;
-        tx.commit().await?;
-        Ok(response)
+        self.handles_changed(tx, tenant, &customer, rules);
+        Ok(Rekeyed::Is(Box::new(customer)))
     }
 
     /// A handle is the customer's no more.

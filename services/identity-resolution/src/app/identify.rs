@@ -8,6 +8,7 @@ use trama_proto::{
     common::v1::{Handle as WireHandle, Interaction},
     identity_resolution::v1::{CustomerChanged, InteractionIdentified},
     ids::{CustomerId, InteractionId, TenantId},
+    resources::ProofMethod,
     time::from_wire,
 };
 
@@ -18,6 +19,7 @@ use super::{
 use crate::domain::{
     customer::{Field, Verification},
     handle::{Handle, HandleKind, Trust},
+    proof::holds_until,
     resolution::{Observation, Verdict},
     rules::Rules,
     said::{Attribute, Said},
@@ -72,7 +74,7 @@ fn observation(received: &Received<'_>, rules: &Rules, tx: &Tx) -> Observation {
                 .increment(1);
             return;
         };
-        let trust = Trust::from_wire(wire.trust(), unsaid);
+        let trust = rules.trust(&key, Trust::from_wire(wire.trust(), unsaid));
         let implied = key.implied();
         for key in [Some(key), implied].into_iter().flatten() {
             if rules.is_blocked(&key) {
@@ -143,6 +145,7 @@ fn observation(received: &Received<'_>, rules: &Rules, tx: &Tx) -> Observation {
         new_id,
         contradicts: std::collections::HashSet::new(),
         verdict: Verdict::Nobody,
+        settled: None,
     }
 }
 
@@ -166,8 +169,13 @@ fn is_a_name(text: &str) -> bool {
 /// The proof of identity that the channel gave.
 fn proof(received: &Received<'_>, seen: &Observation, rules: &Rules, tx: &Tx) -> Option<Proof> {
     let login = received.interaction.login.as_ref()?;
-    let hours = i64::from(rules.policy().verification_hours);
     let now = tx.now();
+    // What the policy says of logins binds every channel; where it says nothing, the channel knows how strong its login is.
+    let policy = rules.policy().verification.methods.get(&ProofMethod::Login);
+    let most = policy.map_or(i32::MAX, |policy| policy.max_level);
+    let hours = Duration::hours(i64::from(rules.policy().verification_hours));
+    let longest = policy.map_or(now + hours, |policy| holds_until(policy, now, now));
+    let until = from_wire(login.expires_at.as_ref()).unwrap_or(longest);
     Some(Proof {
         crm: seen
             .handles
@@ -175,7 +183,7 @@ fn proof(received: &Received<'_>, seen: &Observation, rules: &Rules, tx: &Tx) ->
             .find(|h| h.key.kind == HandleKind::Crm)
             .map(|h| h.key.clone()),
         verification: Verification {
-            level: rules.login_level(&received.interaction.channel),
+            level: rules.login_level(&received.interaction.channel).min(most),
             method: if login.method.is_empty() {
                 "site_login".to_owned()
             } else {
@@ -183,7 +191,11 @@ fn proof(received: &Received<'_>, seen: &Observation, rules: &Rules, tx: &Tx) ->
             },
             verified_by: received.interaction.channel.clone(),
             verified_at: now,
-            expires_at: from_wire(login.expires_at.as_ref()).unwrap_or(now + Duration::hours(hours)),
+            expires_at: if policy.is_some() {
+                until.min(longest)
+            } else {
+                until
+            },
             evidence: 0,
         },
     })

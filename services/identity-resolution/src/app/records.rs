@@ -101,10 +101,8 @@ pub(super) fn observation(
         for key in [Some(handle.key.clone()), implied].into_iter().flatten() {
             let known = handles.iter().any(|h| h.key == key);
             if !known && !rules.is_blocked(&key) {
-                handles.push(Handle {
-                    key,
-                    trust: handle.trust,
-                });
+                let trust = rules.trust(&key, handle.trust);
+                handles.push(Handle { key, trust });
             }
         }
     }
@@ -124,6 +122,7 @@ pub(super) fn observation(
         new_id: record.customer(tenant),
         contradicts: std::collections::HashSet::new(),
         verdict: Verdict::Nobody,
+        settled: None,
     }
 }
 

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     App,
-    observing::arm_rest,
+    observing::{arm_rest, gathered},
     similarity::{self, Neighbourhood, facts_of},
 };
 use crate::{
@@ -78,11 +78,13 @@ impl App {
             // Whoever was held back as perhaps another of the same home is looked at now, not tonight.
             arm_round(tx, tenant, "homes", now, CustomerId::new(Uuid::nil()));
         }
+        let most = policy.limits().profiles_per_key;
+        let settled = store::similar::sift(tx.conn(), tenant, gathered(now), most).await?;
         let queued = store::similar::take_queued(tx.conn(), tenant, AT_ONCE).await?;
         if i64::try_from(queued.len()).is_ok_and(|n| n == AT_ONCE) {
             arm_rest(tx, tenant, now);
         }
-        if queued.is_empty() {
+        if queued.is_empty() && settled == 0 {
             return Ok(());
         }
         // Only after a day on which something was said is there anything to find at night.
@@ -94,6 +96,9 @@ impl App {
             night,
             CustomerId::new(Uuid::nil()),
         );
+        if queued.is_empty() {
+            return Ok(());
+        }
         self.look(tx, tenant, (&rules, policy), &queued, false).await
     }
 

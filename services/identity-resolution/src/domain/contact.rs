@@ -122,7 +122,15 @@ pub fn can_take_code(handle: &Held, rules: &Rules) -> bool {
         HandleKind::Phone => ChannelKind::Sms,
         HandleKind::Whatsapp => ChannelKind::Whatsapp,
         // Whoever sits at the chat is the one to be proven.
-        HandleKind::Webchat | HandleKind::Crm | HandleKind::Cookie | HandleKind::Other(_) => return false,
+        HandleKind::Webchat
+        | HandleKind::Crm
+        | HandleKind::Cookie
+        | HandleKind::Device
+        | HandleKind::Push
+        | HandleKind::Loyalty
+        | HandleKind::Social(_)
+        | HandleKind::Review
+        | HandleKind::Other(_) => return false,
     };
     handle.trust > Trust::Claimed && rules.can_send(kind) && !rules.is_shared(&handle.key)
 }

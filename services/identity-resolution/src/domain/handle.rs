@@ -1,9 +1,14 @@
 //! Handles: addresses by which a customer is known, in one spelling each.
 
+mod network;
+mod spelling;
+
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 use trama_proto::common::v1::{self as wire, ChannelKind};
+
+pub use network::Network;
 
 /// What kind of address a handle is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +25,16 @@ pub enum HandleKind {
     Crm,
     /// Cookie of a browser.
     Cookie,
+    /// Telephone, tablet or app, by the id that it was installed with.
+    Device,
+    /// Where a push notification is sent.
+    Push,
+    /// Number of a loyalty card.
+    Loyalty,
+    /// Name or id in a social network.
+    Social(Network),
+    /// Name under which reviews are written, with the site: `trustpilot.com/anna b`. Many have the same.
+    Review,
     /// Any other, kept as it comes.
     Other(Box<str>),
 }
@@ -34,6 +49,11 @@ impl HandleKind {
             HandleKind::Webchat => "webchat",
             HandleKind::Crm => "crm",
             HandleKind::Cookie => "cookie",
+            HandleKind::Device => "device",
+            HandleKind::Push => "push",
+            HandleKind::Loyalty => "loyalty",
+            HandleKind::Social(network) => network.as_str(),
+            HandleKind::Review => "review",
             HandleKind::Other(name) => name,
         }
     }
@@ -51,6 +71,11 @@ impl HandleKind {
             "webchat" => HandleKind::Webchat,
             "crm" => HandleKind::Crm,
             "cookie" => HandleKind::Cookie,
+            "device" => HandleKind::Device,
+            "push" => HandleKind::Push,
+            "loyalty" => HandleKind::Loyalty,
+            "review" => HandleKind::Review,
+            _ if let Some(network) = Network::parse(&name) => HandleKind::Social(network),
             _ if (1..=32).contains(&name.len())
                 && name
                     .bytes()
@@ -69,7 +94,32 @@ impl HandleKind {
             HandleKind::Phone => Some(ChannelKind::Sms),
             HandleKind::Whatsapp => Some(ChannelKind::Whatsapp),
             HandleKind::Webchat => Some(ChannelKind::WebChat),
-            HandleKind::Crm | HandleKind::Cookie | HandleKind::Other(_) => None,
+            HandleKind::Crm
+            | HandleKind::Cookie
+            | HandleKind::Device
+            | HandleKind::Push
+            | HandleKind::Loyalty
+            | HandleKind::Social(_)
+            | HandleKind::Review
+            | HandleKind::Other(_) => None,
+        }
+    }
+
+    /// The most that a delivery can say for a handle of this kind, whatever it claims: anybody can write reviews under any name.
+    pub const fn most_trust(&self) -> Trust {
+        match self {
+            HandleKind::Review => Trust::Claimed,
+            HandleKind::Email
+            | HandleKind::Phone
+            | HandleKind::Whatsapp
+            | HandleKind::Webchat
+            | HandleKind::Crm
+            | HandleKind::Cookie
+            | HandleKind::Device
+            | HandleKind::Push
+            | HandleKind::Loyalty
+            | HandleKind::Social(_)
+            | HandleKind::Other(_) => Trust::Verified,
         }
     }
 }
@@ -89,6 +139,23 @@ pub enum InvalidHandle {
     /// A WhatsApp id.
     #[error("must be a WhatsApp number of 6 to 15 digits or a business-scoped user id")]
     Whatsapp,
+    /// The id of a device.
+    #[error(
+        "must be the id of a device: 8 to 128 of a-z, 0-9, - and _, not one that all have who forbid being followed"
+    )]
+    Device,
+    /// Where a push notification goes.
+    #[error("must be a push token or the endpoint of a push service: 16 to 1024 characters without spaces")]
+    Push,
+    /// A loyalty card.
+    #[error("must be the number of a card: 4 to 32 letters and digits")]
+    Loyalty,
+    /// A name in a social network.
+    #[error("must be a name or id in the network, or the address of its page there")]
+    Social,
+    /// A name of reviews.
+    #[error("must be the site and the name there, such as trustpilot.com/anna b")]
+    Review,
     /// Any other value.
     #[error("must be 1 to 256 characters without control characters")]
     Value,
@@ -149,11 +216,16 @@ impl HandleKey {
     pub fn normalise(kind: &str, value: &str, country_code: &str) -> Result<Self, InvalidHandle> {
         let kind = HandleKind::parse(kind)?;
         let value = match &kind {
-            HandleKind::Email => email(value)?,
-            HandleKind::Phone => phone(value, country_code)?,
-            HandleKind::Whatsapp => whatsapp(value)?,
+            HandleKind::Email => spelling::email(value)?,
+            HandleKind::Phone => spelling::phone(value, country_code)?,
+            HandleKind::Whatsapp => spelling::whatsapp(value)?,
+            HandleKind::Device => spelling::device(value)?,
+            HandleKind::Push => spelling::push(value)?,
+            HandleKind::Loyalty => spelling::loyalty(value)?,
+            HandleKind::Social(network) => network.name(value)?,
+            HandleKind::Review => spelling::review(value)?,
             HandleKind::Webchat | HandleKind::Crm | HandleKind::Cookie | HandleKind::Other(_) => {
-                plain(value)?
+                spelling::plain(value)?
             }
         };
         Ok(Self { kind, value })
@@ -237,103 +309,6 @@ pub struct Handle {
     pub trust: Trust,
 }
 
-fn email(value: &str) -> Result<String, InvalidHandle> {
-    let value = value.trim().to_lowercase();
-    let value = value.trim_end_matches('.');
-    let (local, domain) = value.rsplit_once('@').ok_or(InvalidHandle::Email)?;
-    let printable = |c: char| !c.is_whitespace() && !c.is_control();
-    let domain_ok = !domain.is_empty()
-        && domain
-            .split('.')
-            .all(|label| !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-'));
-    let local_ok = (1..=64).contains(&local.len())
-        && local
-            .chars()
-            .all(|c| printable(c) && !matches!(c, '@' | '<' | '>' | ',' | ';' | '(' | ')'));
-    if local_ok && domain_ok && value.len() <= 254 {
-        Ok(value.to_owned())
-    } else {
-        Err(InvalidHandle::Email)
-    }
-}
-
-fn phone(value: &str, country_code: &str) -> Result<String, InvalidHandle> {
-    let value = value.trim();
-    let value = value.strip_prefix("tel:").unwrap_or(value).trim();
-    let international = value.starts_with('+') || value.starts_with("00");
-    // `+44 (0)20 …`: the zero in brackets is for callers from inside only.
-    let value = if international {
-        value.replace("(0)", "")
-    } else {
-        value.to_owned()
-    };
-    let mut digits = String::with_capacity(value.len());
-    for (position, c) in value.chars().enumerate() {
-        match c {
-            '0'..='9' => digits.push(c),
-            '+' if position == 0 => {}
-            ' ' | '-' | '.' | '(' | ')' | '/' | '\u{a0}' => {}
-            _ => return Err(InvalidHandle::Phone),
-        }
-    }
-    let number = if value.starts_with('+') {
-        digits
-    } else if let Some(rest) = digits.strip_prefix("00") {
-        rest.to_owned()
-    } else {
-        // Italy dials the leading zero of landlines from abroad too; elsewhere it falls away.
-        let national = if country_code == "39" {
-            &digits[..]
-        } else {
-            digits.strip_prefix('0').unwrap_or(&digits)
-        };
-        if national.is_empty() {
-            return Err(InvalidHandle::Phone);
-        }
-        format!("{country_code}{national}")
-    };
-    if (6..=15).contains(&number.len()) {
-        Ok(format!("+{number}"))
-    } else {
-        Err(InvalidHandle::Phone)
-    }
-}
-
-fn whatsapp(value: &str) -> Result<String, InvalidHandle> {
-    let value = value.trim();
-    let value = value.strip_prefix("whatsapp:").unwrap_or(value).trim();
-    let bare: String = value
-        .chars()
-        .filter(|c| !matches!(c, '+' | ' ' | '-' | '(' | ')'))
-        .collect();
-    if !bare.is_empty() && bare.bytes().all(|b| b.is_ascii_digit()) {
-        return if (6..=15).contains(&bare.len()) {
-            Ok(bare)
-        } else {
-            Err(InvalidHandle::Whatsapp)
-        };
-    }
-    let is_user_id = (1..=128).contains(&value.len())
-        && value
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
-    if is_user_id {
-        Ok(value.to_owned())
-    } else {
-        Err(InvalidHandle::Whatsapp)
-    }
-}
-
-fn plain(value: &str) -> Result<String, InvalidHandle> {
-    let value = value.trim();
-    let ok = (1..=256).contains(&value.chars().count()) && !value.chars().any(char::is_control);
-    if ok {
-        Ok(value.to_owned())
-    } else {
-        Err(InvalidHandle::Value)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -371,6 +346,48 @@ mod tests {
     }
 
     #[test]
+    fn devices_cards_names_and_aliases_have_one_spelling_too() {
+        assert_eq!(
+            it("device", " 6D92078A-8246-4BA4-AE5B-76104861E7DC "),
+            "6d92078a-8246-4ba4-ae5b-76104861e7dc"
+        );
+        assert_eq!(it("device", "00000000-0000-0000-0000-000000000000"), "Device");
+        assert_eq!(
+            it("push", "cXy_1:APA91bE-Zq0123456789"),
+            "cXy_1:APA91bE-Zq0123456789"
+        );
+        assert_eq!(it("push", "short"), "Push");
+        assert_eq!(
+            it("loyalty", "4971 0012-3456.ab"),
+            "4971001234 56AB".replace(' ', "")
+        );
+        assert_eq!(
+            it("instagram", "https://www.instagram.com/Anna.B/?hl=it"),
+            "anna.b"
+        );
+        assert_eq!(it("instagram", "@Anna.B"), "anna.b");
+        assert_eq!(
+            HandleKey::normalise("twitter", "https://x.com/AnnaB", "39"),
+            HandleKey::normalise("x", "@annab", "39")
+        );
+        assert_eq!(it("telegram", "t.me/anna_b"), "anna_b");
+        assert_eq!(
+            it("facebook", "facebook.com/profile.php?id=100001234"),
+            "100001234"
+        );
+        assert_eq!(
+            it("linkedin", "https://it.linkedin.com/in/anna-bianchi-1b/"),
+            "anna-bianchi-1b"
+        );
+        assert_eq!(it("instagram", "anna bianchi"), "Social");
+        assert_eq!(
+            it("review", "https://www.Trustpilot.com / Anna   B."),
+            "trustpilot.com/anna b."
+        );
+        assert_eq!(it("review", "Anna B."), "Review");
+    }
+
+    #[test]
     fn a_whatsapp_number_is_a_telephone_number() {
         let number = HandleKey::normalise("whatsapp", "393331234567", "39").expect("valid");
         let phone = HandleKey::normalise("phone", "+393331234567", "39").expect("valid");
@@ -394,8 +411,9 @@ mod tests {
     proptest! {
         #[test]
         fn normalising_twice_changes_nothing(
-            kind in prop::sample::select(vec!["email", "phone", "whatsapp", "crm", "cookie", "fax"]),
-            value in prop_oneof!["\\PC{0,30}", "[+0-9 ()./-]{0,20}", "[A-Za-z.+]{1,8}@[A-Za-z.-]{1,12}"],
+            kind in prop::sample::select(vec!["email", "phone", "whatsapp", "crm", "cookie", "fax", "device", "push", "loyalty", "facebook", "x", "review"]),
+            value in prop_oneof!["\\PC{0,30}", "[+0-9 ()./-]{0,20}", "[A-Za-z.+]{1,8}@[A-Za-z.-]{1,12}",
+                "(https://)?(www.)?(x.com|facebook.com|site.example)/[@A-Za-z /?=._-]{0,12}"],
         ) {
             if let Ok(once) = HandleKey::normalise(kind, &value, "39") {
                 let twice = HandleKey::normalise(once.kind.as_str(), &once.value, "39");

@@ -72,6 +72,9 @@ pub struct Observation {
     pub contradicts: HashSet<CustomerId>,
     /// What similarity says, if it was asked.
     pub verdict: Verdict,
+    /// Set when that says all there is to say but for customers whom transactions from this one on add: nobody need look at it
+    /// again for others.
+    pub settled: Option<i64>,
 }
 
 /// Who a record is by what it says, beside its handles.

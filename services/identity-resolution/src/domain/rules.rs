@@ -1,16 +1,16 @@
 //! What a tenant's resources say about who is who, compiled once per version of the resources.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 use trama_proto::{
     common::v1::ChannelKind,
-    resources::{MatchingPolicySpec, Provider, TenantResources},
+    resources::{IdentifierRule, MatchingPolicySpec, MostTrust, Provider, TenantResources},
 };
 
-use super::handle::{HandleKey, HandleKind, InvalidHandle};
+use super::handle::{HandleKey, HandleKind, InvalidHandle, Trust};
 use crate::matching::Policy;
 
 /// The rules of one tenant.
@@ -22,6 +22,8 @@ pub struct Rules {
     roles: HashSet<String>,
     blocked: HashSet<String>,
     shared: HashSet<HandleKey>,
+    /// By kind of handle; what the policy does not name is as shipped.
+    identifiers: BTreeMap<String, IdentifierRule>,
     members: HashMap<HandleKey, String>,
     domains: HashMap<String, String>,
     default_entitlement: String,
@@ -126,6 +128,7 @@ impl Rules {
                 .map(str::to_owned)
                 .chain(policy.role_mailboxes.iter().map(|r| r.trim().to_lowercase()))
                 .collect(),
+            identifiers: policy.identifiers_in_force(),
             members: HashMap::new(),
             domains: HashMap::new(),
             default_entitlement: String::new(),
@@ -201,6 +204,11 @@ impl Rules {
             | HandleKind::Webchat
             | HandleKind::Crm
             | HandleKind::Cookie
+            | HandleKind::Device
+            | HandleKind::Push
+            | HandleKind::Loyalty
+            | HandleKind::Social(_)
+            | HandleKind::Review
             | HandleKind::Other(_) => key,
         })
     }
@@ -229,14 +237,25 @@ impl Rules {
 
     /// How many handles of a kind one person may have, where the policy says so.
     pub fn limits(&self) -> impl Iterator<Item = (&str, usize)> {
-        let limited = self.policy.identifiers.iter().filter(|(_, rule)| rule.limit > 0);
+        let limited = self.identifiers.iter().filter(|(_, rule)| rule.limit > 0);
         limited.map(|(kind, rule)| (kind.as_str(), rule.limit as usize))
     }
 
     /// How early a kind of handle is believed when several customers' handles come together.
     pub fn priority(&self, key: &HandleKey) -> u32 {
-        let rule = self.policy.identifiers.get(key.kind.as_str());
+        let rule = self.identifiers.get(key.kind.as_str());
         rule.copied().unwrap_or_default().priority
+    }
+
+    /// How much a handle may be believed of which a delivery says so much.
+    pub fn trust(&self, key: &HandleKey, said: Trust) -> Trust {
+        let rule = self.identifiers.get(key.kind.as_str());
+        let most = match rule.map(|rule| rule.most_trust).unwrap_or_default() {
+            MostTrust::Claimed => Trust::Claimed,
+            MostTrust::Observed => Trust::Observed,
+            MostTrust::Verified => Trust::Verified,
+        };
+        said.min(most).min(key.kind.most_trust())
     }
 
     /// Whether several people read a mailbox, by its name.

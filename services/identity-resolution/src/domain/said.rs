@@ -122,8 +122,12 @@ impl Said {
             // A number is there as a telephone number already.
             HandleKind::Whatsapp if handle.key.implied().is_some() => return,
             HandleKind::Crm => (Attribute::Exclusive, named("crm")),
-            HandleKind::Webchat | HandleKind::Cookie => (Attribute::Device, named(handle.key.kind.as_str())),
-            HandleKind::Whatsapp | HandleKind::Other(_) => {
+            HandleKind::Webchat | HandleKind::Cookie | HandleKind::Device | HandleKind::Push => {
+                (Attribute::Device, named(handle.key.kind.as_str()))
+            }
+            // So many have the same alias that it speaks for nobody.
+            HandleKind::Review => return,
+            HandleKind::Whatsapp | HandleKind::Loyalty | HandleKind::Social(_) | HandleKind::Other(_) => {
                 (Attribute::Account, named(handle.key.kind.as_str()))
             }
         };

@@ -7,6 +7,7 @@
 
 pub mod blocking;
 pub mod compare;
+pub mod crowded;
 pub mod eval;
 mod evidence;
 pub mod facts;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     compare::{Comparison, Level},
+    crowded::Crowded,
     normalise::{Blocked, DateOrder, MailRules, PhoneRules},
     store::Homes,
 };
@@ -229,6 +230,8 @@ pub struct Policy {
     pub mail: MailRules,
     /// What identifies nobody.
     pub blocked: Blocked,
+    /// Keys that find nobody, as far as is known.
+    pub crowded: Crowded,
 }
 
 impl Policy {
@@ -274,6 +277,7 @@ impl Policy {
             household: odds.log2() as f32,
             mail: file.mail.clone().unwrap_or_default(),
             blocked: Blocked::new(&file.blocked_values),
+            crowded: Crowded::default(),
             bits,
             file,
         })

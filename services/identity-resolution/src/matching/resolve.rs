@@ -1,5 +1,6 @@
 //! Whose record is this? Attach, merge, keep apart, or ask a person; and look again when new evidence changes what was decided.
 
+mod grown;
 mod reform;
 mod shared;
 
@@ -104,18 +105,15 @@ impl<'a> Resolver<'a> {
     /// Decides whose record this is and stores it. What it changes for others waits in the queue: see [`Self::drain`].
     pub fn resolve<S: Store>(&mut self, store: &mut S, observation: Observation) -> Decision {
         let record = observation.record;
-        let found = self.candidates(
-            store,
-            &observation.facts,
-            &blocking::keys(&observation.facts),
-            None,
-        );
+        let keys = blocking::keys(&observation.facts);
+        let found = self.candidates(store, &observation.facts, &keys, None);
         self.count_home(store, found.home);
         let candidates = found.candidates;
         let (profile, outcome) = match self.choose(store, &observation.facts, None, &candidates) {
             Choice::One(best) => {
+                let before = store.profile(best.profile).map(|p| p.keys.clone());
                 let grown = store.attach(best.profile, observation);
-                if grown {
+                if grown && self.may_concern_others(store, best.profile, &before.unwrap_or_default(), &keys) {
                     self.look_again(best.profile);
                 }
                 (

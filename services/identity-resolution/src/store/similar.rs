@@ -23,20 +23,24 @@ pub const HOMES_APART: i64 = 2;
 /// A customer who could be meant, with what is said under each of their ids.
 pub type Candidate = (CustomerId, Vec<(CustomerId, Said)>);
 
-/// The ids that have each of these keys, in the order of the keys; `None` for a key that more than `most` have.
+/// The ids that have each of these keys, in the order of the keys; `None` for a key that more than `most` have. And the first
+/// transaction whose rows may not be among them.
 ///
 /// The lateral joins with LIMIT keep the planner on the indexes, whatever it believes about fresh tables.
 pub async fn holders(
     conn: &mut PgConnection,
     keys: &[(&TenantId, i64)],
     most: usize,
-) -> Result<Vec<Option<Vec<CustomerId>>>, Error> {
+) -> Result<(Vec<Option<Vec<CustomerId>>>, i64), Error> {
     let mut found = vec![Some(Vec::new()); keys.len()];
+    let mut complete_to = i64::MAX;
     if keys.is_empty() {
-        return Ok(found);
+        return Ok((found, complete_to));
     }
-    let rows: Vec<(i64, Vec<Uuid>)> = sqlx::query_as(
-        "SELECT a.place - 1, k.ids
+    let rows: Vec<(i64, Option<Vec<Uuid>>)> = sqlx::query_as(
+        "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, NULL
+         UNION ALL
+         SELECT a.place - 1, k.ids
          FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS a (tenant, key, place)
          CROSS JOIN LATERAL (
              SELECT array_agg(customer_id) AS ids FROM (
@@ -49,11 +53,15 @@ pub async fn holders(
     .fetch_all(conn)
     .await?;
     for (place, ids) in rows {
+        let Some(ids) = ids else {
+            complete_to = place;
+            continue;
+        };
         let of_key = usize::try_from(place).ok().and_then(|place| found.get_mut(place));
         let of_key = of_key.ok_or_else(|| Error::internal("a row for a key that nobody asked for"))?;
         *of_key = (ids.len() <= most).then(|| ids.into_iter().map(CustomerId::new).collect());
     }
-    Ok(found)
+    Ok((found, complete_to))
 }
 
 /// The customers whom these ids are of, each with what is said under all of their ids.
@@ -126,14 +134,31 @@ pub async fn frequencies(
 /// What a batch adds.
 #[derive(Debug, Default)]
 pub struct News<'a> {
-    /// New keys of ids.
+    /// New keys of ids that were there before.
     pub keys: Vec<(&'a TenantId, i64, CustomerId)>,
+    /// Keys of ids that this transaction made: nobody can have written them.
+    pub first_keys: Vec<(&'a TenantId, i64, CustomerId)>,
     /// Values that more, or fewer, customers know.
     pub values: Vec<(&'a TenantId, i64, i32)>,
     /// What records said.
     pub observations: Vec<Observed<'a>>,
     /// Customers to look at again.
     pub again: Vec<(&'a TenantId, CustomerId)>,
+    /// Customers to look at again if somebody who shares a key with them was added at the same time.
+    pub settled: Vec<Settled<'a>>,
+}
+
+/// A customer who needs to be looked at again only for those who were added at the same time.
+#[derive(Debug)]
+pub struct Settled<'a> {
+    /// Whose data.
+    pub tenant: &'a TenantId,
+    /// Who.
+    pub customer: CustomerId,
+    /// By which keys they are found since.
+    pub keys: Vec<i64>,
+    /// Transactions from this one on were not seen.
+    pub complete_to: i64,
 }
 
 /// What a record said.
@@ -155,17 +180,29 @@ pub struct Observed<'a> {
 
 /// Writes what a batch adds.
 pub async fn save(conn: &mut PgConnection, news: &News<'_>, now: DateTime<Utc>) -> Result<(), Error> {
-    if !news.keys.is_empty() {
-        sqlx::query(
+    // To look whether a row is there before it is written costs half as much again.
+    for (keys, statement) in [
+        (
+            &news.keys,
             "INSERT INTO block_keys (tenant, key, customer_id)
              SELECT * FROM unnest($1::text[], $2::bigint[], $3::uuid[]) AS k (tenant, key, customer_id) ORDER BY 1, 2, 3
              ON CONFLICT DO NOTHING",
-        )
-        .bind(news.keys.iter().map(|(t, ..)| t.as_str()).collect::<Vec<_>>())
-        .bind(news.keys.iter().map(|(_, k, _)| *k).collect::<Vec<_>>())
-        .bind(news.keys.iter().map(|(.., c)| c.uuid()).collect::<Vec<_>>())
-        .execute(&mut *conn)
-        .await?;
+        ),
+        (
+            &news.first_keys,
+            "INSERT INTO block_keys (tenant, key, customer_id)
+             SELECT * FROM unnest($1::text[], $2::bigint[], $3::uuid[]) AS k (tenant, key, customer_id) ORDER BY 1, 2, 3",
+        ),
+    ] {
+        if keys.is_empty() {
+            continue;
+        }
+        sqlx::query(statement)
+            .bind(keys.iter().map(|(t, ..)| t.as_str()).collect::<Vec<_>>())
+            .bind(keys.iter().map(|(_, k, _)| *k).collect::<Vec<_>>())
+            .bind(keys.iter().map(|(.., c)| c.uuid()).collect::<Vec<_>>())
+            .execute(&mut *conn)
+            .await?;
     }
     if !news.values.is_empty() {
         sqlx::query(
@@ -198,17 +235,111 @@ pub async fn save(conn: &mut PgConnection, news: &News<'_>, now: DateTime<Utc>) 
     }
     if !news.again.is_empty() {
         sqlx::query(
-            "INSERT INTO reevaluations (tenant, customer_id, queued_at)
+            "INSERT INTO reevaluations AS q (tenant, customer_id, queued_at)
              SELECT DISTINCT tenant, customer_id, $3 FROM unnest($1::text[], $2::uuid[]) AS r (tenant, customer_id) ORDER BY 1, 2
-             ON CONFLICT DO NOTHING",
+             ON CONFLICT (tenant, customer_id) DO UPDATE SET keys = NULL WHERE q.keys IS NOT NULL",
         )
         .bind(news.again.iter().map(|(t, _)| t.as_str()).collect::<Vec<_>>())
         .bind(news.again.iter().map(|(_, c)| c.uuid()).collect::<Vec<_>>())
         .bind(now)
-        .execute(conn)
+        .execute(&mut *conn)
         .await?;
     }
+    queue_settled(conn, &news.settled, now).await
+}
+
+/// Queues customers who need to be looked at only if others came at the same time. A transaction that took long is not worth
+/// the trouble: whom it could have met may have been through the queue already. Nor is who is in the queue anyway.
+async fn queue_settled(
+    conn: &mut PgConnection,
+    settled: &[Settled<'_>],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    if settled.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO reevaluations AS q (tenant, customer_id, queued_at, keys, batch, complete_to)
+         SELECT tenant, customer_id, $5,
+             CASE WHEN clock_timestamp() - transaction_timestamp() < interval '500 ms' THEN keys END,
+             pg_current_xact_id()::text::bigint, complete_to
+         FROM unnest($1::text[], $2::uuid[], $3::bytea[], $4::bigint[]) AS r (tenant, customer_id, keys, complete_to)
+         ORDER BY 1, 2
+         ON CONFLICT (tenant, customer_id) DO UPDATE SET keys = NULL WHERE q.keys IS NOT NULL",
+    )
+    .bind(settled.iter().map(|s| s.tenant.as_str()).collect::<Vec<_>>())
+    .bind(settled.iter().map(|s| s.customer.uuid()).collect::<Vec<_>>())
+    .bind(settled.iter().map(|s| short(&s.keys)).collect::<Vec<_>>())
+    .bind(settled.iter().map(|s| s.complete_to).collect::<Vec<_>>())
+    .bind(now)
+    .execute(conn)
+    .await?;
     Ok(())
+}
+
+/// The lower halves of keys: two that are equal by chance cost a look.
+fn short(keys: &[i64]) -> Vec<u8> {
+    keys.iter().flat_map(|key| (*key as u32).to_le_bytes()).collect()
+}
+
+/// Takes those out of the queue who were settled when they came and met nobody at the same time; the others wait to be looked at.
+/// Gives how many there were.
+pub async fn sift(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    queued_before: DateTime<Utc>,
+    most: usize,
+) -> Result<usize, Error> {
+    /// More than arrive within the seconds that they wait.
+    const AT_ONCE: i64 = 50_000;
+    let rows: Vec<(Uuid, DateTime<Utc>, Vec<u8>, i64, i64)> = sqlx::query_as(
+        "SELECT customer_id, queued_at, keys, batch, complete_to FROM reevaluations
+         WHERE tenant = $1 AND keys IS NOT NULL ORDER BY queued_at LIMIT $2",
+    )
+    .bind(tenant.as_str())
+    .bind(AT_ONCE)
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut holders: HashMap<[u8; 4], Vec<usize>> = HashMap::new();
+    for (place, (_, _, keys, ..)) in rows.iter().enumerate() {
+        for key in keys.as_chunks::<4>().0 {
+            holders.entry(*key).or_default().push(place);
+        }
+    }
+    let mut met = vec![false; rows.len()];
+    // A key that more than `most` have finds nobody.
+    for together in holders.into_values().filter(|h| (2..=most).contains(&h.len())) {
+        for (at, one) in together.iter().enumerate() {
+            for other in &together[at + 1..] {
+                let ((.., a, a_saw), (.., b, b_saw)) = (&rows[*one], &rows[*other]);
+                if a != b && a >= b_saw && b >= a_saw {
+                    met[*one] = true;
+                    met[*other] = true;
+                }
+            }
+        }
+    }
+    let due = rows
+        .iter()
+        .zip(met)
+        .filter(|((_, queued_at, ..), _)| *queued_at < queued_before);
+    let (ids, met): (Vec<Uuid>, Vec<bool>) = due.map(|((id, ..), met)| (*id, met)).unzip();
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    sqlx::query(
+        "WITH due AS (SELECT * FROM unnest($2::uuid[], $3::bool[]) AS d (customer_id, met)),
+         gone AS (
+             DELETE FROM reevaluations q USING due d
+             WHERE q.tenant = $1 AND q.customer_id = d.customer_id AND NOT d.met AND q.keys IS NOT NULL)
+         UPDATE reevaluations q SET keys = NULL FROM due d WHERE q.tenant = $1 AND q.customer_id = d.customer_id AND d.met",
+    )
+    .bind(tenant.as_str())
+    .bind(&ids)
+    .bind(met)
+    .execute(conn)
+    .await?;
+    Ok(ids.len())
 }
 
 /// Takes customers out of the queue that is looked at again, the longest waiting first.
@@ -219,7 +350,7 @@ pub async fn take_queued(
 ) -> Result<Vec<CustomerId>, Error> {
     let ids: Vec<Uuid> = sqlx::query_scalar(
         "DELETE FROM reevaluations q USING (
-             SELECT customer_id FROM reevaluations WHERE tenant = $1 ORDER BY queued_at, customer_id LIMIT $2
+             SELECT customer_id FROM reevaluations WHERE tenant = $1 AND keys IS NULL ORDER BY queued_at, customer_id LIMIT $2
              FOR UPDATE SKIP LOCKED) t
          WHERE q.tenant = $1 AND q.customer_id = t.customer_id RETURNING q.customer_id",
     )

@@ -2,6 +2,7 @@
 
 mod consent;
 mod crash;
+mod handles;
 mod import;
 mod later;
 mod model;

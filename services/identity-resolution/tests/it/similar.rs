@@ -193,6 +193,59 @@ async fn it_does_not_matter_which_of_two_comes_first_nor_that_they_come_at_once(
     app.stop().await;
 }
 
+/// Waits until so many transactions wait for a lock.
+async fn held_up(app: &TestApp, transactions: i64) {
+    loop {
+        let mut tx = app
+            .db("identity-resolution")
+            .system_tx()
+            .await
+            .expect("a transaction");
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        )
+        .fetch_one(tx.conn())
+        .await
+        .expect("a count");
+        if waiting >= transactions {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_who_come_in_transactions_that_do_not_see_each_other_are_looked_at_again() {
+    let app = start().await;
+    let mut tx = app
+        .db("identity-resolution")
+        .system_tx()
+        .await
+        .expect("a transaction");
+    // Both are judged before they come to what they are to write here.
+    sqlx::query("LOCK TABLE observations IN SHARE ROW EXCLUSIVE MODE")
+        .execute(tx.conn())
+        .await
+        .expect("locked");
+    let second = async {
+        held_up(&app, 1).await;
+        let second = record("shop", "a", &["phone:+393331234567"], anna("Milano"));
+        resolve(&app, second).await
+    };
+    let release = async {
+        held_up(&app, 2).await;
+        drop(tx);
+    };
+    let first = record("crm", "1", &["email:annalisa@shop.test"], anna("Milano"));
+    let (one, other, ()) = tokio::join!(resolve(&app, first), second, release);
+    assert_ne!(id(&one), id(&other), "neither was there for the other");
+    app.advance(std::time::Duration::from_secs(10)).await;
+    app.settle().await;
+    assert_eq!(merges(&app).await.len(), 1);
+    assert_eq!(count(&app, "reevaluations").await, 0);
+    app.stop().await;
+}
+
 /// Two of one home, born on one day: a mistyped name or a twin.
 async fn twins(app: &TestApp) -> (String, String, Review) {
     let anna = resolve(

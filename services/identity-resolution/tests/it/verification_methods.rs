@@ -13,7 +13,7 @@ use trama_testkit::TestApp;
 
 use crate::{
     profile_world::{anna, start, verifications},
-    world::{TENANT, client},
+    world::{TENANT, client, identify, logged_in},
 };
 
 async fn require(
@@ -114,6 +114,28 @@ async fn the_policy_bounds_what_a_check_is_worth_and_idle_proofs_end() {
     }
     app.advance(Duration::from_secs(30 * 60)).await;
     assert!(!require(&app, &anna, "see_order").await.expect("told").holds);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_proves_no_more_than_the_policy_says_of_logins() {
+    const NO_LOGINS: &str = r#"
+apiVersion: trama.dev/v1alpha1
+kind: MatchingPolicy
+metadata: {name: default, namespace: acme}
+spec: {verification: {methods: {login: {maxLevel: 0, hours: 1}}}}
+"#;
+    let app = TestApp::builder(&[trama_identity_resolution::service()])
+        .resources(NO_LOGINS)
+        .start()
+        .await;
+    let chat = identify(&app, &logged_in("login", "s1", "1001", "anna@example.com")).await;
+    let proof = chat
+        .customer
+        .expect("a customer")
+        .verification
+        .expect("always set");
+    assert_eq!(proof.level, 0, "the policy switched logins off");
     app.stop().await;
 }
 

@@ -15,7 +15,7 @@ use trama_proto::{
     common::v1::Interaction,
     events::Event as _,
     ids::TenantId,
-    ingest::v1::{Delivery, InteractionReceived},
+    ingest::v1::{Delivery, HandleChanged, InteractionReceived},
     privacy::v1::{PrivacyAction, SubjectSort},
     readable::readable,
     subjects::paths_of,
@@ -219,6 +219,15 @@ impl Holder for Holding {
 /// Whether an event is about the person: by whom it names, or by the address from which something was said before the
 /// request.
 fn is_about(passed: &Passed<'_>, request: &Request, hash: impl Fn(&str, &str) -> Vec<u8>) -> bool {
+    if passed.name == HandleChanged::NAME {
+        let Ok(change) = HandleChanged::decode(passed.payload) else {
+            return false;
+        };
+        let at = from_wire(change.occurred_at.as_ref());
+        let mut names = change.old.iter().chain(&change.new);
+        return at.is_none_or(|at| at <= request.requested_at)
+            && names.any(|h| is_wanted((&h.kind, &h.value), &request.handle_hashes, &hash));
+    }
     let said = if passed.name == InteractionReceived::NAME {
         InteractionReceived::decode(passed.payload).map(|e| e.interaction)
     } else if passed.name == SurveyAnswerReceived::NAME {

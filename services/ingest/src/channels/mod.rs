@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use trama_proto::{
     common::v1::{Attachment, ChannelKind, Direction, Handle, Interaction, InteractionKind, Trust},
     ids::{InteractionId, TenantId, derive},
-    ingest::v1::{Delivery, ReceiptReceived},
+    ingest::v1::{Delivery, HandleChanged, ReceiptReceived},
     resources::{ChannelSpec, Provider, TenantResources},
     time::to_wire,
 };
@@ -61,6 +61,8 @@ pub struct Normalised {
     pub interactions: Vec<Draft>,
     /// Fates of messages we sent.
     pub receipts: Vec<ReceiptReceived>,
+    /// Numbers and ids that were given up for others.
+    pub changes: Vec<HandleChanged>,
     /// Parts that mean nothing to us.
     pub ignored: u32,
     /// Parts that should mean something and could not be understood.
@@ -151,6 +153,11 @@ pub fn normalise(source: &Source<'_>, delivery: &Delivery) -> Normalised {
             .map(|_| "an interaction without id or sender".to_owned()),
     );
     found.interactions.iter_mut().for_each(clean);
+    for change in &mut found.changes {
+        for handle in change.old.iter_mut().chain(&mut change.new) {
+            clean_text(&mut handle.value, 320);
+        }
+    }
     for receipt in &mut found.receipts {
         clean_text(&mut receipt.provider_message_id, MAX_ID);
         clean_text(&mut receipt.error, 1024);

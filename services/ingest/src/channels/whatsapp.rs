@@ -5,7 +5,7 @@ use serde_json::Value;
 use trama_proto::{
     common::v1::{ChannelKind, Handle, InteractionKind, Trust},
     ids::MessageId,
-    ingest::v1::{Delivery, ReceiptReceived, ReceiptStatus},
+    ingest::v1::{Delivery, HandleChanged, ReceiptReceived, ReceiptStatus},
     resources::{Provider, WhatsappCloudProvider},
     time::to_wire,
 };
@@ -175,6 +175,10 @@ fn read_change(source: &Source<'_>, value: Value, found: &mut Normalised) {
         .collect();
     for (position, message) in value.messages.into_iter().enumerate() {
         match serde_json::from_value::<Message>(message) {
+            Ok(message) if message.kind == "system" => match handle_changed(source, channel, &message) {
+                Some(change) => found.changes.push(change),
+                None => found.ignored += 1,
+            },
             Ok(message) => match read_message(source, &number, &contacts, message) {
                 Ok(Some(draft)) => found.interactions.push(draft),
                 Ok(None) => found.ignored += 1,
@@ -196,6 +200,33 @@ fn read_change(source: &Source<'_>, value: Value, found: &mut Normalised) {
                 .push(format!("status {position}: {}", shape(&error))),
         }
     }
+}
+
+/// Who changed their number or id, and to what. WhatsApp writes the old one as the sender, and the new one by several names.
+fn handle_changed(source: &Source<'_>, channel: &str, message: &Message) -> Option<HandleChanged> {
+    let system = |name: &str| text_at(&message.rest, &["system", name]).filter(|text| !text.is_empty());
+    let number = |text: String| text.trim_start_matches('+').to_owned();
+    let (old, new) = match system("type")?.as_str() {
+        "user_changed_number" | "customer_changed_number" => (
+            system("customer").or_else(|| message.from.clone()).map(number)?,
+            system("wa_id").or_else(|| system("new_wa_id")).map(number)?,
+        ),
+        "user_changed_user_id" => (
+            system("previous_user_id").or_else(|| message.from_user_id.clone())?,
+            system("user_id").or_else(|| system("new_user_id"))?,
+        ),
+        _ => return None,
+    };
+    let seconds = message.timestamp.as_deref().and_then(|t| t.parse().ok());
+    let at = seconds
+        .and_then(from_unix)
+        .map_or(source.received_at, |at| source.happened_at(at));
+    (old != new).then(|| HandleChanged {
+        channel: channel.to_owned(),
+        old: Some(handle("whatsapp", old, Trust::Observed)),
+        new: Some(handle("whatsapp", new, Trust::Observed)),
+        occurred_at: Some(to_wire(at)),
+    })
 }
 
 /// The channel itself, or another one of the same app: all sign with one secret and share one webhook.

@@ -175,6 +175,34 @@ fn a_poisoned_item_does_not_sink_the_others() {
 }
 
 #[test]
+fn who_changes_their_number_is_followed() {
+    let body = webhook(&value(json!({"messages": [
+        {"id": "wamid.s1", "from": "393331234567", "timestamp": "1799999999", "type": "system",
+         "system": {"type": "user_changed_number", "body": "changed", "wa_id": "393409876543"}},
+        {"id": "wamid.s2", "from": "393331234567", "timestamp": "1799999999", "type": "system",
+         "system": {"type": "user_changed_user_id", "previous_user_id": "IT.1", "user_id": "IT.2"}},
+        {"id": "wamid.s3", "from": "393331234567", "timestamp": "1799999999", "type": "system",
+         "system": {"type": "customer_identity_changed", "customer": "393331234567"}},
+    ]})));
+    let found = read(provider(), &delivery(body));
+    let pairs: Vec<_> = found
+        .changes
+        .iter()
+        .map(|c| {
+            (
+                c.old.as_ref().expect("old").value.as_str(),
+                c.new.as_ref().expect("new").value.as_str(),
+            )
+        })
+        .collect();
+    assert_eq!(pairs, [("393331234567", "393409876543"), ("IT.1", "IT.2")]);
+    assert_eq!(
+        (found.ignored, found.interactions.len(), found.problems.len()),
+        (1, 0, 0)
+    );
+}
+
+#[test]
 fn statuses_become_receipts() {
     let id = "018f3c1e-7d2a-7000-8000-000000000001";
     let body = webhook(&value(json!({"statuses": [

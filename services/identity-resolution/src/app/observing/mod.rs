@@ -32,7 +32,7 @@ use crate::{
     error::overtaken,
     store::{
         self, HandleRow, OwnRow, Question, Worlds,
-        similar::{News, Observed},
+        similar::{News, Observed, Settled},
     },
 };
 
@@ -225,8 +225,13 @@ impl App {
         store::add_owners(tx.conn(), &plan.owners).await?;
         store::reviews::ask(tx.conn(), &plan.questions, now).await?;
         store::relations::suggest(tx.conn(), &plan.relations).await?;
+        let (first_keys, keys) = plan
+            .keys
+            .into_iter()
+            .partition(|(.., member)| new.contains(member));
         let news = News {
-            keys: plan.keys.into_iter().collect(),
+            keys,
+            first_keys,
             values: plan
                 .values
                 .into_iter()
@@ -245,10 +250,22 @@ impl App {
                     said,
                 })
                 .collect(),
+            settled: plan
+                .settled
+                .into_iter()
+                .filter(|(whom, _)| !plan.again.contains(whom))
+                .map(|((tenant, customer), (keys, complete_to))| Settled {
+                    tenant,
+                    customer,
+                    keys,
+                    complete_to,
+                })
+                .collect(),
             again: plan.again.into_iter().collect(),
         };
         store::similar::save(tx.conn(), &news, now).await?;
-        let tenants: BTreeSet<&TenantId> = news.again.iter().map(|(t, _)| *t).collect();
+        let again = news.again.iter().map(|(tenant, _)| *tenant);
+        let tenants: BTreeSet<&TenantId> = again.chain(news.settled.iter().map(|s| s.tenant)).collect();
         for tenant in tenants {
             self.armed.arm(tx, tenant, self.now());
         }
@@ -314,6 +331,11 @@ pub(super) fn arm(tx: &mut Tx, tenant: &TenantId, now: DateTime<Utc>) {
         due_at: DateTime::UNIX_EPOCH + GATHERING * 2 + TimeDelta::seconds(slot * GATHERING.num_seconds()),
         payload: serde_json::Value::Null,
     });
+}
+
+/// What was queued before this moment has had its time to be joined by what came with it.
+pub(super) fn gathered(now: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + TimeDelta::seconds((slot(now) - 1) * GATHERING.num_seconds())
 }
 
 /// Looks at the rest of a queue at once.

@@ -44,6 +44,7 @@ pub struct Plan<'a> {
     pub values: BTreeMap<(&'a TenantId, i64), i32>,
     pub said: Vec<(&'a TenantId, ObservationId, CustomerId, String, i64, Said)>,
     pub again: BTreeSet<(&'a TenantId, CustomerId)>,
+    pub settled: BTreeMap<(&'a TenantId, CustomerId), (Vec<i64>, i64)>,
     /// Customers of the database to which something new is attached.
     pub attached: BTreeSet<(&'a TenantId, CustomerId)>,
     pub decided: Vec<Decided>,
@@ -179,11 +180,15 @@ impl<'a> Plan<'a> {
         };
         let kind = match &key.kind {
             HandleKind::Email if item.rules.is_role(key) => RelationKind::CompanyContact,
-            HandleKind::Email | HandleKind::Phone => RelationKind::Household,
+            HandleKind::Email | HandleKind::Phone | HandleKind::Loyalty => RelationKind::Household,
             HandleKind::Whatsapp
             | HandleKind::Webchat
             | HandleKind::Crm
             | HandleKind::Cookie
+            | HandleKind::Device
+            | HandleKind::Push
+            | HandleKind::Social(_)
+            | HandleKind::Review
             | HandleKind::Other(_) => return,
         };
         let (one, other) = relations::in_order(owner, outcome.customer, kind);
@@ -236,6 +241,22 @@ impl<'a> Plan<'a> {
                     }
                 }
             }
+            // Whoever is found by nothing new can meet nobody new.
+            if growth.customer.1.names_somebody() && !found_by.keys.is_empty() {
+                match item.observation.settled.filter(|_| outcome.created.is_some()) {
+                    Some(complete_to) => {
+                        let (keys, least) = self
+                            .settled
+                            .entry((tenant, outcome.customer))
+                            .or_insert_with(|| (Vec::new(), complete_to));
+                        keys.extend(&found_by.keys);
+                        *least = complete_to.min(*least);
+                    }
+                    None => {
+                        self.again.insert((tenant, outcome.customer));
+                    }
+                }
+            }
             self.keys
                 .extend(found_by.keys.into_iter().map(|key| (tenant, key, outcome.member)));
             for value in found_by.values {
@@ -249,9 +270,6 @@ impl<'a> Plan<'a> {
                     &item.observation.said.encode(),
                 ]);
                 self.remember(item, outcome, id);
-            }
-            if growth.customer.1.names_somebody() {
-                self.again.insert((tenant, outcome.customer));
             }
         }
         for joined in joined {

@@ -45,6 +45,7 @@ pub async fn judge<'t>(
         let mut facts_here = Vec::new();
         for (number, seen) in of_tenant.observations.iter_mut().enumerate() {
             seen.verdict = Verdict::Nobody;
+            seen.settled = None;
             seen.contradicts.clear();
             if !seen.said.names_somebody() {
                 continue;
@@ -79,7 +80,9 @@ pub async fn judge<'t>(
         let before = near.homes();
         for (number, facts) in facts {
             let seen = &mut of_tenant.observations[number];
-            seen.verdict = near.judge(policy, seen.new_id, &facts);
+            let (verdict, settled) = near.judge(policy, seen.new_id, &facts);
+            seen.verdict = verdict;
+            seen.settled = settled.then_some(near.complete_to);
         }
         let after = near.homes();
         for (value, count) in [

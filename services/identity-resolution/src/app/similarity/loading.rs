@@ -24,6 +24,9 @@ use crate::{
 /// More ids than profiles are looked for: one profile may have several, and the one that is asked about finds itself.
 const ALIASES: usize = 4;
 
+/// The place of keys that need not be read to know that they find nobody.
+const CROWDED: usize = usize::MAX;
+
 /// Facts whose neighbours are wanted, and by which policy.
 pub type Wanted<'a, 'f> = (&'a TenantId, &'a Policy, Vec<&'f Facts>);
 
@@ -80,6 +83,7 @@ async fn nearest_ids<'a>(
     // Records of one batch share many keys: each is read once.
     let mut places: HashMap<(&TenantId, BlockKey), usize> = HashMap::new();
     let mut keys: Vec<(&TenantId, i64)> = Vec::new();
+    let mut found_by: Vec<(&Policy, BlockKey)> = Vec::new();
     let mut most = 0;
     let mut records = Vec::new();
     for (tenant, policy, facts) in wanted {
@@ -87,7 +91,11 @@ async fn nearest_ids<'a>(
         for facts in facts {
             let of_record = blocking::keys(facts).into_iter().map(|key| {
                 let place = places.entry((*tenant, key)).or_insert_with(|| {
+                    if policy.crowded.holds(key) {
+                        return CROWDED;
+                    }
                     keys.push((*tenant, key.0));
+                    found_by.push((*policy, key));
                     keys.len() - 1
                 });
                 (key, *place)
@@ -95,10 +103,19 @@ async fn nearest_ids<'a>(
             records.push((*tenant, *policy, *facts, of_record.collect::<Vec<_>>()));
         }
     }
-    let holders = store::similar::holders(conn, &keys, most).await?;
+    let (holders, complete_to) = store::similar::holders(conn, &keys, most).await?;
+    for near in all.values_mut() {
+        near.complete_to = near.complete_to.min(complete_to);
+    }
+    for ((policy, key), holders) in found_by.into_iter().zip(&holders) {
+        if holders.is_none() {
+            policy.crowded.add(key);
+        }
+    }
     for ((tenant, key), place) in places {
-        if let (Some(near), Some(holders)) = (all.get_mut(tenant), holders.get(place)) {
-            near.set_holders(key, holders.as_ref().map(Vec::len));
+        let found = holders.get(place).and_then(Option::as_ref);
+        if let Some(near) = all.get_mut(tenant) {
+            near.set_holders(key, found.map(Vec::len));
         }
     }
     for (tenant, policy, facts, keys) in records {

@@ -10,7 +10,11 @@ use crate::{
     domain::resolution::{Doubt, Verdict},
     matching::{
         self, Facts, MemoryStore, Outcome, Policy, Profile, ProfileId, RecordId, Resolver, Score, Scorer,
-        blocking, hash::BlockKey, resolve::ReviewReason, score::Side, store::Homes,
+        blocking,
+        hash::BlockKey,
+        resolve::ReviewReason,
+        score::Side,
+        store::{Change, Homes},
     },
     store::similar::{HOMES_APART, HOMES_SAME, POPULATION},
 };
@@ -18,6 +22,8 @@ use crate::{
 /// What an engine works on: the customers who could be meant, and how frequent their values are.
 pub struct Neighbourhood {
     pub(super) store: MemoryStore,
+    /// Transactions from this one on may have added somebody who is not here.
+    pub(super) complete_to: i64,
     /// Values, by how many ids say them, and whether their frequency was asked for.
     values: HashMap<i64, Asked>,
 }
@@ -37,6 +43,7 @@ impl Default for Neighbourhood {
     fn default() -> Self {
         Self {
             store: MemoryStore::new(id_of_record),
+            complete_to: i64::MAX,
             values: [POPULATION, HOMES_SAME, HOMES_APART]
                 .map(|value| (value, Asked::Wanted))
                 .into(),
@@ -141,14 +148,19 @@ impl Neighbourhood {
         Some(Scorer::new(policy, &self.store).score(side(one)?, side(other)?))
     }
 
-    /// Judges a record that nobody is known for; later records of the batch see it.
-    pub(super) fn judge(&mut self, policy: &Policy, new_id: CustomerId, facts: &Facts) -> Verdict {
+    /// Judges a record that nobody is known for; later records of the batch see it. Says as well whether that settles it: then
+    /// only those who arrive at the same moment can still be meant.
+    pub(super) fn judge(&mut self, policy: &Policy, new_id: CustomerId, facts: &Facts) -> (Verdict, bool) {
         let observation = matching::Observation {
             record: RecordId(new_id.uuid().as_u128()),
             facts: facts.clone(),
         };
-        let decision = Resolver::new(policy).resolve(&mut self.store, observation);
-        match decision.outcome {
+        self.store.take_changes();
+        let mut resolver = Resolver::new(policy);
+        let decision = resolver.resolve(&mut self.store, observation);
+        let took_away = |change: &Change| matches!(change, Change::Detached { .. } | Change::Merged { .. });
+        let settled = resolver.waiting() == 0 && !self.store.take_changes().iter().any(took_away);
+        let verdict = match decision.outcome {
             Outcome::New => Verdict::Nobody,
             Outcome::Same { score } => Verdict::Same {
                 customer: customer_id(decision.profile),
@@ -164,7 +176,8 @@ impl Neighbourhood {
                     .map(|c| (customer_id(c.profile), likeness(policy, &c.score)))
                     .collect(),
             },
-        }
+        };
+        (verdict, settled)
     }
 
     /// Looks at customers again: what is new may make one of several, or several of one. `anew`: puts everybody together

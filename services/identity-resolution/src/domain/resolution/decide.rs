@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Doubt, HashSet, Observation, Question, World};
 use crate::domain::{
     customer::Customer,
-    handle::{Handle, HandleKey, Trust},
+    handle::{Handle, HandleKey, HandleKind, Trust},
     merge::remains,
     rules::Rules,
 };
@@ -66,6 +66,8 @@ impl World {
             .filter_map(|h| self.link(&h.key).map(|(owner, held)| (h, held, owner)))
             // Of a handle that many were seen with nobody knows whose it is this time.
             .filter(|(_, held, _)| !held.shared)
+            // Nor of a name under which anybody can write, until somebody has linked it by hand.
+            .filter(|(h, held, _)| h.key.kind != HandleKind::Review || held.trust > Trust::Claimed)
             .filter(|(_, _, owner)| !contradicted.contains(&owner.id))
             .filter(|(_, _, owner)| one_person(&[&shown, &kinds(owner)], rules))
             .min_by_key(|(h, held, owner)| {

@@ -70,6 +70,7 @@ impl Story {
             verified: false,
             contradicts: self.contradicts.clone(),
             verdict: self.verdict.clone(),
+            settled: None,
             new_id: CustomerId::new(derive(&[b"c", &number])),
         };
         let mut merges = 0_u8;
@@ -276,7 +277,11 @@ fn what_bridges_two_whom_a_person_parted_is_asked_and_never_dropped() {
 fn what_would_exceed_a_limit_is_left_out_by_priority() {
     let mut resources = TenantResources::default();
     let mut policy = MatchingPolicySpec::default();
-    let rule = |limit, priority| trama_proto::resources::IdentifierRule { limit, priority };
+    let rule = |limit, priority| trama_proto::resources::IdentifierRule {
+        limit,
+        priority,
+        ..Default::default()
+    };
     policy.identifiers.insert("email".into(), rule(1, 2));
     policy.identifiers.insert("cookie".into(), rule(0, 9));
     resources

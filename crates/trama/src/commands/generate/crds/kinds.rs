@@ -371,6 +371,7 @@ fn survey() -> Vec<Rule> {
             "followUpAtMost is outside the scale: nps 0 to 10, csat 1 to 5, ces 1 to 7",
         ),
         share("sampleRate"),
+        rule("brand", json!({"pattern": "^[a-z0-9_-]{0,63}$"})),
     ]
 }
 
