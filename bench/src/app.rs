@@ -70,7 +70,7 @@ pub async fn start(services: &[Arc<dyn Service>], partitions: u32) -> TestApp {
 
 /// The same with these resources.
 pub async fn start_with(services: &[Arc<dyn Service>], partitions: u32, resources: &str) -> TestApp {
-    TestApp::builder(services)
+    let app = TestApp::builder(services)
         .with_system_clock()
         .resources(resources)
         .secret(TENANT, "whatsapp", "app-secret", APP_SECRET)
@@ -79,9 +79,9 @@ pub async fn start_with(services: &[Arc<dyn Service>], partitions: u32, resource
         .configure(move |config: &mut Config| {
             config.database = DatabaseConfig::default();
             config.bus.partitions = partitions;
-        })
-        .start()
-        .await
+        });
+    // Everything that a platform is begun with is in its future.
+    Box::pin(app.start()).await
 }
 
 /// Webhooks for an app's WhatsApp channel.

@@ -282,6 +282,9 @@ fn short(keys: &[i64]) -> Vec<u8> {
     keys.iter().flat_map(|key| (*key as u32).to_le_bytes()).collect()
 }
 
+/// Who came: when, with which keys, in which batch, and up to which batch they saw everything.
+type Arrival = (Uuid, DateTime<Utc>, Vec<u8>, i64, i64);
+
 /// Takes those out of the queue who were settled when they came and met nobody at the same time; the others wait to be looked at.
 /// Gives how many there were.
 pub async fn sift(
@@ -292,7 +295,7 @@ pub async fn sift(
 ) -> Result<usize, Error> {
     /// More than arrive within the seconds that they wait.
     const AT_ONCE: i64 = 50_000;
-    let rows: Vec<(Uuid, DateTime<Utc>, Vec<u8>, i64, i64)> = sqlx::query_as(
+    let rows: Vec<Arrival> = sqlx::query_as(
         "SELECT customer_id, queued_at, keys, batch, complete_to FROM reevaluations
          WHERE tenant = $1 AND keys IS NOT NULL ORDER BY queued_at LIMIT $2",
     )

@@ -93,7 +93,6 @@ async fn an_alias_of_reviews_names_nobody_until_somebody_has_looked() {
         handle: Some(with_trust(alias, Trust::Verified)),
         reason: "she said so in her mail".into(),
         request_id: "l1".into(),
-        ..LinkHandleRequest::default()
     };
     client(&app)
         .link_handle(app.request(TENANT, "bruno", link))
