@@ -42,7 +42,7 @@ const BUSY: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 fn topic(number: usize) -> String {
-    format!("topic_{number}")
+    format!("topic-{number}")
 }
 
 /// Skills by topic: a rule of the default policy for each.

@@ -160,7 +160,7 @@ impl Validate for CustomerSchemaSpec {
         for (name, segment) in &self.segments {
             check(
                 super::super::valid_name(name),
-                &format!("spec.segments.{name}: a name is 1 to 63 of a-z, 0-9, - and _"),
+                &format!("spec.segments.{name}: a name is 1 to 63 of a-z, 0-9 and -, no - at the ends"),
             )?;
             segment
                 .when
@@ -195,7 +195,7 @@ impl Validate for CustomerSchemaSpec {
         )?;
         check(
             self.brands.iter().all(|b| super::super::valid_name(b)),
-            "spec.brands: names are 1 to 63 of a-z, 0-9, - and _",
+            "spec.brands: names are 1 to 63 of a-z, 0-9 and -, no - at the ends",
         )?;
         check(
             self.confirmation_hours > 0 && self.access_log_days > 0,

@@ -87,7 +87,7 @@ impl Validate for SurveySpec {
         )?;
         check(
             self.brand.is_empty() || super::super::valid_name(&self.brand),
-            "spec.brand must be 1 to 63 of a-z, 0-9, - and _",
+            "spec.brand must be 1 to 63 of a-z, 0-9 and -, no - at the ends",
         )?;
         let ids: std::collections::BTreeSet<_> = self.questions.iter().map(|q| &q.id).collect();
         check(
