@@ -436,19 +436,30 @@ impl Workspace {
     }
 }
 
-/// Whether the customer's last word was a call that ended while it waited for somebody.
+/// Whether the customer's last word was a call that ended while it waited for somebody. Who left a message in that call waits
+/// for an answer, whichever of the two is told last.
 fn hung_up(case: &Case, lines: &[Line]) -> bool {
     let ended = |line: &Line| match line.interaction.call.as_ref().map(Call::state) {
         Some(CallState::Completed | CallState::NoAnswer | CallState::Busy | CallState::Failed) => true,
         Some(CallState::Unspecified | CallState::Ringing | CallState::InProgress) | None => false,
     };
-    case.assigned_agent.is_empty()
-        && case.channel_kind == ChannelKind::Voice
-        && lines
+    let inbound = || {
+        lines
             .iter()
             .filter(|line| line.interaction.direction() == Direction::Inbound)
-            .max_by_key(|line| line.occurred_at)
-            .is_some_and(ended)
+    };
+    let Some(last) = inbound().max_by_key(|line| line.occurred_at) else {
+        return false;
+    };
+    let spoke = |line: &Line| {
+        line.interaction.call.is_none()
+            && line.interaction.channel_kind() == ChannelKind::Voice
+            && line.interaction.conversation_key == last.interaction.conversation_key
+    };
+    case.assigned_agent.is_empty()
+        && case.channel_kind == ChannelKind::Voice
+        && ended(last)
+        && !inbound().any(spoke)
 }
 
 /// The request for work on an open case.

@@ -82,6 +82,30 @@ async fn a_caller_who_hangs_up_while_waiting_has_left() {
 }
 
 #[tokio::test]
+async fn a_caller_who_leaves_a_message_has_not_left_whichever_is_told_last() {
+    for message_first in [true, false] {
+        let app = start().await;
+        call(&app, 1, CallState::Ringing).heard(&app).await;
+        let case_id = only_case(&app, "anna").await.case_id;
+        for message in [message_first, !message_first] {
+            app.clock.advance(Duration::from_secs(20));
+            let word = if message {
+                says(&app, "anna", "message", ChannelKind::Voice, "")
+            } else {
+                call(&app, 2, CallState::Completed)
+            };
+            word.heard(&app).await;
+        }
+        let (work, _) = last_work(&app, &case_id).await;
+        assert!(
+            !work.expect("requested").customer_left,
+            "message first: {message_first}"
+        );
+        app.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_somebody_took_ends_without_anybody_having_left() {
     let app = start().await;
     call(&app, 1, CallState::Ringing).heard(&app).await;
