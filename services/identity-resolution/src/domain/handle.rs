@@ -366,6 +366,12 @@ mod tests {
             "anna.b"
         );
         assert_eq!(it("instagram", "@Anna.B"), "anna.b");
+        assert_eq!(it("youtube", "https://youtube.com/@AnnaB"), "annab");
+        let channel = "UCanNaB0123456789abcdEFg";
+        assert_eq!(
+            it("youtube", &format!("https://www.youtube.com/channel/{channel}")),
+            channel
+        );
         assert_eq!(
             HandleKey::normalise("twitter", "https://x.com/AnnaB", "39"),
             HandleKey::normalise("x", "@annab", "39")

@@ -61,7 +61,7 @@ impl Network {
         }
     }
 
-    /// Somebody's name in the network in one spelling: no network tells names apart by case.
+    /// Somebody's name in the network in one spelling: no network tells names apart by case, but YouTube the ids of channels.
     ///
     /// # Errors
     /// When it cannot be one.
@@ -83,7 +83,12 @@ impl Network {
         {
             name = next;
         }
-        let name = name.trim_start_matches('@').to_lowercase();
+        let is_channel_id = self == Network::Youtube && name.len() == 24 && name.starts_with("UC");
+        let name = if is_channel_id {
+            name.to_owned()
+        } else {
+            name.trim_start_matches('@').to_lowercase()
+        };
         let ok = (1..=128).contains(&name.len())
             && name.chars().all(|c| c.is_alphanumeric() || "._-".contains(c))
             && parts.next().is_none();
