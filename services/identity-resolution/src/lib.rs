@@ -1,9 +1,10 @@
 //! Who is this, how sure are we, and how do they want to be reached?
 //!
-//! **Owns** customers, their handles, merges, verifications, preferences and consents, and the audit log of all services (schema `identity`).
+//! **Owns** customers, their handles, merges, verifications, preferences and consents, and the audit log of all services
+//! (schema `identity`).
 //! **Serves** `IdentityService`, `ReviewService`, `VerificationService`, `ProfileService`, `ImportService`,
 //! `PrivacyService` and `AuditService` of `trama.identity_resolution.v1`.
-//! **Listens to** `interaction_received`, `privacy_done`, `audit_recorded`.
+//! **Listens to** `interaction_received`, `handle_changed`, `privacy_done`, `audit_recorded`.
 //! **Publishes** `interaction_identified`, `customer_merged`, `customer_split`, `customer_changed`, `privacy_requested`,
 //! and `message_requested` for one-time codes.
 

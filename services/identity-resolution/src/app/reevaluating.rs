@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     domain::{
+        arrivals,
         customer::Customer,
         merge::MATCHING,
         resolution::{Doubt, Question as Doubtful},
@@ -78,13 +79,12 @@ impl App {
             // Whoever was held back as perhaps another of the same home is looked at now, not tonight.
             arm_round(tx, tenant, "homes", now, CustomerId::new(Uuid::nil()));
         }
-        let most = policy.limits().profiles_per_key;
-        let settled = store::similar::sift(tx.conn(), tenant, gathered(now), most).await?;
+        let settled = self.let_settled_go(tx, tenant, policy).await?;
         let queued = store::similar::take_queued(tx.conn(), tenant, AT_ONCE).await?;
         if i64::try_from(queued.len()).is_ok_and(|n| n == AT_ONCE) {
             arm_rest(tx, tenant, now);
         }
-        if queued.is_empty() && settled == 0 {
+        if queued.is_empty() && !settled {
             return Ok(());
         }
         // Only after a day on which something was said is there anything to find at night.
@@ -100,6 +100,21 @@ impl App {
             return Ok(());
         }
         self.look(tx, tenant, (&rules, policy), &queued, false).await
+    }
+
+    /// Takes those out of the queue who were settled when they came and met nobody at the same time; says whether there were any.
+    async fn let_settled_go(&self, tx: &mut Tx, tenant: &TenantId, policy: &Policy) -> Result<bool, Error> {
+        let arrivals = store::similar::arrivals(tx.conn(), tenant).await?;
+        let met = arrivals::met(&arrivals, policy.limits().profiles_per_key);
+        let before = gathered(tx.now());
+        let due: Vec<_> = arrivals
+            .iter()
+            .zip(met)
+            .filter(|(arrival, _)| arrival.queued_at < before)
+            .map(|(arrival, met)| (arrival.customer, met))
+            .collect();
+        store::similar::let_go(tx.conn(), tenant, &due).await?;
+        Ok(!due.is_empty())
     }
 
     /// Works one slice of a round in, and arms the next.

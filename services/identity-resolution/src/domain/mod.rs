@@ -1,5 +1,6 @@
 //! Who is who: pure decisions, no clock, no database.
 
+pub mod arrivals;
 pub mod challenge;
 pub mod consent;
 pub mod contact;

@@ -9,7 +9,11 @@ use trama_proto::ids::{CustomerId, TenantId};
 use uuid::Uuid;
 
 use crate::{
-    domain::{ids::ObservationId, said::Said},
+    domain::{
+        arrivals::{Arrival, half},
+        ids::ObservationId,
+        said::Said,
+    },
     error::broken_row,
 };
 
@@ -269,7 +273,7 @@ async fn queue_settled(
     )
     .bind(settled.iter().map(|s| s.tenant.as_str()).collect::<Vec<_>>())
     .bind(settled.iter().map(|s| s.customer.uuid()).collect::<Vec<_>>())
-    .bind(settled.iter().map(|s| short(&s.keys)).collect::<Vec<_>>())
+    .bind(settled.iter().map(|s| s.keys.iter().copied().flat_map(half).collect::<Vec<u8>>()).collect::<Vec<_>>())
     .bind(settled.iter().map(|s| s.complete_to).collect::<Vec<_>>())
     .bind(now)
     .execute(conn)
@@ -277,58 +281,39 @@ async fn queue_settled(
     Ok(())
 }
 
-/// The lower halves of keys: two that are equal by chance cost a look.
-fn short(keys: &[i64]) -> Vec<u8> {
-    keys.iter().flat_map(|key| (*key as u32).to_le_bytes()).collect()
-}
-
-/// Who came: when, with which keys, in which batch, and up to which batch they saw everything.
-type Arrival = (Uuid, DateTime<Utc>, Vec<u8>, i64, i64);
-
-/// Takes those out of the queue who were settled when they came and met nobody at the same time; the others wait to be looked at.
-/// Gives how many there were.
-pub async fn sift(
-    conn: &mut PgConnection,
-    tenant: &TenantId,
-    queued_before: DateTime<Utc>,
-    most: usize,
-) -> Result<usize, Error> {
+/// Customers in the queue who were settled when they came, the longest waiting first.
+pub async fn arrivals(conn: &mut PgConnection, tenant: &TenantId) -> Result<Vec<Arrival>, Error> {
     /// More than arrive within the seconds that they wait.
     const AT_ONCE: i64 = 50_000;
-    let rows: Vec<Arrival> = sqlx::query_as(
+    type Row = (Uuid, DateTime<Utc>, Vec<u8>, i64, i64);
+    let rows: Vec<Row> = sqlx::query_as(
         "SELECT customer_id, queued_at, keys, batch, complete_to FROM reevaluations
          WHERE tenant = $1 AND keys IS NOT NULL ORDER BY queued_at LIMIT $2",
     )
     .bind(tenant.as_str())
     .bind(AT_ONCE)
-    .fetch_all(&mut *conn)
+    .fetch_all(conn)
     .await?;
-    let mut holders: HashMap<[u8; 4], Vec<usize>> = HashMap::new();
-    for (place, (_, _, keys, ..)) in rows.iter().enumerate() {
-        for key in keys.as_chunks::<4>().0 {
-            holders.entry(*key).or_default().push(place);
-        }
-    }
-    let mut met = vec![false; rows.len()];
-    // A key that more than `most` have finds nobody.
-    for together in holders.into_values().filter(|h| (2..=most).contains(&h.len())) {
-        for (at, one) in together.iter().enumerate() {
-            for other in &together[at + 1..] {
-                let ((.., a, a_saw), (.., b, b_saw)) = (&rows[*one], &rows[*other]);
-                if a != b && a >= b_saw && b >= a_saw {
-                    met[*one] = true;
-                    met[*other] = true;
-                }
-            }
-        }
-    }
-    let due = rows
-        .iter()
-        .zip(met)
-        .filter(|((_, queued_at, ..), _)| *queued_at < queued_before);
-    let (ids, met): (Vec<Uuid>, Vec<bool>) = due.map(|((id, ..), met)| (*id, met)).unzip();
-    if ids.is_empty() {
-        return Ok(0);
+    Ok(rows
+        .into_iter()
+        .map(|(customer, queued_at, keys, batch, complete_to)| Arrival {
+            customer: CustomerId::new(customer),
+            queued_at,
+            keys: keys.as_chunks().0.to_vec(),
+            batch,
+            complete_to,
+        })
+        .collect())
+}
+
+/// Takes settled customers out of the queue; those who met somebody wait there to be looked at.
+pub async fn let_go(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    settled: &[(CustomerId, bool)],
+) -> Result<(), Error> {
+    if settled.is_empty() {
+        return Ok(());
     }
     sqlx::query(
         "WITH due AS (SELECT * FROM unnest($2::uuid[], $3::bool[]) AS d (customer_id, met)),
@@ -338,11 +323,11 @@ pub async fn sift(
          UPDATE reevaluations q SET keys = NULL FROM due d WHERE q.tenant = $1 AND q.customer_id = d.customer_id AND d.met",
     )
     .bind(tenant.as_str())
-    .bind(&ids)
-    .bind(met)
+    .bind(settled.iter().map(|(id, _)| id.uuid()).collect::<Vec<_>>())
+    .bind(settled.iter().map(|(_, met)| *met).collect::<Vec<_>>())
     .execute(conn)
     .await?;
-    Ok(ids.len())
+    Ok(())
 }
 
 /// Takes customers out of the queue that is looked at again, the longest waiting first.
