@@ -56,35 +56,33 @@ pub struct Reader {
 impl Reader {
     /// Starts reading.
     pub fn start(routing: &Routing, lifecycle: &Lifecycle) -> Self {
-        let db = routing.db.clone();
-        let looks = Together::start("desk-reader", lifecycle, None, move |tenant, asks| {
-            let db = db.clone();
-            async move {
-                let (looks, replies) = apart(asks);
-                answer(replies, read(&db, &tenant, &looks).await);
-            }
-        });
-        let db = routing.db.clone();
-        let compares = Together::start("desk-compare", lifecycle, None, move |tenant, asks| {
-            let db = db.clone();
-            async move {
-                let (agents, replies) = apart(asks);
-                answer(replies, compare(&db, &tenant, &agents).await);
-            }
-        });
-        let routing = routing.clone();
-        let beats = Together::start("desk-beats", lifecycle, Some(GATHER), move |tenant, asks| {
-            let routing = routing.clone();
-            async move {
-                let (agents, replies) = apart(asks);
-                let noted = routing.still_connected(&tenant, &agents).await;
-                answer(replies, noted.map(|()| vec![(); agents.len()]));
-            }
-        });
+        let (looking, comparing, beating) = (routing.db.clone(), routing.db.clone(), routing.clone());
         Self {
-            looks,
-            compares,
-            beats,
+            looks: asking("desk-reader", lifecycle, None, move |tenant, looks: Vec<Look>| {
+                let db = looking.clone();
+                async move { read(&db, &tenant, &looks).await }
+            }),
+            compares: asking(
+                "desk-compare",
+                lifecycle,
+                None,
+                move |tenant, agents: Vec<AgentId>| {
+                    let db = comparing.clone();
+                    async move { compare(&db, &tenant, &agents).await }
+                },
+            ),
+            beats: asking(
+                "desk-beats",
+                lifecycle,
+                Some(GATHER),
+                move |tenant, agents: Vec<AgentId>| {
+                    let routing = beating.clone();
+                    async move {
+                        routing.still_connected(&tenant, &agents).await?;
+                        Ok(vec![(); agents.len()])
+                    }
+                },
+            ),
         }
     }
 
@@ -104,6 +102,36 @@ impl Reader {
     }
 }
 
+/// Asks together; `work` gives an answer to each question, in their order.
+fn asking<Q, A, F, R>(
+    name: &'static str,
+    lifecycle: &Lifecycle,
+    gather: Option<Duration>,
+    work: F,
+) -> Together<Ask<Q, A>>
+where
+    Q: Send + 'static,
+    A: Send + 'static,
+    F: Fn(TenantId, Vec<Q>) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = Result<Vec<A>, Error>> + Send,
+{
+    Together::start(name, lifecycle, gather, move |tenant, asks: Vec<Ask<Q, A>>| {
+        let work = work.clone();
+        async move {
+            let (questions, replies): (Vec<Q>, Vec<_>) = asks.into_iter().unzip();
+            // A line that is gone does not want to know.
+            match work(tenant, questions).await {
+                Ok(answers) => replies.into_iter().zip(answers).for_each(|(reply, answer)| {
+                    let _ = reply.send(Ok(answer));
+                }),
+                Err(error) => replies.into_iter().for_each(|reply| {
+                    let _ = reply.send(Err(Error::new(error.kind(), error.to_string())));
+                }),
+            }
+        }
+    })
+}
+
 async fn ask<Q: Send + 'static, A: Send + 'static>(
     together: &Together<Ask<Q, A>>,
     tenant: &TenantId,
@@ -112,28 +140,6 @@ async fn ask<Q: Send + 'static, A: Send + 'static>(
     let (reply, answer) = oneshot::channel();
     together.ask(tenant, (question, reply)).await?;
     answer.await.map_err(|_| stopping())?
-}
-
-type Replies<A> = Vec<oneshot::Sender<Result<A, Error>>>;
-
-fn apart<Q, A>(asks: Vec<Ask<Q, A>>) -> (Vec<Q>, Replies<A>) {
-    asks.into_iter().unzip()
-}
-
-fn answer<A>(replies: Replies<A>, found: Result<Vec<A>, Error>) {
-    match found {
-        Ok(found) => {
-            for (reply, found) in replies.into_iter().zip(found) {
-                // A line that is gone does not want to know.
-                let _ = reply.send(Ok(found));
-            }
-        }
-        Err(error) => {
-            for reply in replies {
-                let _ = reply.send(Err(Error::new(error.kind(), error.to_string())));
-            }
-        }
-    }
 }
 
 async fn compare(db: &Db, tenant: &TenantId, agents: &[AgentId]) -> Result<Vec<Versions>, Error> {
