@@ -140,20 +140,7 @@ impl Desk {
         let request = app.request(TENANT, AGENT, OpenDeskRequest::default());
         let (opened, is_open) = oneshot::channel();
         let (open, closed) = oneshot::channel();
-        std::thread::Builder::new()
-            .name(DESK_THREAD.to_owned())
-            .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                let runtime = runtime.expect("the load generator has a runtime like this one");
-                runtime.block_on(async {
-                    tokio::select! {
-                        result = sit(address, request, opened) => if let Err(error) = result {
-                            eprintln!("trama-bench: the desk was lost: {error:#}");
-                        },
-                        _ = closed => {}
-                    }
-                });
-            })?;
+        at_desks(closed, move || sit(address, request, opened))?;
         is_open.await.context("the desk did not open")?;
 
         let presence = SetPresenceRequest {
@@ -168,6 +155,28 @@ impl Desk {
             .context("SetPresence")?;
         Ok(Self { _open: open })
     }
+}
+
+/// What agents do, on the thread whose CPU time is not ours, until `closed` says so or its other end is dropped.
+pub fn at_desks<F: Future<Output = anyhow::Result<()>>>(
+    closed: oneshot::Receiver<()>,
+    work: impl FnOnce() -> F + Send + 'static,
+) -> anyhow::Result<()> {
+    std::thread::Builder::new()
+        .name(DESK_THREAD.to_owned())
+        .spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.expect("the load generator has a runtime like this one");
+            runtime.block_on(async {
+                tokio::select! {
+                    result = work() => if let Err(error) = result {
+                        eprintln!("trama-bench: a desk was lost: {error:#}");
+                    },
+                    _ = closed => {}
+                }
+            });
+        })?;
+    Ok(())
 }
 
 /// Reads what the desk is shown, until the line ends.

@@ -76,21 +76,12 @@ COMMIT;
 
 /// The bench `desk`.
 pub async fn run(arguments: &Arguments, servers: &Servers, machine: &Machine) -> anyhow::Result<Report> {
-    let mut report = Report {
-        name: "desk",
-        unit: "cycles per second",
-        machine: machine.clone(),
-        ..Report::default()
-    };
-    let bare = limits::pgbench(servers, BARE_TABLES, BARE_CYCLE, arguments.duration()).await?;
-    report.limits.insert(BARE, bare);
+    let mut report = begin("desk", arguments, servers, machine).await?;
     let app = app::start(&[trama_routing::service()], arguments.partitions).await;
     let result = ours(&app, arguments).await;
     app.stop().await;
     let mut ours = result?;
-    report.ours = Some(ours.rate);
-    report.with_latencies(&mut ours.seen);
-    report.compare_to(BARE);
+    conclude(&mut report, ours.rate, &mut ours.seen);
     report.note = format!(
         "{} cycles of {AGENTS} agents: offer on the desk's stream, AcceptOffer, CompleteWork; all was waiting when they came.\n\
          Of these, offer and accept alone: {:.0} a second; completing what was accepted: {:.0} a second.\n\
@@ -105,6 +96,29 @@ pub async fn run(arguments: &Arguments, servers: &Servers, machine: &Machine) ->
         ours.accept_cpu
     );
     Ok(report)
+}
+
+/// A report with what the machine does without us.
+async fn begin(
+    name: &'static str,
+    arguments: &Arguments,
+    servers: &Servers,
+    machine: &Machine,
+) -> anyhow::Result<Report> {
+    let bare = limits::pgbench(servers, BARE_TABLES, BARE_CYCLE, arguments.duration()).await?;
+    Ok(Report {
+        name,
+        unit: "cycles per second",
+        limits: [(BARE, bare)].into(),
+        machine: machine.clone(),
+        ..Report::default()
+    })
+}
+
+fn conclude(report: &mut Report, rate: f64, seen: &mut Latencies) {
+    report.ours = Some(rate);
+    report.with_latencies(seen);
+    report.compare_to(BARE);
 }
 
 struct Ours {

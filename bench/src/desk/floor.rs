@@ -15,14 +15,13 @@ use trama_proto::routing::v1::Presence;
 use trama_testkit::TestApp;
 
 use super::{
-    BARE, BARE_CYCLE, BARE_TABLES, MANY_CHATS, THREE_CHATS, next, pace, publish,
+    MANY_CHATS, THREE_CHATS, begin, conclude, next, pace, publish,
     seats::{self, Counts, Desks, Person},
     trickle,
 };
 use crate::{
     Arguments,
     app::{self, RESOURCES},
-    limits,
     machine::{Cpu, Machine, resident_bytes},
     report::{Latencies, Report},
     servers::Servers,
@@ -85,21 +84,12 @@ fn people(agents: usize) -> Vec<Person> {
 
 /// The bench `floor`.
 pub async fn run(arguments: &Arguments, servers: &Servers, machine: &Machine) -> anyhow::Result<Report> {
-    let mut report = Report {
-        name: "floor",
-        unit: "cycles per second",
-        machine: machine.clone(),
-        ..Report::default()
-    };
-    let bare = limits::pgbench(servers, BARE_TABLES, BARE_CYCLE, arguments.duration()).await?;
-    report.limits.insert(BARE, bare);
+    let mut report = begin("floor", arguments, servers, machine).await?;
     let app = app::start_with(&[trama_routing::service()], arguments.partitions, &resources()).await;
     let result = ours(&app, arguments).await;
     app.stop().await;
     let mut ours = result?;
-    report.ours = Some(ours.rate);
-    report.with_latencies(&mut ours.seen);
-    report.compare_to(BARE);
+    conclude(&mut report, ours.rate, &mut ours.seen);
     report
         .also
         .insert("offers and acceptances per second", ours.accepts);

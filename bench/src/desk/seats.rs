@@ -23,7 +23,7 @@ use trama_proto::{
 use trama_testkit::TestApp;
 
 use crate::{
-    app::{DESK_THREAD, TENANT},
+    app::{self, TENANT},
     report::Latencies,
 };
 
@@ -138,20 +138,7 @@ impl Desks {
         let address = format!("http://{}", app.running.addresses.grpc);
         let (closed, is_closed) = tokio::sync::oneshot::channel();
         let (opened, is_open) = tokio::sync::oneshot::channel();
-        std::thread::Builder::new()
-            .name(DESK_THREAD.to_owned())
-            .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                let runtime = runtime.expect("the load generator has a runtime like this one");
-                runtime.block_on(async {
-                    tokio::select! {
-                        result = all_sit(address, tokens, counts, opened) => if let Err(error) = result {
-                            eprintln!("trama-bench: a desk was lost: {error:#}");
-                        },
-                        _ = is_closed => {}
-                    }
-                });
-            })?;
+        app::at_desks(is_closed, move || all_sit(address, tokens, counts, opened))?;
         is_open.await.context("the desks did not open")?;
         Ok(Self {
             count,
