@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use trama_proto::ids::TenantId;
 
-pub use dev::{DevIssuer, DevToken};
+pub use dev::{DevIssuer, DevToken, write_private};
 pub use layer::{AuthLayer, AuthService};
 use tokens::Tokens;
 

@@ -7,7 +7,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    task::{Context as Poll_, Poll},
+    task::{self, Poll},
     time::Duration,
 };
 
@@ -16,7 +16,10 @@ use futures::future::BoxFuture;
 use tokio::process::{Child, Command};
 use tonic::transport::Channel;
 use tower::Service;
-use trama_platform::{Clock, Config, auth::ApiKey};
+use trama_platform::{
+    Clock, Config,
+    auth::{ApiKey, write_private},
+};
 
 use crate::{commands::new_api_key, services};
 
@@ -59,7 +62,7 @@ impl Service<http::Request<tonic::body::Body>> for Ways {
     type Error = tonic::transport::Error;
     type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
-    fn poll_ready(&mut self, context: &mut Poll_<'_>) -> Poll<Result<(), Self::Error>> {
+    fn poll_ready(&mut self, context: &mut task::Context<'_>) -> Poll<Result<(), Self::Error>> {
         match self {
             Self::One(channel) => channel.poll_ready(context),
             // Which one is known with the request only; a channel waits for its turn in the call as well.
@@ -111,7 +114,7 @@ impl Apart {
             ..entry
         };
         let keys = dir.join("api-keys.json");
-        write_private(&keys, &serde_json::to_string(&[entry])?)?;
+        write_private(&keys, serde_json::to_string(&[entry])?.as_bytes())?;
         common.auth.api_keys_file = Some(keys);
         common.auth.service_key = Some(key);
         common.services.insert(
@@ -137,7 +140,8 @@ impl Apart {
                 .map(|(at, other)| ((*other).to_owned(), format!("http://{}", grpc(at))))
                 .collect();
             let file = dir.join(format!("{name}.toml"));
-            write_private(&file, &own.to_toml()?)?;
+            // Passwords are in it.
+            write_private(&file, own.to_toml()?.as_bytes())?;
             if at == 0 {
                 migrate(&file).await?;
             }
@@ -314,17 +318,4 @@ fn command(binary: &Path, config: &Path) -> Command {
 
 fn log(config: &Path) -> PathBuf {
     config.with_extension("log")
-}
-
-/// Holds passwords: readable by its owner only.
-fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
-    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(|| path.display().to_string())?;
-    Ok(file.write_all(text.as_bytes())?)
 }
