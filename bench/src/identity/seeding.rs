@@ -3,6 +3,7 @@
 use std::{collections::HashMap, fmt::Write as _};
 
 use anyhow::Context as _;
+use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::sync::mpsc;
 use trama_identity_resolution::seeding::{Person, Seeder};
@@ -14,33 +15,41 @@ use crate::app::TENANT;
 /// Customers of one COPY.
 const CHUNK: u64 = 10_000;
 /// The tables that are filled, and what of them.
-const TABLES: [(&str, &str); 5] = [
+const TABLES: [(&str, &str); 6] = [
     (
         "customers",
-        "customers (tenant, customer_id, created_at, display_name, said)",
+        "customers (tenant, customer_id, created_at, display_name, provenance, said)",
     ),
     (
         "handles",
         "handles (tenant, kind, value, customer_id, trust, first_seen_at, last_seen_at)",
     ),
     ("block_keys", "block_keys (tenant, key, customer_id)"),
+    ("keys_of", "keys_of (tenant, customer_id, keys)"),
     ("name_words", "name_words (tenant, word, customer_id)"),
     ("value_stats", "value_stats (tenant, value, customers)"),
 ];
 
 /// Rows of some customers, for each table but the last.
 struct Rows {
-    of_table: [String; 4],
+    of_table: [String; 5],
     values: Vec<i64>,
+}
+
+/// When the customers were taken over.
+fn seen_first() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_767_225_600, 0).expect("a moment of 2026")
 }
 
 fn rows_of(from: u64, to: u64, seeder: &Seeder) -> Rows {
     let (mut customers, mut handles) = (String::new(), String::new());
-    let (mut keys, mut words) = (String::new(), String::new());
+    let (mut keys, mut keys_of, mut words) = (String::new(), String::new(), String::new());
     let mut values = Vec::new();
     for number in from..to {
         let somebody = Somebody::of(number);
         let rows = seeder.rows(&Person {
+            source: "bench",
+            at: seen_first(),
             given_name: &somebody.given_name,
             surname: &somebody.surname,
             birth_date: &somebody.birth_date,
@@ -55,9 +64,10 @@ fn rows_of(from: u64, to: u64, seeder: &Seeder) -> Rows {
         let written = "a String takes whatever is written";
         writeln!(
             customers,
-            "{TENANT}\t{id}\t2026-01-01\t{} {}\t\\\\x{}",
+            "{TENANT}\t{id}\t2026-01-01\t{} {}\t{}\t\\\\x{}",
             somebody.given_name,
             somebody.surname,
+            rows.provenance,
             hex::encode(&rows.said)
         )
         .expect(written);
@@ -68,16 +78,18 @@ fn rows_of(from: u64, to: u64, seeder: &Seeder) -> Rows {
             )
             .expect(written);
         }
-        for key in rows.keys {
+        for key in &rows.keys {
             writeln!(keys, "{TENANT}\t{key}\t{id}").expect(written);
         }
+        let all: Vec<String> = rows.keys.iter().map(i64::to_string).collect();
+        writeln!(keys_of, "{TENANT}\t{id}\t{{{}}}", all.join(",")).expect(written);
         for word in [&somebody.given_name, &somebody.surname] {
             writeln!(words, "{TENANT}\t{word}\t{id}").expect(written);
         }
         values.extend(rows.values);
     }
     Rows {
-        of_table: [customers, handles, keys, words],
+        of_table: [customers, handles, keys, keys_of, words],
         values,
     }
 }
@@ -113,7 +125,7 @@ pub async fn seed(app: &TestApp, customers: u64) -> anyhow::Result<()> {
     for (value, count) in frequencies {
         writeln!(stats, "{TENANT}\t{value}\t{count}")?;
     }
-    copy(app, TABLES[4].1, stats).await?;
+    copy(app, TABLES[5].1, stats).await?;
     let mut tx = app.db("identity-resolution").system_tx().await?;
     run(tx.conn(), "SET LOCAL maintenance_work_mem = '1GB'").await?;
     for index in indexes {

@@ -58,7 +58,7 @@ struct Inner {
     answer: Mutex<Option<Vec<u8>>>,
     changes: Mutex<Vec<AuditChange>>,
     committed: AtomicBool,
-    replayed: AtomicBool,
+    changes_nothing: AtomicBool,
 }
 
 /// Pieces of a body that passed by.
@@ -79,7 +79,7 @@ impl Call {
             answer: Mutex::default(),
             changes: Mutex::default(),
             committed: AtomicBool::new(false),
-            replayed: AtomicBool::new(false),
+            changes_nothing: AtomicBool::new(false),
         }))
     }
 
@@ -93,9 +93,10 @@ impl Call {
         *lock(&self.0.answer) = Some(answer);
     }
 
-    /// The answer is one that was given before: nothing happens this time.
-    pub(crate) fn replayed(&self) {
-        self.0.replayed.store(true, Ordering::Release);
+    /// Nothing happens this time: the answer is one that was given before, or all that is said was known. A change that a
+    /// transaction commits for the call is told all the same.
+    pub fn changes_nothing(&self) {
+        self.0.changes_nothing.store(true, Ordering::Release);
     }
 
     /// Its transaction is through.
@@ -240,7 +241,7 @@ impl Trail {
             .map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
         let outcome = match (code, call.is_committed()) {
             (Code::Ok, true) => return Ok(response),
-            (Code::Ok, false) if call.0.replayed.load(Ordering::Acquire) => return Ok(response),
+            (Code::Ok, false) if call.0.changes_nothing.load(Ordering::Acquire) => return Ok(response),
             (Code::Ok, false) => AuditOutcome::Succeeded,
             (_, true) => AuditOutcome::Refused,
             (Code::PermissionDenied, false) => AuditOutcome::Denied,

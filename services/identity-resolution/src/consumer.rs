@@ -53,6 +53,7 @@ impl Consumer {
         if received.is_empty() {
             return Ok(());
         }
+        tx.plan_once().await?;
         let received = self.0.unless_erased(tx, received).await?;
         self.0.identify(tx, &received).await?;
         self.0.withdraw_by_keyword(tx, &received).await

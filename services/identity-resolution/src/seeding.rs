@@ -1,7 +1,12 @@
 //! What a customer's rows hold for similarity, for whoever fills the tables beside the service: bulk loads and benches.
 
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+
 use crate::{
     domain::{
+        customer::{Field, Origin},
         handle::Trust,
         said::{Attribute, Said, postal},
     },
@@ -11,6 +16,10 @@ use crate::{
 /// A person, as a system of records knows them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Person<'a> {
+    /// The system.
+    pub source: &'a str,
+    /// When it said so.
+    pub at: DateTime<Utc>,
     /// Given name.
     pub given_name: &'a str,
     /// Surname.
@@ -36,6 +45,8 @@ pub struct Person<'a> {
 pub struct Rows {
     /// Column `customers.said`.
     pub said: Vec<u8>,
+    /// Column `customers.provenance`, of their name.
+    pub provenance: String,
     /// Rows of `block_keys`.
     pub keys: Vec<i64>,
     /// Values to count in `value_stats`.
@@ -73,8 +84,16 @@ impl Seeder {
             said.add(attribute, text, trust);
         }
         let facts = said.facts(&self.0);
+        let origin = Origin {
+            source: person.source.to_owned(),
+            at: person.at,
+            verified: false,
+            by_hand: false,
+        };
+        let provenance = BTreeMap::from([(Field::DisplayName.name(), origin)]);
         Rows {
             said: said.encode(),
+            provenance: serde_json::json!(provenance).to_string(),
             keys: blocking::keys(&facts).into_iter().map(|k| k.0).collect(),
             values: facts
                 .counted_values()

@@ -88,6 +88,16 @@ impl Tx {
         &mut self.inner
     }
 
+    /// Statements of this transaction are planned once for a connection, whatever their parameters: for statements that work
+    /// on arrays by the key.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn plan_once(&mut self) -> Result<(), Error> {
+        sqlx::query(super::PLAN_ONCE).execute(&mut *self.inner).await?;
+        Ok(())
+    }
+
     /// One moment for the whole transaction.
     pub fn now(&self) -> DateTime<Utc> {
         self.now
@@ -238,7 +248,7 @@ impl Tx {
             )),
             Some((_, response)) => {
                 for call in &self.calls {
-                    call.replayed();
+                    call.changes_nothing();
                 }
                 Ok(Some(R::decode(response.as_slice())?))
             }

@@ -1,11 +1,17 @@
 //! Records one by one, for callers who wait: what arrives at the same time is worked in together, so that many callers
 //! cost what one batch does.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use trama_platform::{Error, Kind};
+use trama_platform::{
+    Error, Kind,
+    audit::{self, Call},
+};
 use trama_proto::{
     identity_resolution::v1::{self as wire, Resolution},
     ids::TenantId,
@@ -30,13 +36,17 @@ pub const WORKERS: usize = 3;
 struct Wanted {
     tenant: TenantId,
     record: NewRecord,
-    answer: oneshot::Sender<Result<wire::ResolveRecordResponse, Error>>,
+    /// What the audit log tells if it changes something.
+    call: Option<Call>,
+    answer: Answer,
 }
+
+type Answer = oneshot::Sender<Result<wire::ResolveRecordResponse, Error>>;
 
 /// Where records wait for the next transaction.
 pub struct Waiting {
     sender: mpsc::Sender<Wanted>,
-    receiver: Mutex<mpsc::Receiver<Wanted>>,
+    receiver: tokio::sync::Mutex<mpsc::Receiver<Wanted>>,
 }
 
 impl Default for Waiting {
@@ -44,7 +54,7 @@ impl Default for Waiting {
         let (sender, receiver) = mpsc::channel(MOST_WAITING);
         Self {
             sender,
-            receiver: Mutex::new(receiver),
+            receiver: tokio::sync::Mutex::new(receiver),
         }
     }
 }
@@ -63,6 +73,7 @@ impl App {
         let wanted = Wanted {
             tenant: tenant.clone(),
             record,
+            call: audit::current(),
             answer,
         };
         self.waiting
@@ -126,34 +137,36 @@ impl App {
     }
 
     async fn resolve_together(&self, tenant: &TenantId, wanted: Vec<Wanted>) {
-        let (records, answers): (Vec<NewRecord>, Vec<_>) =
-            wanted.into_iter().map(|w| (w.record, w.answer)).unzip();
-        match self.try_together(tenant, &records).await {
-            Ok(responses) => {
-                for (answer, response) in answers.into_iter().zip(responses) {
-                    // Who no longer waits needs no answer.
-                    drop(answer.send(response));
-                }
-            }
-            Err(_) => {
-                // One that cannot be worked in must not take the others along.
-                for (record, answer) in records.into_iter().zip(answers) {
-                    let alone = self.try_together(tenant, std::slice::from_ref(&record)).await;
-                    let alone =
-                        alone.and_then(|all| all.into_iter().next().unwrap_or_else(|| Err(overtaken())));
-                    drop(answer.send(alone));
-                }
+        let mut records = Vec::with_capacity(wanted.len());
+        let mut calls = Vec::with_capacity(wanted.len());
+        let mut callers = Vec::with_capacity(wanted.len());
+        for wanted in wanted {
+            records.push(wanted.record);
+            calls.push(wanted.call);
+            callers.push(wanted.answer);
+        }
+        let callers = Callers::of(callers);
+        if self.try_together(tenant, (&records, &calls), &callers).await.is_ok() {
+            return;
+        }
+        // One that cannot be worked in must not take the others along.
+        let alone = callers.take().into_iter().map(|caller| Callers::of(vec![caller]));
+        for ((record, call), caller) in records.into_iter().zip(calls).zip(alone) {
+            if let Err(error) = self.try_together(tenant, (&[record], &[call]), &caller).await {
+                caller.answer([Err(error)]);
             }
         }
     }
 
-    /// All that may be worked in, in one transaction; the answer to a record that may not is the refusal.
+    /// All that may be worked in, in one transaction; the answer to a record that may not is the refusal. Whoever asked is
+    /// answered as soon as it is certain.
     async fn try_together(
         &self,
         tenant: &TenantId,
-        records: &[NewRecord],
-    ) -> Result<Vec<Result<wire::ResolveRecordResponse, Error>>, Error> {
-        let mut tx = self.db.tx(tenant).await?;
+        (records, calls): (&[NewRecord], &[Option<Call>]),
+        callers: &Callers,
+    ) -> Result<(), Error> {
+        let mut tx = self.db.batch_tx(tenant).await?;
         let known_by = records.iter().map(|r| (r.handles.as_slice(), r.recorded_at));
         let void = self
             .void_rows(&mut tx, tenant, &known_by.collect::<Vec<_>>())
@@ -169,17 +182,47 @@ impl App {
         } else {
             self.observe_records(&mut tx, tenant, &taken).await?
         };
-        tx.commit().await?;
-        metrics::histogram!("trama_identity_resolution_records_together").record(records.len() as f64);
+        let mut answers = Vec::with_capacity(records.len());
         let mut observed = observed.iter();
-        let answers = void.into_iter().map(|void| {
+        for (void, call) in void.into_iter().zip(calls) {
             if void {
-                return Err(was_erased());
+                answers.push(Err(was_erased()));
+                continue;
             }
             let observed = observed.next().ok_or_else(overtaken)?;
-            Ok(response(&observed.decided))
-        });
-        Ok(answers.collect())
+            answers.push(Ok(response(&observed.decided)));
+            match call {
+                Some(call) if observed.changed => tx.on_behalf_of([call.clone()]),
+                // That the record came is in the records; whoever reads the audit log asks what became otherwise.
+                Some(call) => call.changes_nothing(),
+                None => {}
+            }
+        }
+        metrics::histogram!("trama_identity_resolution_records_together").record(records.len() as f64);
+        let callers = callers.clone();
+        tx.after_commit(move || callers.answer(answers));
+        tx.commit().await
+    }
+}
+
+/// Who waits for the answers of a batch: whoever gets to know them first takes them along.
+#[derive(Clone)]
+struct Callers(Arc<Mutex<Vec<Answer>>>);
+
+impl Callers {
+    fn of(callers: Vec<Answer>) -> Self {
+        Self(Arc::new(Mutex::new(callers)))
+    }
+
+    fn take(&self) -> Vec<Answer> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn answer(&self, answers: impl IntoIterator<Item = Result<wire::ResolveRecordResponse, Error>>) {
+        for (caller, answer) in self.take().into_iter().zip(answers) {
+            // Who no longer waits needs no answer.
+            drop(caller.send(answer));
+        }
     }
 }
 

@@ -102,7 +102,12 @@ pub const FORGOTTEN: &[(&str, &str)] = &[
     ("handles", "DELETE FROM handles WHERE tenant = $1 AND customer_id = ANY($2)"),
     ("handles", "DELETE FROM revoked_handles WHERE tenant = $1 AND customer_id = ANY($2)"),
     ("records", "DELETE FROM observations WHERE tenant = $1 AND customer_id = ANY($2)"),
-    ("matching", "DELETE FROM block_keys WHERE tenant = $1 AND customer_id = ANY($2)"),
+    (
+        "matching",
+        "WITH old AS (DELETE FROM keys_of WHERE tenant = $1 AND customer_id = ANY($2) RETURNING customer_id, keys)
+         DELETE FROM block_keys b USING (SELECT customer_id, unnest(keys) AS key FROM old) o
+         WHERE b.key = o.key AND b.tenant = $1 AND b.customer_id = o.customer_id",
+    ),
     ("matching", "DELETE FROM reevaluations WHERE tenant = $1 AND customer_id = ANY($2)"),
     ("matching", "DELETE FROM name_words WHERE tenant = $1 AND customer_id = ANY($2)"),
     ("matching", "DELETE FROM kept_apart WHERE tenant = $1 AND (one = ANY($2) OR other = ANY($2))"),

@@ -184,33 +184,12 @@ pub struct Observed<'a> {
 
 /// Writes what a batch adds.
 pub async fn save(conn: &mut PgConnection, news: &News<'_>, now: DateTime<Utc>) -> Result<(), Error> {
-    // To look whether a row is there before it is written costs half as much again.
-    for (keys, statement) in [
-        (
-            &news.keys,
-            "INSERT INTO block_keys (tenant, key, customer_id)
-             SELECT * FROM unnest($1::text[], $2::bigint[], $3::uuid[]) AS k (tenant, key, customer_id) ORDER BY 1, 2, 3
-             ON CONFLICT DO NOTHING",
-        ),
-        (
-            &news.first_keys,
-            "INSERT INTO block_keys (tenant, key, customer_id)
-             SELECT * FROM unnest($1::text[], $2::bigint[], $3::uuid[]) AS k (tenant, key, customer_id) ORDER BY 1, 2, 3",
-        ),
-    ] {
-        if keys.is_empty() {
-            continue;
-        }
-        sqlx::query(statement)
-            .bind(keys.iter().map(|(t, ..)| t.as_str()).collect::<Vec<_>>())
-            .bind(keys.iter().map(|(_, k, _)| *k).collect::<Vec<_>>())
-            .bind(keys.iter().map(|(.., c)| c.uuid()).collect::<Vec<_>>())
-            .execute(&mut *conn)
-            .await?;
-    }
+    put_keys(conn, &news.keys, false).await?;
+    put_keys(conn, &news.first_keys, true).await?;
     if !news.values.is_empty() {
         sqlx::query(
-            "INSERT INTO value_news (tenant, value, delta) SELECT * FROM unnest($1::text[], $2::bigint[], $3::integer[])",
+            "INSERT INTO value_batches (tenant, valued, deltas) SELECT tenant, array_agg(value), array_agg(delta)
+             FROM unnest($1::text[], $2::bigint[], $3::integer[]) AS n (tenant, value, delta) GROUP BY tenant",
         )
         .bind(news.values.iter().map(|(t, ..)| t.as_str()).collect::<Vec<_>>())
         .bind(news.values.iter().map(|(_, v, _)| *v).collect::<Vec<_>>())
@@ -250,6 +229,39 @@ pub async fn save(conn: &mut PgConnection, news: &News<'_>, now: DateTime<Utc>) 
         .await?;
     }
     queue_settled(conn, &news.settled, now).await
+}
+
+/// Writes keys. Those of ids that this transaction made cannot be there yet: to look whether a row is there before it is
+/// written costs half as much again.
+async fn put_keys(
+    conn: &mut PgConnection,
+    keys: &[(&TenantId, i64, CustomerId)],
+    first: bool,
+) -> Result<(), Error> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let statement = if first {
+        "WITH new AS (SELECT * FROM unnest($1::text[], $2::bigint[], $3::uuid[]) AS k (tenant, key, customer_id)),
+         put AS (INSERT INTO block_keys (tenant, key, customer_id) SELECT tenant, key, customer_id FROM new ORDER BY 2, 1, 3)
+         INSERT INTO keys_of (tenant, customer_id, keys)
+         SELECT tenant, customer_id, array_agg(key) FROM new GROUP BY 1, 2 ORDER BY 2, 1"
+    } else {
+        "WITH new AS (SELECT * FROM unnest($1::text[], $2::bigint[], $3::uuid[]) AS k (tenant, key, customer_id)),
+         put AS (
+             INSERT INTO block_keys (tenant, key, customer_id) SELECT tenant, key, customer_id FROM new ORDER BY 2, 1, 3
+             ON CONFLICT DO NOTHING)
+         INSERT INTO keys_of AS o (tenant, customer_id, keys)
+         SELECT tenant, customer_id, array_agg(key) FROM new GROUP BY 1, 2 ORDER BY 2, 1
+         ON CONFLICT (customer_id, tenant) DO UPDATE SET keys = ARRAY(SELECT unnest(o.keys) UNION SELECT unnest(excluded.keys))"
+    };
+    sqlx::query(statement)
+        .bind(keys.iter().map(|(t, ..)| t.as_str()).collect::<Vec<_>>())
+        .bind(keys.iter().map(|(_, k, _)| *k).collect::<Vec<_>>())
+        .bind(keys.iter().map(|(.., c)| c.uuid()).collect::<Vec<_>>())
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// Queues customers who need to be looked at only if others came at the same time. A transaction that took long is not worth
@@ -370,10 +382,14 @@ pub async fn slice(
     Ok(ids.into_iter().map(CustomerId::new).collect())
 }
 
-/// Adds up what changed in the frequencies of values.
+/// Adds up what changed in the frequencies of values. Single rows are those of the version before.
 pub async fn add_up(conn: &mut PgConnection, tenant: &TenantId) -> Result<(), Error> {
     sqlx::query(
-        "WITH news AS (DELETE FROM value_news WHERE tenant = $1 RETURNING value, delta)
+        "WITH single AS (DELETE FROM value_news WHERE tenant = $1 RETURNING value, delta),
+         batches AS (DELETE FROM value_batches WHERE tenant = $1 RETURNING valued, deltas),
+         news AS (
+             SELECT value, delta FROM single
+             UNION ALL SELECT n.value, n.delta FROM batches b CROSS JOIN LATERAL unnest(b.valued, b.deltas) AS n (value, delta))
          INSERT INTO value_stats AS s (tenant, value, customers)
          SELECT $1, value, GREATEST(sum(delta), 0) FROM news GROUP BY value ORDER BY value
          ON CONFLICT (tenant, value) DO UPDATE SET customers = GREATEST(s.customers + excluded.customers, 0)",
@@ -390,26 +406,20 @@ pub async fn replace_keys(
     tenant: &TenantId,
     members: &[(CustomerId, Vec<i64>)],
 ) -> Result<(), Error> {
-    sqlx::query("DELETE FROM block_keys WHERE tenant = $1 AND customer_id = ANY($2)")
-        .bind(tenant.as_str())
-        .bind(members.iter().map(|(m, _)| m.uuid()).collect::<Vec<_>>())
-        .execute(&mut *conn)
-        .await?;
-    let rows: Vec<(i64, Uuid)> = members
-        .iter()
-        .flat_map(|(member, keys)| keys.iter().map(|k| (*k, member.uuid())))
-        .collect();
     sqlx::query(
-        "INSERT INTO block_keys (tenant, key, customer_id)
-         SELECT $1, key, customer_id FROM unnest($2::bigint[], $3::uuid[]) AS k (key, customer_id) ORDER BY 2, 3
-         ON CONFLICT DO NOTHING",
+        "WITH old AS (DELETE FROM keys_of WHERE tenant = $1 AND customer_id = ANY($2) RETURNING customer_id, keys)
+         DELETE FROM block_keys b USING (SELECT customer_id, unnest(keys) AS key FROM old) o
+         WHERE b.key = o.key AND b.tenant = $1 AND b.customer_id = o.customer_id",
     )
     .bind(tenant.as_str())
-    .bind(rows.iter().map(|(k, _)| *k).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, m)| *m).collect::<Vec<_>>())
-    .execute(conn)
+    .bind(members.iter().map(|(m, _)| m.uuid()).collect::<Vec<_>>())
+    .execute(&mut *conn)
     .await?;
-    Ok(())
+    let keys: Vec<_> = members
+        .iter()
+        .flat_map(|(member, keys)| keys.iter().map(|k| (tenant, *k, *member)))
+        .collect();
+    put_keys(conn, &keys, false).await
 }
 
 /// What was observed under an id, for putting together anew what is known there.
