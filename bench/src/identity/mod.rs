@@ -85,17 +85,36 @@ async fn measure(
         .also
         .insert("pages looked at per resolution", pages / most.count as f64);
 
-    for (mix, salt, name) in [
+    for (mix, salt, [per_second, half, most]) in [
         (
             Mix::Known,
             30_000_000,
-            "resolutions per second, known by the handle",
+            [
+                "known by the handle, per second",
+                "known by the handle, p50 ms at half of that",
+                "known by the handle, p99 ms at half of that",
+            ],
         ),
-        (Mix::Unknown, 40_000_000, "resolutions per second, to be matched"),
+        (
+            Mix::Unknown,
+            40_000_000,
+            [
+                "to be matched, per second",
+                "to be matched, p50 ms at half of that",
+                "to be matched, p99 ms at half of that",
+            ],
+        ),
     ] {
         let answered = ask(app, customers, salt, mix, callers, seconds / 2).await?;
         caught_up(app).await?;
-        report.also.insert(name, answered.rate());
+        let pace = Pace::PerSecond(answered.rate() / 2.0);
+        let mut steady = ask(app, customers, salt + 5_000_000, mix, pace, seconds / 2).await?;
+        caught_up(app).await?;
+        report.also.insert(per_second, answered.rate());
+        for (name, share) in [(half, 0.5), (most, 0.99)] {
+            let latency = steady.latencies.percentile(share).unwrap_or(0.0);
+            report.also.insert(name, latency);
+        }
     }
 
     let offered = Pace::PerSecond(OFFERED);

@@ -32,6 +32,10 @@ impl TimerHandler for Timers {
                 self.0.wake(tx, timer).await?;
             }
         }
+        if again.is_empty() {
+            return Ok(());
+        }
+        tx.plan_once().await?;
         self.0.reevaluate(tx, &again).await
     }
 }

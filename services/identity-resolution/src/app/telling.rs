@@ -62,6 +62,9 @@ impl Handler for Teller {
                 });
             }
         }
+        if !rearranged.is_empty() {
+            tx.plan_once().await?;
+        }
         for (tenant, customers) in rearranged {
             self.0.refresh_all(tx, tenant, &customers).await?;
         }
