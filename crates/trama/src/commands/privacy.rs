@@ -2,11 +2,10 @@
 
 mod verify;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tonic::{Request, metadata::MetadataValue, transport::Channel};
 use trama_platform::privacy::PrivacyKeys;
 use trama_proto::{
@@ -193,18 +192,18 @@ impl Export {
             .await
             .map_err(|status| anyhow::anyhow!(status.message().to_owned()))?
             .into_inner();
-        let mut file: Box<dyn AsyncWrite + Unpin + Send> = if self.output.as_os_str() == "-" {
-            Box::new(tokio::io::stdout())
+        let mut file: Box<dyn Write + Send> = if self.output.as_os_str() == "-" {
+            Box::new(std::io::stdout())
         } else {
-            let created = tokio::fs::File::create(&self.output).await;
+            let created = std::fs::File::create(&self.output);
             Box::new(created.with_context(|| format!("{} cannot be written", self.output.display()))?)
         };
         let mut bytes = 0;
         while let Some(piece) = pieces.message().await? {
             bytes += piece.data.len();
-            file.write_all(&piece.data).await?;
+            file.write_all(&piece.data)?;
         }
-        file.flush().await?;
+        file.flush()?;
         eprintln!("{bytes} bytes in {}", self.output.display());
         Ok(ExitCode::SUCCESS)
     }

@@ -206,6 +206,7 @@ impl App {
                 count_failure(&mut tx, &caller, scopes, ProofMethod::Document, &stored.case_id).await?;
                 "failed"
             }
+            (Finding::Abandoned, Answer::Expired) if is_news => "abandoned",
             (Finding::Passed { .. }, Answer::Spent)
             | (Finding::Failed, Answer::Locked)
             | (Finding::Abandoned, Answer::Expired) => "repeated",
