@@ -54,6 +54,7 @@ PROFILES = {
         "expose": {
             "webhooks": {**GATEWAY, "hostnames": ["hooks.example.com"]},
             "chat": {**GATEWAY, "hostnames": ["chat.example.com"]},
+            "verifications": {**GATEWAY, "hostnames": ["hooks.example.com"]},
             "grpc": {**GATEWAY, "hostnames": ["grpc.example.com"]},
             "grpcWeb": {**GATEWAY, "hostnames": ["api.example.com"]},
             "smtp": {"enabled": True, "loadBalancerSourceRanges": ["192.0.2.0/24"]},
@@ -64,6 +65,7 @@ PROFILES = {
         "expose": {
             "webhooks": {**INGRESS, "hostnames": ["hooks.example.com"]},
             "chat": {**INGRESS, "hostnames": ["chat.example.com"]},
+            "verifications": {**INGRESS, "hostnames": ["hooks.example.com"]},
             "grpc": {**INGRESS, "hostnames": ["grpc.example.com"]},
             "grpcWeb": {**INGRESS, "hostnames": ["grpc.example.com"]},
             "smtp": {"enabled": True, "type": "NodePort", "nodePort": 30025},

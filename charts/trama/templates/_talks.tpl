@@ -2,14 +2,14 @@
 Who talks to whom: the one table. Addresses (remotes), NetworkPolicies and credentials are made of it.
 
   calls      other services that are asked over gRPC
-  web        has doors for webhooks and chat, and for mail
+  web        has doors that are no gRPC: webhooks, chat and mail; reports of documents' checks
   outside    calls addresses on the internet (providers, media, integrators' hooks)
   relay      sends mail through relays
   secrets    reads what resources name in secretRef
 */ -}}
 {{- define "trama.talks" -}}
 ingest: {calls: [], web: true, outside: true, relay: false, secrets: true}
-identity-resolution: {calls: [], web: false, outside: true, relay: false, secrets: true}
+identity-resolution: {calls: [], web: true, outside: true, relay: false, secrets: true}
 case: {calls: [], web: false, outside: false, relay: false, secrets: false}
 routing: {calls: [], web: false, outside: false, relay: false, secrets: false}
 survey: {calls: [], web: false, outside: false, relay: false, secrets: false}

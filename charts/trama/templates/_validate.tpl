@@ -8,7 +8,7 @@
   "replicaCount" "services.<name>.replicas, or defaults.replicas for all"
   "replicas" "services.<name>.replicas, or defaults.replicas for all"
   "autoscaling" "services.<name>.autoscaling, or defaults.autoscaling for all"
-  "ingress" "expose.<door>.via: ingress; the doors are webhooks, chat, grpc and grpcWeb"
+  "ingress" "expose.<door>.via: ingress; the doors are webhooks, chat, verifications, grpc and grpcWeb"
   "postgresql" "database.existingSecret with your own PostgreSQL; for a look values-trial.yaml"
   "secrets" "resources.secrets for what resources name; database, nats and auth .existingSecret for credentials"
   "podSecurityContext" "pods.securityContext"
@@ -115,7 +115,7 @@
 {{- end -}}
 
 {{- $expose := $v.expose -}}
-{{- range $door := list "webhooks" "chat" "grpc" "grpcWeb" -}}
+{{- range $door := list "webhooks" "chat" "verifications" "grpc" "grpcWeb" -}}
 {{- $d := index $expose $door -}}
 {{- if and (ne $d.via "none") (not $d.hostnames) -}}
 {{- fail (printf "values: expose.%s.hostnames is empty: under which host name is it reached?" $door) -}}
@@ -125,6 +125,9 @@
 {{- end -}}
 {{- if and (ne $d.via "none") (has $door (list "webhooks" "chat")) (not (has "ingest" $enabled)) -}}
 {{- fail (printf "values: expose.%s is ingest's door, and ingest is switched off" $door) -}}
+{{- end -}}
+{{- if and (ne $d.via "none") (eq $door "verifications") (not (has "identity-resolution" $enabled)) -}}
+{{- fail "values: expose.verifications is identity-resolution's door, and that is switched off" -}}
 {{- end -}}
 {{- end -}}
 {{- if and (eq $expose.grpc.via "gateway") (eq $expose.grpcWeb.via "gateway") -}}

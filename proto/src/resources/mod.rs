@@ -194,6 +194,12 @@ impl Resources {
         self.tenants.get(tenant)
     }
 
+    /// The brand that speaks on a channel; empty when it speaks for all, or there is none of that name.
+    pub fn brand(&self, tenant: &TenantId, channel: &str) -> &str {
+        let spec = self.tenant(tenant).and_then(|t| t.channels.get(channel));
+        spec.map_or("", |spec| spec.brand.as_str())
+    }
+
     /// All tenants that have resources.
     pub fn tenants(&self) -> impl Iterator<Item = (&TenantId, &TenantResources)> {
         self.tenants.iter()

@@ -443,6 +443,18 @@ def test_webhooks_and_chat_are_ingests_doors():
     assert '"/webhooks/{tenant}/{channel}"' in text and '"/chat/{tenant}/{channel}"' in text
 
 
+def test_reports_of_documents_come_to_identity_resolution():
+    [route] = [r for r in of("gateway-everywhere", "HTTPRoute") if r["metadata"]["name"] == "trama-verifications"]
+    [rule] = route["spec"]["rules"]
+    assert rule["backendRefs"] == [{"name": "trama-identity-resolution", "port": 8081}]
+    [match] = rule["matches"]
+    assert match["path"] == {"type": "PathPrefix", "value": "/verifications"}
+    door = (ROOT / "services/identity-resolution/src/api/documents.rs").read_text()
+    assert '"/verifications/{tenant}/documents"' in door
+    [service] = [s for s in of("gateway-everywhere", "Service") if s["metadata"]["name"] == "trama-identity-resolution"]
+    assert {"name": "http", "port": 8081}.items() <= next(p for p in service["spec"]["ports"] if p["name"] == "http").items()
+
+
 def test_a_change_of_configuration_restarts_only_whom_it_concerns():
     from profiles import render
 

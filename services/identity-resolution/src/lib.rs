@@ -3,7 +3,7 @@
 //! **Owns** customers, their handles, merges, verifications, preferences and consents, and the audit log of all services
 //! (schema `identity`).
 //! **Serves** `IdentityService`, `ReviewService`, `VerificationService`, `ProfileService`, `ImportService`,
-//! `PrivacyService` and `AuditService` of `trama.identity_resolution.v1`.
+//! `PrivacyService` and `AuditService` of `trama.identity_resolution.v1`, and a door for reports of documents' checks.
 //! **Listens to** `interaction_received`, `handle_changed`, `privacy_done`, `audit_recorded`.
 //! **Publishes** `interaction_identified`, `customer_merged`, `customer_split`, `customer_changed`, `privacy_requested`,
 //! and `message_requested` for one-time codes.
@@ -69,7 +69,10 @@ impl Service for IdentityResolution {
         };
         let app = Arc::new(app::App::new(context.db, context.resources, config, privacy));
         let outside = app::hooks::Outside::new(context.outbound, context.secrets);
-        let mut parts = Parts::default();
+        let mut parts = Parts {
+            http: api::documents::routes(Arc::clone(&app), outside.clone()),
+            ..Parts::default()
+        };
         parts
             .grpc
             .add_service(IdentityServiceServer::new(api::Api::new(Arc::clone(&app))))

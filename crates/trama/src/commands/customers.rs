@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tonic::{Request, metadata::MetadataValue, transport::Channel};
@@ -11,6 +12,7 @@ use trama_proto::identity_resolution::v1::{
     ImportState, PutChunkRequest, RecordFormat, StartImportRequest,
     import_service_client::ImportServiceClient,
 };
+use trama_proto::time::to_wire;
 
 /// Bytes in one call.
 const CHUNK: usize = 256 * 1024;
@@ -73,6 +75,10 @@ pub struct Import {
     /// Only check the lines, change nothing.
     #[arg(long)]
     dry_run: bool,
+    /// When the file was written, such as 2026-11-22T10:00:00Z. Lines about a person who was erased since are left out; all
+    /// about erased people when absent.
+    #[arg(long)]
+    recorded_at: Option<DateTime<Utc>>,
     /// Carry on with this import after a broken line.
     #[arg(long)]
     resume: Option<String>,
@@ -223,6 +229,7 @@ impl Import {
                 Format::Csv => self.delimiter.clone(),
                 Format::Jsonl => String::new(),
             },
+            recorded_at: self.recorded_at.map(to_wire),
             dry_run: self.dry_run,
             ..StartImportRequest::default()
         })

@@ -27,6 +27,8 @@ use trama_identity_resolution::matching::{
 #[derive(Subcommand)]
 pub enum IdentityCommand {
     /// Learn weights from records; writes a policy.
+    // Its `--version` is the policy's.
+    #[command(disable_version_flag = true)]
     Train(Train),
     /// Resolve records, compare with the truth, print figures as JSON.
     Eval(Eval),
@@ -46,6 +48,9 @@ struct Source {
     /// The policy; the one that ships when absent.
     #[arg(long)]
     policy: Option<PathBuf>,
+    /// The two files are linked: only pairs across them count.
+    #[arg(long)]
+    link: bool,
 }
 
 #[derive(Args)]
@@ -70,9 +75,6 @@ pub struct Train {
 pub struct Eval {
     #[command(flatten)]
     source: Source,
-    /// The two files are linked: only pairs across them count.
-    #[arg(long)]
-    link: bool,
     /// Online: one by one, nothing known beforehand. Batch: names and homes are counted first.
     #[arg(long, value_enum, default_value_t = Arrival::Online)]
     mode: Arrival,
@@ -117,6 +119,9 @@ impl IdentityCommand {
 
 impl Source {
     fn load(&self) -> anyhow::Result<Loaded> {
+        if self.link && self.records.len() != 2 {
+            bail!("--link needs two files of records");
+        }
         let (policy, policy_from) = match &self.policy {
             None => (Policy::shipped(), "shipped".to_owned()),
             Some(path) => {
@@ -177,6 +182,7 @@ impl Train {
         let how = Training {
             seed: self.seed,
             rounds: self.rounds,
+            linked: self.source.link.then(|| loaded.source.clone()),
             ..Training::default()
         };
         let (policy, learnt) = train(&loaded.facts, &labels, &loaded.policy, &self.version, &how)?;
@@ -194,9 +200,6 @@ impl Train {
 
 impl Eval {
     fn execute(self) -> anyhow::Result<ExitCode> {
-        if self.link && self.source.records.len() != 2 {
-            bail!("--link needs two files of records");
-        }
         let loaded = self.source.load()?;
         let mode = match self.mode {
             Arrival::Online => Mode::Online,
@@ -246,7 +249,7 @@ impl Eval {
             facts: &loaded.facts,
             truth: &loaded.truth,
             source: &loaded.source,
-            link: self.link,
+            link: self.source.link,
         });
         println!("{}", serde_json::to_string_pretty(&report)?);
         Ok(ExitCode::SUCCESS)

@@ -162,3 +162,15 @@ async fn migrate(configured: &Configured) -> anyhow::Result<ExitCode> {
 pub fn detail(error: trama_platform::Error) -> anyhow::Error {
     anyhow::anyhow!(error.detail())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn no_two_options_of_a_command_have_one_name() {
+        Cli::command().debug_assert();
+    }
+}

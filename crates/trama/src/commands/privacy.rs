@@ -1,12 +1,13 @@
 //! `trama privacy`
 
-use std::{io::Read as _, path::PathBuf, process::ExitCode, time::Duration};
+mod verify;
+
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use tokio::io::AsyncWriteExt as _;
 use tonic::{Request, metadata::MetadataValue, transport::Channel};
-use trama_platform::privacy::{PrivacyKeys, SignedReport};
+use trama_platform::privacy::PrivacyKeys;
 use trama_proto::{
     common::v1::Handle,
     identity_resolution::v1::{
@@ -26,8 +27,8 @@ pub enum PrivacyCommand {
     Erase(Erase),
     /// Print where a request stands, or its signed report when it is done.
     Status(Status),
-    /// Check the signature of a report; prints what it says.
-    Verify(Verify),
+    /// Check the signature of a report, or the files of an export; prints what was signed.
+    Verify(verify::Verify),
     /// Print the key by which reports of this platform are checked.
     Key(Configured),
 }
@@ -63,7 +64,7 @@ struct About {
 pub struct Export {
     #[command(flatten)]
     about: About,
-    /// The file.
+    /// The file; `-` is standard output, for whoever pipes it into a tool that encrypts it before it lies anywhere.
     #[arg(long, short)]
     output: PathBuf,
 }
@@ -85,17 +86,6 @@ pub struct Status {
     request: String,
     #[command(flatten)]
     door: Door,
-}
-
-/// Check the signature of a report.
-#[derive(Args)]
-pub struct Verify {
-    /// The report; `-` reads standard input.
-    report: PathBuf,
-    /// The key that it must be signed with, as `trama privacy key` prints it. Without it, only that nothing was changed
-    /// since it was signed is checked, not by whom.
-    #[arg(long)]
-    key: Option<String>,
 }
 
 impl PrivacyCommand {
@@ -202,15 +192,18 @@ impl Export {
             .await
             .map_err(|status| anyhow::anyhow!(status.message().to_owned()))?
             .into_inner();
-        let mut file = tokio::fs::File::create(&self.output)
-            .await
-            .with_context(|| format!("{} cannot be written", self.output.display()))?;
+        let mut file: Box<dyn Write + Send> = if self.output.as_os_str() == "-" {
+            Box::new(std::io::stdout())
+        } else {
+            let created = std::fs::File::create(&self.output);
+            Box::new(created.with_context(|| format!("{} cannot be written", self.output.display()))?)
+        };
         let mut bytes = 0;
         while let Some(piece) = pieces.message().await? {
             bytes += piece.data.len();
-            file.write_all(&piece.data).await?;
+            file.write_all(&piece.data)?;
         }
-        file.flush().await?;
+        file.flush()?;
         eprintln!("{bytes} bytes in {}", self.output.display());
         Ok(ExitCode::SUCCESS)
     }
@@ -254,36 +247,6 @@ impl Status {
         } else {
             println!("{}", request.report);
         }
-        Ok(ExitCode::SUCCESS)
-    }
-}
-
-impl Verify {
-    fn execute(self) -> anyhow::Result<ExitCode> {
-        let mut text = String::new();
-        if self.report.as_os_str() == "-" {
-            std::io::stdin().read_to_string(&mut text)?;
-        } else {
-            text = std::fs::read_to_string(&self.report)
-                .with_context(|| format!("{} cannot be read", self.report.display()))?;
-        }
-        let report: SignedReport = serde_json::from_str(&text).context("this is no signed report")?;
-        if !report.holds() {
-            eprintln!("the signature does not hold: the report was changed after it was signed");
-            return Ok(ExitCode::FAILURE);
-        }
-        match &self.key {
-            Some(key) if *key != report.public_key => {
-                eprintln!(
-                    "the signature holds, but it is another key's: {}",
-                    report.public_key
-                );
-                return Ok(ExitCode::FAILURE);
-            }
-            Some(_) => eprintln!("the signature holds, and it is that key's"),
-            None => eprintln!("the signature holds; it is the key's {}", report.public_key),
-        }
-        println!("{}", report.report);
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -62,6 +62,16 @@ async fn an_export_holds_everything_of_every_channel_and_member() {
     assert!(text("routing").contains("work_items"));
     assert!(text("ingest").contains("rubinettodorato nella finestra"));
     assert!(text("ingest").contains("rubinettodorato in quarantena"));
+    // Every file stands in a list that the platform has signed.
+    let signed: SignedReport = serde_json::from_slice(&files["manifest.json"]).expect("a signed list");
+    assert!(signed.holds() && signed.public_key == report.public_key);
+    let list: serde_json::Value = serde_json::from_str(&signed.report).expect("JSON");
+    let listed: Vec<&String> = list["files"].as_object().expect("files").keys().collect();
+    let others: Vec<&String> = files.keys().filter(|name| *name != "manifest.json").collect();
+    assert_eq!(
+        (listed, list["request"].as_str()),
+        (others, Some(request.as_str()))
+    );
     let photo = files.iter().find(|(name, _)| name.starts_with("attachments/"));
     assert_eq!(photo.expect("the photo").1, b"a photo of rubinettodorato");
     // A week later its files are gone, and a new one must be asked for.

@@ -15,6 +15,10 @@ pub struct ChannelSpec {
     /// Language of customers who have not shown another one.
     #[serde(default = "italian")]
     pub language: String,
+    /// The brand that speaks on it: replies to what comes in here need the consent for this brand, and messages of other
+    /// brands do not go out on it. It speaks for all when empty.
+    #[serde(default)]
+    pub brand: String,
 }
 
 /// A provider and what it needs.
@@ -119,6 +123,10 @@ pub struct WebChatProvider {
 
 impl Validate for ChannelSpec {
     fn validate(&self) -> Result<(), String> {
+        check(
+            self.brand.is_empty() || super::super::valid_name(&self.brand),
+            "spec.brand must be 1 to 63 of a-z, 0-9 and -, no - at the ends",
+        )?;
         match &self.provider {
             Provider::Email(p) => {
                 check(

@@ -39,7 +39,7 @@ pub use routing::{
 pub use surveys::{Measure, SurveyQuestion, SurveySpec, SurveyTrigger};
 pub use understanding::IntentSpec;
 pub use verification::{
-    Hook, LockOut, MethodPolicy, NeedPolicy, ProofMethod, STRONGEST_LEVEL, VerificationPolicy,
+    DocumentHook, Hook, LockOut, MethodPolicy, NeedPolicy, ProofMethod, STRONGEST_LEVEL, VerificationPolicy,
 };
 pub use voice::{MessageTemplateSpec, PersonaSpec, Register, Tone};
 

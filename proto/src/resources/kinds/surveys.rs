@@ -23,7 +23,8 @@ pub struct SurveySpec {
     /// An answer counts within so many hours.
     #[serde(default = "answer_window")]
     pub answer_within_hours: u32,
-    /// For which brand it asks: who refused surveys of this brand is not asked. The consent for all brands when empty.
+    /// For which brand it asks: who refused surveys of this brand is not asked. When empty, the brand of the channel on which
+    /// the customer spoke last.
     #[serde(default)]
     pub brand: String,
     /// In order; at most three in messaging.

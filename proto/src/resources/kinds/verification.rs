@@ -27,6 +27,8 @@ pub struct VerificationPolicy {
     pub lock_out: LockOut,
     /// The integrator's hook that asks knowledge questions and knows the answers.
     pub knowledge_hook: Option<Hook>,
+    /// The integrator's hook that has identity documents checked and reports what came of it.
+    pub document_hook: Option<DocumentHook>,
 }
 
 /// What one need asks for.
@@ -154,6 +156,45 @@ pub struct Hook {
     pub secret: SecretRef,
 }
 
+/// Where identity documents are checked: called when a check begins, with a signed body; it reports with a body that it
+/// signs by the same secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DocumentHook {
+    /// Where.
+    pub url: String,
+    /// Key of both signatures (HMAC-SHA-256).
+    pub secret: SecretRef,
+    /// Minutes in which the customer must have shown the document.
+    #[serde(default = "document_minutes")]
+    pub minutes: u32,
+}
+
+const fn document_minutes() -> u32 {
+    60
+}
+
+/// A day: whoever has not shown it by then begins anew.
+const MOST_DOCUMENT_MINUTES: u32 = 24 * 60;
+
+impl DocumentHook {
+    /// Where it is called.
+    pub fn hook(&self) -> Hook {
+        Hook {
+            url: self.url.clone(),
+            secret: self.secret.clone(),
+        }
+    }
+
+    fn validate(&self, field: &str) -> Result<(), String> {
+        self.hook().validate(field)?;
+        check(
+            (1..=MOST_DOCUMENT_MINUTES).contains(&self.minutes),
+            &format!("{field}.minutes must be from 1 to {MOST_DOCUMENT_MINUTES}"),
+        )
+    }
+}
+
 impl Hook {
     pub(super) fn validate(&self, field: &str) -> Result<(), String> {
         check(
@@ -219,7 +260,10 @@ impl Validate for VerificationPolicy {
         )?;
         self.knowledge_hook
             .as_ref()
-            .map_or(Ok(()), |hook| hook.validate("spec.verification.knowledgeHook"))
+            .map_or(Ok(()), |hook| hook.validate("spec.verification.knowledgeHook"))?;
+        self.document_hook
+            .as_ref()
+            .map_or(Ok(()), |hook| hook.validate("spec.verification.documentHook"))
     }
 }
 
@@ -251,6 +295,22 @@ mod tests {
     fn a_need_that_nothing_can_meet_is_refused() {
         let wrong = json!({"needs": {"x": {"level": 3, "methods": ["oneTimeCode"]}}});
         assert!(policy(wrong).is_err_and(|m| m.contains("no method")));
+    }
+
+    #[test]
+    fn a_hook_for_documents_gives_the_customer_an_hour_unless_it_says_otherwise() {
+        let hook = |more: serde_json::Value| {
+            let mut hook = json!({"url": "https://id.example/checks", "secret": {"name": "s", "key": "k"}});
+            hook.as_object_mut()
+                .expect("an object")
+                .extend(more.as_object().expect("an object").clone());
+            policy(json!({"documentHook": hook}))
+        };
+        let read = hook(json!({})).expect("valid");
+        assert_eq!(read.document_hook.map(|h| h.minutes), Some(60));
+        assert!(hook(json!({"minutes": 0})).is_err_and(|m| m.contains("minutes")));
+        assert!(hook(json!({"minutes": 1441})).is_err_and(|m| m.contains("minutes")));
+        assert!(hook(json!({"url": "ftp://id.example"})).is_err_and(|m| m.contains("documentHook.url")));
     }
 
     #[test]

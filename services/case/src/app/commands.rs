@@ -115,6 +115,7 @@ impl App {
             greet: !lines.iter().any(|l| {
                 l.interaction.direction() == Direction::Outbound && l.interaction.author == reply.author
             }),
+            brand: self.resources.snapshot().brand(tenant, &case.channel).to_owned(),
             requested_at: Some(to_wire(now)),
             ..MessageRequested::default()
         };
@@ -226,6 +227,7 @@ impl App {
             customer: Some(case.customer.clone()),
             resolved_by: by.to_owned(),
             first_answer_seconds: case.first_answer_seconds(now),
+            brand: self.resources.snapshot().brand(tenant, &case.channel).to_owned(),
         };
         tx.publish(tenant, &case.customer_id.to_string(), &resolved);
         let withdrawn = WorkWithdrawn {

@@ -280,6 +280,10 @@ impl Batch {
             in_reply_to: word.interaction.provider_id.clone(),
             subject: word.interaction.subject.clone(),
             greet: true,
+            brand: self
+                .resources
+                .brand(word.tenant, &word.interaction.channel)
+                .to_owned(),
             requested_at: Some(to_wire(tx.now())),
             ..MessageRequested::default()
         };

@@ -153,6 +153,7 @@ impl Batch {
                 language: case.understanding.language.clone(),
                 fallback: fallback.into(),
                 subject: case.subject.clone(),
+                brand: self.resources.brand(tenant, &case.channel).to_owned(),
                 requested_at: Some(to_wire(tx.now())),
                 ..MessageRequested::default()
             }

@@ -326,8 +326,8 @@ impl Case {
         } else if verified_at(new) > verified_at(&old)
             && expires_at > verified_at(new)
             && old.level >= new.level
-            // A login is no effort: the site did it.
-            && !new.method.ends_with("_login")
+            // A login is no effort, the site did it; one more on another channel is.
+            && (!is_login(new) || (is_login(&old) && new.verified_by != old.verified_by))
         {
             self.effort.reverifications += 1;
         }
@@ -364,6 +364,10 @@ impl Case {
             etag: self.version.to_string(),
         }
     }
+}
+
+fn is_login(proof: &Verification) -> bool {
+    proof.method == "login" || proof.method.ends_with("_login")
 }
 
 #[cfg(test)]
@@ -424,6 +428,38 @@ mod tests {
         assert_eq!(case.effort.reverifications, 1);
         case.know(&known(Some((9_000, "one_time_code"))), at(9_000));
         assert_eq!(case.effort.reverifications, 1, "the old one had expired");
+    }
+
+    #[test]
+    fn every_method_that_is_asked_again_is_effort_and_a_login_on_another_channel_is_too() {
+        let methods = [
+            "one_time_code",
+            "knowledge_question",
+            "in_app_confirm",
+            "agent_check",
+            "document",
+        ];
+        for method in methods {
+            let mut case = case();
+            case.know(&known(Some((100, "site_login"))), at(100));
+            case.know(&known(Some((200, method))), at(200));
+            case.know(&known(Some((300, method))), at(300));
+            assert_eq!(case.effort.reverifications, 2, "{method}");
+        }
+        let by = |channel: &str, when, method| {
+            let mut context = known(Some((when, method)));
+            let proof = context.verification.as_mut().expect("a proof");
+            channel.clone_into(&mut proof.verified_by);
+            context
+        };
+        for method in ["site_login", "login"] {
+            let mut case = case();
+            case.know(&by("site", 100, method), at(100));
+            case.know(&by("site", 200, method), at(200));
+            assert_eq!(case.effort.reverifications, 0, "a line more of the same login");
+            case.know(&by("app", 300, method), at(300));
+            assert_eq!(case.effort.reverifications, 1, "logged in twice");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod api;
 mod assistant;
+mod brands;
 mod intake;
 mod knowledge;
 mod merges;

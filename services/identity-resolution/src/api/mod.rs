@@ -1,6 +1,7 @@
 //! gRPC ↔ app.
 
 pub mod audit;
+pub mod documents;
 pub mod import;
 pub mod privacy;
 pub mod profile;
@@ -318,6 +319,20 @@ impl IdentityService for Api {
         let page = (request.page_size, request.page_token.as_str());
         Ok(Response::new(
             self.0.list_relations(&caller.tenant, customer, page).await?,
+        ))
+    }
+
+    async fn list_hierarchy(
+        &self,
+        request: Request<wire::ListHierarchyRequest>,
+    ) -> Result<Response<wire::ListHierarchyResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.get_ref();
+        let customer = id("customer_id", &request.customer_id)?;
+        Ok(Response::new(
+            self.0
+                .list_hierarchy(&caller.tenant, customer, request.with_contacts)
+                .await?,
         ))
     }
 

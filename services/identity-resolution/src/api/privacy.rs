@@ -123,20 +123,25 @@ impl PrivacyService for PrivacyApi {
             app: Arc::clone(&self.0),
             files: files.into(),
             bytes: VecDeque::new(),
+            manifest: privacy::Manifest::default(),
             ended: false,
         };
         let tenant = caller.tenant;
         let pieces = futures::stream::try_unfold((start, tenant), move |(mut download, tenant)| async move {
             while download.bytes.is_empty() {
                 if let Some((name, key)) = download.files.pop_front() {
-                    let (bytes, further) = download.app.export_file(&tenant, (&name, &key), at).await?;
+                    let (bytes, further) = download
+                        .app
+                        .export_file(&tenant, (&name, &key), &mut download.manifest, at)
+                        .await?;
                     download.bytes.extend(bytes.chunks(PIECE).map(<[u8]>::to_vec));
                     download.files.extend(further);
                 } else if download.ended {
                     return Ok::<_, Error>(None);
                 } else {
                     download.ended = true;
-                    download.bytes.push_back(privacy::end_of_export());
+                    let end = download.app.export_end(&tenant, wanted, &download.manifest, at)?;
+                    download.bytes.push_back(end);
                 }
             }
             let data = download.bytes.pop_front().unwrap_or_default();
@@ -154,5 +159,6 @@ struct Download {
     app: Arc<App>,
     files: VecDeque<(String, String)>,
     bytes: VecDeque<Vec<u8>>,
+    manifest: privacy::Manifest,
     ended: bool,
 }

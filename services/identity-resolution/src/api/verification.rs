@@ -43,6 +43,14 @@ pub(super) fn case_id(text: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// A language, or nothing.
+fn language(text: &str) -> Result<(), Error> {
+    if text.len() > 35 {
+        return Err(Error::invalid("language", "must be a BCP 47 language"));
+    }
+    Ok(())
+}
+
 /// What RequireVerification asks for: a level, a need of the policy, or both.
 pub(super) fn requirement(
     app: &App,
@@ -124,9 +132,7 @@ impl VerificationService for VerificationApi {
         let caller = caller(&request)?;
         let request = request.get_ref();
         case_id(&request.case_id)?;
-        if request.language.len() > 35 {
-            return Err(Error::invalid("language", "must be a BCP 47 language").into());
-        }
+        language(&request.language)?;
         let customer: CustomerId = id("customer_id", &request.customer_id)?;
         Ok(Response::new(
             self.app
@@ -153,6 +159,22 @@ impl VerificationService for VerificationApi {
         Ok(Response::new(wire::AnswerQuestionResponse {
             verification: Some(proof),
         }))
+    }
+
+    async fn start_document_check(
+        &self,
+        request: Request<wire::StartDocumentCheckRequest>,
+    ) -> Result<Response<wire::StartDocumentCheckResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.get_ref();
+        case_id(&request.case_id)?;
+        language(&request.language)?;
+        let customer: CustomerId = id("customer_id", &request.customer_id)?;
+        Ok(Response::new(
+            self.app
+                .start_document_check(&caller, customer, request, &self.outside)
+                .await?,
+        ))
     }
 
     async fn record_verification(

@@ -167,6 +167,7 @@ impl App {
             language: language.to_owned(),
             channel_kind: kind as i32,
             handle: Some(handle.to_wire()),
+            brand: entry.subject.brand.clone(),
             requested_at: Some(to_wire(now)),
             ..MessageRequested::default()
         };

@@ -13,7 +13,7 @@ use crate::{
     domain::{
         consent::{self, Entry},
         customer::Customer,
-        import::{Format, csv_value},
+        import::{Format, csv_value, list},
         profile::{ACCESSIBILITY_NEEDS, BIRTH_YEAR, Said, Schema},
         rules::Rules,
     },
@@ -32,11 +32,17 @@ const FIXED: [&str; 7] = [
     "entitlement",
     "segments",
 ];
-/// Kinds of handles that have a column of their own.
-const HANDLES: [&str; 11] = [
+/// Kinds of handles that have a column of their own; all others share one.
+const HANDLES: [&str; 17] = [
     "email",
     "phone",
     "whatsapp",
+    "webchat",
+    // All but the first, which is the `external_id`.
+    "crm",
+    "cookie",
+    "device",
+    "push",
     "loyalty",
     "facebook",
     "instagram",
@@ -45,7 +51,10 @@ const HANDLES: [&str; 11] = [
     "tiktok",
     "x",
     "youtube",
+    "review",
 ];
+/// The column of handles of all other kinds.
+const OTHER_HANDLES: &str = "handles";
 
 /// What is exported.
 #[derive(Debug, Clone)]
@@ -164,17 +173,23 @@ struct Facts<'a> {
 }
 
 fn columns(schema: &Schema) -> Vec<String> {
+    let spec = schema.spec();
     let consents = ["service", "survey", "marketing"]
         .into_iter()
         .flat_map(|purpose| {
             ["email", "whatsapp", "voice", "webChat", "sms"].map(|kind| format!("consent:{kind}/{purpose}"))
+        })
+        .flat_map(|all| {
+            let of_brands = spec.brands.iter().map(|brand| format!("{all}/{brand}"));
+            std::iter::once(all.clone()).chain(of_brands).collect::<Vec<_>>()
         });
     FIXED
         .into_iter()
         .map(str::to_owned)
         .chain(HANDLES.map(|kind| format!("handle:{kind}")))
+        .chain([OTHER_HANDLES.to_owned()])
         .chain([BIRTH_YEAR, ACCESSIBILITY_NEEDS].map(|name| format!("trait:{name}")))
-        .chain(schema.spec().fields.keys().map(|name| format!("trait:{name}")))
+        .chain(spec.fields.keys().map(|name| format!("trait:{name}")))
         .chain(consents)
         .collect()
 }
@@ -202,22 +217,27 @@ fn values(
     );
     put("entitlement".into(), context.entitlement);
     put("segments".into(), context.segments.join("|"));
-    let of_kind = |kind: &str| {
-        let handles = facts
-            .customer
-            .handles
-            .iter()
-            .filter(|h| h.key.kind.as_str() == kind);
-        handles.map(|h| h.key.value.clone()).collect::<Vec<_>>()
-    };
-    // One id there: a second one is somebody else's, or was.
-    put(
-        "external_id".into(),
-        of_kind("crm").into_iter().next().unwrap_or_default(),
-    );
-    for kind in HANDLES {
-        put(format!("handle:{kind}"), of_kind(kind).join("|"));
+    let mut by_kind: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut others = Vec::new();
+    for held in &facts.customer.handles {
+        let (kind, value) = (held.key.kind.as_str(), held.key.value.as_str());
+        if HANDLES.contains(&kind) {
+            by_kind.entry(kind).or_default().push(value);
+        } else {
+            others.push(format!("{kind}:{value}"));
+        }
     }
+    // One id there: a second one is somebody else's, or was.
+    if let Some(accounts) = by_kind.get_mut("crm") {
+        put("external_id".into(), accounts.remove(0).to_owned());
+    }
+    for (kind, values) in by_kind {
+        put(format!("handle:{kind}"), list::join(values));
+    }
+    put(
+        OTHER_HANDLES.into(),
+        list::join(others.iter().map(String::as_str)),
+    );
     for known in schema.choose(facts.said) {
         put(format!("trait:{}", known.current.name), known.current.value);
     }
@@ -242,4 +262,168 @@ fn line<'a>(into: &mut String, values: impl Iterator<Item = &'a str>, delimiter:
         into.push_str(&csv_value(value, delimiter));
     }
     into.push_str("\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+    use proptest::prelude::*;
+    use trama_proto::resources::TenantResources;
+
+    use super::*;
+    use crate::domain::{
+        consent::{Subject, Word},
+        customer::Held,
+        handle::Trust,
+        import::{Mapping, Next, Reading, Row, next},
+    };
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_780_308_000, 0).expect("a moment")
+    }
+
+    fn schema() -> Schema {
+        let spec = serde_json::json!({"brands": ["acme", "bottega"], "fields": {"note": {"type": "string"}}});
+        let spec = serde_json::from_value(spec).expect("a schema");
+        let resources = TenantResources {
+            customer_schemas: [("default".to_owned(), Arc::new(spec))].into(),
+            ..TenantResources::default()
+        };
+        Schema::new(Some(&resources))
+    }
+
+    /// Any way in which handles are written; those that are none are left out.
+    fn handles() -> impl Strategy<Value = Vec<(String, String)>> {
+        let one = prop_oneof![
+            ("[a-z|.+]{1,8}@[a-z]{2,6}\\.it").prop_map(|v| ("email", v)),
+            ("\\+39[0-9]{8,10}").prop_map(|v| ("phone", v)),
+            ("39[0-9]{9}|[A-Z]{2}\\.[0-9]{8}").prop_map(|v| ("whatsapp", v)),
+            ("[ -~]{1,20}").prop_map(|v| ("webchat", v)),
+            ("[ -~]{1,20}").prop_map(|v| ("crm", v)),
+            ("\\PC{1,20}").prop_map(|v| ("cookie", v)),
+            ("[a-f0-9-]{8,36}").prop_map(|v| ("device", v)),
+            ("[!-~]{16,40}").prop_map(|v| ("push", v)),
+            ("[A-Za-z0-9 -]{6,20}").prop_map(|v| ("loyalty", v)),
+            ("@?[A-Za-z0-9._]{1,20}").prop_map(|v| ("instagram", v)),
+            ("UC[A-Za-z0-9_-]{22}").prop_map(|v| ("youtube", v)),
+            ("[a-z]{3,8}\\.com/\\PC{1,12}").prop_map(|v| ("review", v)),
+            ("\\PC{1,20}").prop_map(|v| ("till-card", v)),
+        ];
+        prop::collection::vec(one.prop_map(|(kind, value)| (kind.to_owned(), value)), 1..12)
+    }
+
+    fn somebody(handles: &[(String, String)], rules: &Rules) -> Customer {
+        let mut customer = Customer::new(CustomerId::derived(&[b"anna"]), now());
+        for (kind, value) in handles {
+            let Ok(key) = rules.handle(kind, value) else {
+                continue;
+            };
+            if customer.holds(&key).is_none() {
+                customer.handles.push(Held {
+                    key,
+                    trust: Trust::Observed,
+                    first_seen: now(),
+                    last_seen: now(),
+                    evidence: None,
+                    via: None,
+                    row_owner: customer.id,
+                    source: "door".into(),
+                    shared: false,
+                });
+            }
+        }
+        customer
+    }
+
+    /// What an import reads of what an export wrote.
+    fn back(values: &BTreeMap<String, String>, format: Format, schema: &Schema, rules: &Rules) -> Row {
+        let by = Reading {
+            schema,
+            rules,
+            trust: Trust::Observed,
+            now: now(),
+        };
+        let mut text = String::new();
+        let members = match format {
+            Format::Csv { delimiter } => {
+                let columns = columns(schema);
+                line(
+                    &mut text,
+                    columns.iter().map(|c| values.get(c).map_or("", String::as_str)),
+                    delimiter,
+                );
+                match next(text.as_bytes(), format, false, true) {
+                    Next::Values(values, _) => columns.into_iter().zip(values).collect(),
+                    other => panic!("{other:?}"),
+                }
+            }
+            Format::JsonLines => match next(
+                serde_json::to_string(values).expect("JSON").as_bytes(),
+                format,
+                false,
+                true,
+            ) {
+                Next::Members(members, _) => members,
+                other => panic!("{other:?}"),
+            },
+        };
+        Mapping::default()
+            .read(&members, &by)
+            .unwrap_or_else(|wrong| panic!("{wrong:?}"))
+    }
+
+    proptest! {
+        #[test]
+        fn what_an_export_says_an_import_reads(
+            handles in handles(),
+            name in "\\PC{0,30}",
+            note in "\\PC{1,30}",
+            granted in any::<[bool; 3]>(),
+        ) {
+            let (schema, rules) = (schema(), Rules::default());
+            let mut customer = somebody(&handles, &rules);
+            prop_assume!(!customer.handles.is_empty() && !note.trim().is_empty());
+            customer.profile.display_name = name.trim().to_owned();
+            let subjects = ["email/marketing", "sms/survey/acme", "whatsapp/marketing/bottega"];
+            let log: Vec<Entry> = subjects
+                .iter()
+                .zip(granted)
+                .map(|(subject, granted)| Entry {
+                    subject: Subject::parse(subject).expect("a subject"),
+                    word: if granted { Word::Granted } else { Word::Denied },
+                    evidence: "form 12".into(),
+                    by: "bruno".into(),
+                    at: now(),
+                    expires_at: None,
+                    origin: customer.id,
+                    of_the_whole: true,
+                })
+                .collect();
+            let said = vec![Said {
+                name: "note".into(),
+                value: note.trim().to_owned(),
+                source: "crm".into(),
+                set_by: "bruno".into(),
+                set_at: now(),
+                origin: customer.id,
+            }];
+            let facts = Facts { customer: &customer, said, log };
+            let values = values(facts, &schema, &rules, now());
+            for format in [Format::Csv { delimiter: b';' }, Format::JsonLines] {
+                let row = back(&values, format, &schema, &rules);
+                let mut read: Vec<_> = row.handles.iter().map(|h| &h.key).collect();
+                let mut held: Vec<_> = customer.handles.iter().map(|h| &h.key).collect();
+                read.sort();
+                held.sort();
+                prop_assert_eq!(read, held);
+                prop_assert_eq!(&row.display_name, &customer.profile.display_name);
+                prop_assert_eq!(row.traits.get("note").map(String::as_str), Some(note.trim()));
+                let mut consents: Vec<_> = row.consents.iter().map(|(s, g)| (s.words(), *g)).collect();
+                let mut expected: Vec<_> = subjects.iter().map(|s| (*s).to_owned()).zip(granted).collect();
+                consents.sort();
+                expected.sort();
+                prop_assert_eq!(consents, expected);
+            }
+        }
+    }
 }

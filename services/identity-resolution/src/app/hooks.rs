@@ -9,7 +9,7 @@ use trama_platform::{
 };
 use trama_proto::{ids::TenantId, resources::Hook};
 
-use crate::domain::signing::{SIGNATURE_HEADER, signature};
+use crate::domain::signing::{self, SIGNATURE_HEADER, signature};
 
 /// Largest answer that is read.
 const LARGEST_ANSWER: usize = 64 * 1024;
@@ -25,6 +25,23 @@ impl Outside {
     /// Over the guarded client.
     pub fn new(outbound: Outbound, secrets: Secrets) -> Self {
         Self { outbound, secrets }
+    }
+
+    /// Whether a body that came is the integrator's: signed by the secret of the hook, not long ago.
+    ///
+    /// # Errors
+    /// `Unauthenticated` when it is not, `Precondition` when the secret is missing.
+    pub fn check(
+        &self,
+        tenant: &TenantId,
+        hook: &Hook,
+        (header, body): (&str, &[u8]),
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        // All lines: while a secret rotates, either may have signed.
+        let secrets = self.secrets.get(tenant, &hook.secret)?;
+        signing::check(&secrets, header, body, now)
+            .map_err(|wrong| Error::new(Kind::Unauthenticated, wrong.to_string()))
     }
 
     /// Posts a signed body and returns what the other side answers; nothing becomes `null`.

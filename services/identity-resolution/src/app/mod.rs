@@ -6,6 +6,7 @@ mod customers;
 mod explaining;
 mod exporting;
 mod handling;
+mod hierarchy;
 pub mod hooks;
 mod identify;
 mod importing;

@@ -9,7 +9,7 @@ use trama_proto::{
 };
 use uuid::Uuid;
 
-use super::{App, Caller};
+use super::{App, Caller, hierarchy::wholes_of};
 use crate::{
     domain::ids::RelationId,
     error::refused,
@@ -59,6 +59,14 @@ impl App {
         let other = self.read(&mut tx, tenant, wanted.other).await?.id;
         if one == other {
             return Err(refused("both ids are the same customer"));
+        }
+        if wanted.kind == RelationKind::PartOf {
+            relations::hold_hierarchy(tx.conn(), tenant).await?;
+            if wholes_of(&mut tx, tenant, one).await?.contains(&other) {
+                return Err(refused(
+                    "the second is what the first is part of already: nothing is part of itself",
+                ));
+            }
         }
         let (one, other) = relations::in_order(one, other, wanted.kind);
         let relation = Relation {
@@ -136,7 +144,7 @@ impl App {
     }
 }
 
-fn wire_relation(relation: &Relation) -> wire::Relation {
+pub(super) fn wire_relation(relation: &Relation) -> wire::Relation {
     wire::Relation {
         relation_id: relation.id.to_string(),
         customer_id: relation.one.to_string(),

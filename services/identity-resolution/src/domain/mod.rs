@@ -5,6 +5,7 @@ pub mod challenge;
 pub mod consent;
 pub mod contact;
 pub mod customer;
+pub mod document;
 pub mod handle;
 pub mod ids;
 pub mod import;

@@ -152,3 +152,126 @@ fn by_rule(rule: Survives, a: &Stated<'_>, b: &Stated<'_>, policy: &Survivorship
         Survives::Oldest => at(a).cmp(&at(b)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use proptest::prelude::*;
+    use trama_proto::ids::CustomerId;
+
+    use super::*;
+    use crate::domain::customer::Own;
+
+    fn at(minutes: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::minutes(minutes)
+    }
+
+    /// Somebody who is called so: said by a source at a moment, proven or not.
+    fn side(number: u8, name: &str, source: &str, minutes: i64, verified: bool) -> Member {
+        let mut own = Own::default();
+        name.clone_into(&mut own.profile.display_name);
+        let origin = Origin {
+            source: source.to_owned(),
+            at: at(minutes),
+            verified,
+            by_hand: false,
+        };
+        own.origins.insert(Field::DisplayName.name().to_owned(), origin);
+        Member {
+            id: CustomerId::derived(&[[number].as_slice()]),
+            created_at: at(i64::from(number)),
+            merged_at: (number > 0).then(|| at(1_000)),
+            own,
+        }
+    }
+
+    fn policy(order: &[Survives], sources: &[&str]) -> Survivorship {
+        Survivorship {
+            order: order.to_vec(),
+            sources: sources.iter().map(|s| (*s).to_owned()).collect(),
+            fields: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn each_rule_decides_by_itself_and_the_next_one_where_it_is_silent() {
+        let sides = [
+            side(0, "Anna", "shop", 30, false),
+            side(1, "Annalisa", "crm", 20, false),
+            side(2, "Annina", "shop", 10, true),
+        ];
+        for (order, sources, winner) in [
+            (vec![Survives::Verified], vec![], "Annina"),
+            (vec![Survives::Source], vec!["crm", "shop"], "Annalisa"),
+            (vec![Survives::Newest], vec![], "Anna"),
+            (vec![Survives::Oldest], vec![], "Annina"),
+            (vec![Survives::Source, Survives::Oldest], vec!["shop"], "Annina"),
+            (vec![Survives::Source, Survives::Newest], vec!["shop"], "Anna"),
+            (vec![Survives::Source], vec!["till"], "Anna"),
+        ] {
+            let policy = policy(&order, &sources);
+            assert_eq!(
+                choose(&sides, &policy).display_name,
+                winner,
+                "{order:?} {sources:?}"
+            );
+            // What did not win is kept, and shown as such.
+            assert_eq!(stated(&sides, Field::DisplayName, &policy).len(), 3);
+        }
+    }
+
+    #[test]
+    fn a_field_may_have_rules_of_its_own_and_an_empty_value_says_nothing() {
+        let mut sides = [
+            side(0, "Anna", "shop", 30, false),
+            side(1, "", "crm", 40, true),
+            side(2, "Annina", "crm", 10, true),
+        ];
+        sides[0].own.profile.language = "it".into();
+        let mut policy = policy(&[Survives::Verified], &[]);
+        policy
+            .fields
+            .insert(Field::DisplayName.name().to_owned(), vec![Survives::Newest]);
+        let chosen = choose(&sides, &policy);
+        assert_eq!(
+            (chosen.display_name.as_str(), chosen.language.as_str()),
+            ("Anna", "it")
+        );
+    }
+
+    #[test]
+    fn what_a_person_says_after_the_merge_goes_before_all_rules() {
+        let mut sides = [
+            side(0, "Anna", "crm", 10, true),
+            side(1, "Annina", "agent", 2_000, false),
+        ];
+        let policy = policy(&[Survives::Verified, Survives::Source], &["crm"]);
+        assert_eq!(choose(&sides, &policy).display_name, "Anna");
+        if let Some(origin) = sides[1].own.origins.get_mut(Field::DisplayName.name()) {
+            origin.by_hand = true;
+        }
+        assert_eq!(choose(&sides, &policy).display_name, "Annina");
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_the_sides_decides_nothing(
+            said in prop::collection::vec((0..3_usize, 0..4_i64, any::<bool>()), 2..6),
+            turn in 0..6_usize,
+        ) {
+            let mut sides: Vec<Member> = said
+                .iter()
+                .zip(0_u8..)
+                .map(|((source, minutes, verified), number)| {
+                    let source = ["crm", "shop", "till"][*source];
+                    side(number, &format!("name {number}"), source, *minutes, *verified)
+                })
+                .collect();
+            let policy = policy(&[Survives::Verified, Survives::Source, Survives::Newest], &["crm"]);
+            let before = choose(&sides, &policy);
+            let turn = turn % sides.len();
+            sides.rotate_left(turn);
+            prop_assert_eq!(choose(&sides, &policy), before);
+        }
+    }
+}

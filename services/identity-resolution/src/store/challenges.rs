@@ -49,7 +49,8 @@ pub async fn count_since(
     since: DateTime<Utc>,
 ) -> Result<i64, Error> {
     Ok(sqlx::query_scalar(
-        "SELECT count(*) FROM challenges WHERE tenant = $1 AND customer_id = $2 AND requested_at > $3",
+        "SELECT count(*) FROM challenges
+         WHERE tenant = $1 AND customer_id = $2 AND requested_at > $3 AND method = 'one_time_code'",
     )
     .bind(tenant.as_str())
     .bind(customer.uuid())
@@ -58,7 +59,7 @@ pub async fn count_since(
     .await?)
 }
 
-/// Adds a challenge; an older one of the same customer that is still open is replaced by it.
+/// Adds a challenge; an older one of the same customer and method that is still open is replaced by it.
 pub async fn add(
     conn: &mut PgConnection,
     tenant: &TenantId,
@@ -75,10 +76,12 @@ pub async fn add(
         return Err(broken_row("challenges", challenge.id));
     };
     sqlx::query(
-        "UPDATE challenges SET state = 'expired', version = version + 1 WHERE tenant = $1 AND customer_id = $2 AND state = 'pending'",
+        "UPDATE challenges SET state = 'expired', version = version + 1
+         WHERE tenant = $1 AND customer_id = $2 AND method = $3 AND state = 'pending'",
     )
     .bind(tenant.as_str())
     .bind(challenge.customer.uuid())
+    .bind(challenge.method.as_str())
     .execute(&mut *conn)
     .await?;
     sqlx::query(

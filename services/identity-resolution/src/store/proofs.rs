@@ -25,6 +25,40 @@ pub struct LogEntry {
     pub case_id: String,
 }
 
+/// Adds lines to the log.
+pub async fn log_all(
+    conn: &mut PgConnection,
+    entries: &[(&TenantId, CustomerId, Uuid, &LogEntry)],
+    at: DateTime<Utc>,
+) -> Result<(), Error> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let text = |of: fn(&LogEntry) -> &str| entries.iter().map(|(.., e)| of(e)).collect::<Vec<_>>();
+    let levels = entries
+        .iter()
+        .map(|(.., e)| i16::try_from(e.level).unwrap_or(i16::MAX));
+    sqlx::query(
+        "INSERT INTO verification_log (tenant, customer_id, at, entry_id, outcome, method, level, subject, evidence, case_id)
+         SELECT tenant, customer_id, $10, entry_id, outcome, method, level, subject, evidence, case_id
+         FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::smallint[], $7::text[], $8::text[], $9::text[])
+             AS l (tenant, customer_id, entry_id, outcome, method, level, subject, evidence, case_id)",
+    )
+    .bind(entries.iter().map(|(t, ..)| t.as_str()).collect::<Vec<_>>())
+    .bind(entries.iter().map(|(_, c, ..)| c.uuid()).collect::<Vec<_>>())
+    .bind(entries.iter().map(|(_, _, id, _)| *id).collect::<Vec<_>>())
+    .bind(text(|e| e.outcome))
+    .bind(text(|e| &e.method))
+    .bind(levels.collect::<Vec<_>>())
+    .bind(text(|e| &e.subject))
+    .bind(text(|e| &e.evidence))
+    .bind(text(|e| &e.case_id))
+    .bind(at)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Adds a line to the log.
 pub async fn log(
     conn: &mut PgConnection,
@@ -33,23 +67,7 @@ pub async fn log(
     (id, at): (Uuid, DateTime<Utc>),
     entry: &LogEntry,
 ) -> Result<(), Error> {
-    sqlx::query(
-        "INSERT INTO verification_log (tenant, customer_id, at, entry_id, outcome, method, level, subject, evidence, case_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-    )
-    .bind(tenant.as_str())
-    .bind(customer.uuid())
-    .bind(at)
-    .bind(id)
-    .bind(entry.outcome)
-    .bind(&entry.method)
-    .bind(i16::try_from(entry.level).unwrap_or(i16::MAX))
-    .bind(&entry.subject)
-    .bind(&entry.evidence)
-    .bind(&entry.case_id)
-    .execute(conn)
-    .await?;
-    Ok(())
+    log_all(conn, &[(tenant, customer, id, entry)], at).await
 }
 
 /// A line of the log as read.

@@ -133,6 +133,58 @@ pub async fn find(
     Ok(rows.into_iter().next())
 }
 
+/// Which end of relations is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The first: the whole, the company.
+    One,
+    /// The second: the part, the contact.
+    Other,
+}
+
+/// Relations of a kind at whose end one of these rows stands, oldest first.
+pub async fn of_kind(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    (rows, end): (&[Uuid], End),
+    kind: RelationKind,
+    most: i64,
+) -> Result<Vec<Relation>, Error> {
+    let (ones, others) = match end {
+        End::One => (Some(rows), None),
+        End::Other => (None, Some(rows)),
+    };
+    let found = sqlx::query(
+        "SELECT r.relation_id, COALESCE(a.merged_into, r.one) AS one, COALESCE(b.merged_into, r.other) AS other, r.kind, r.role,
+                r.status, r.evidence, r.decided_by, r.created_at
+         FROM relations r
+         LEFT JOIN customers a ON a.tenant = r.tenant AND a.customer_id = r.one
+         LEFT JOIN customers b ON b.tenant = r.tenant AND b.customer_id = r.other
+         WHERE r.tenant = $1 AND ($2::uuid[] IS NULL OR r.one = ANY($2)) AND ($3::uuid[] IS NULL OR r.other = ANY($3))
+             AND r.kind = $4 AND r.status <> $5 AND COALESCE(a.merged_into, r.one) <> COALESCE(b.merged_into, r.other)
+         ORDER BY r.created_at, r.relation_id LIMIT $6",
+    )
+    .bind(tenant.as_str())
+    .bind(ones)
+    .bind(others)
+    .bind(kind as i16)
+    .bind(DISMISSED)
+    .bind(most)
+    .fetch_all(conn)
+    .await?;
+    found.iter().map(relation).collect()
+}
+
+/// Lets nobody else of the tenant say what is part of what until the transaction ends: two at once could close a circle that
+/// neither of them sees.
+pub async fn hold_hierarchy(conn: &mut PgConnection, tenant: &TenantId) -> Result<(), Error> {
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 29))")
+        .bind(tenant.as_str())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 /// Relations of the customer with these ids, newest first.
 pub async fn list(
     conn: &mut PgConnection,

@@ -36,7 +36,7 @@ fn mapping() -> Vec<ColumnMapping> {
     .into()
 }
 
-async fn open(app: &TestApp, request: StartImportRequest) -> Result<String, tonic::Status> {
+pub async fn open(app: &TestApp, request: StartImportRequest) -> Result<String, tonic::Status> {
     let answer = imports(app)
         .start_import(app.request(TENANT, "admin", request))
         .await?;
@@ -66,7 +66,7 @@ async fn put(app: &TestApp, import: &str, offset: i64, data: &[u8]) -> Result<i6
     Ok(answer.into_inner().next_offset)
 }
 
-async fn send(app: &TestApp, import: &str, data: &[u8], piece: usize) -> GetImportResponse {
+pub async fn send(app: &TestApp, import: &str, data: &[u8], piece: usize) -> GetImportResponse {
     let mut offset = 0;
     for chunk in data.chunks(piece) {
         offset = put(app, import, offset, chunk).await.expect("taken");

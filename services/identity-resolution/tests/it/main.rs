@@ -2,10 +2,15 @@
 
 mod consent;
 mod crash;
+mod documents;
+mod erased;
 mod handles;
+mod hierarchy;
 mod import;
 mod later;
+mod limits;
 mod model;
+mod never_twice;
 mod pains;
 mod people;
 mod profile;

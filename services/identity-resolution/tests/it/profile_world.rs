@@ -25,6 +25,7 @@ spec:
       agentCheck: {maxLevel: 1, hours: 12, idleMinutes: 30}
     lockOut: {perCustomer: 4, perHandle: 4, perSource: 50, windowMinutes: 60}
     knowledgeHook: {url: "HOOK/questions", secret: {name: hooks, key: hmac}}
+    documentHook: {url: "HOOK/documents", secret: {name: hooks, key: hmac}, minutes: 30}
 ---
 apiVersion: trama.dev/v1alpha1
 kind: Entitlement
@@ -64,7 +65,7 @@ spec:
 /// Requests that a hook got: path, signature, body.
 pub type Calls = Arc<Mutex<Vec<(String, String, serde_json::Value)>>>;
 
-/// An integrator: asks one question whose answer is `rosso`, takes every change.
+/// An integrator: asks one question whose answer is `rosso`, begins checks of documents, takes every change.
 pub async fn integrator() -> (String, Calls) {
     let calls: Calls = Arc::default();
     let seen = Arc::clone(&calls);
@@ -75,6 +76,11 @@ pub async fn integrator() -> (String, Calls) {
                 let body: serde_json::Value = serde_json::from_str(&body).expect("json");
                 let signature = headers["trama-signature"].to_str().expect("text").to_owned();
                 let answer = match body["type"].as_str() {
+                    Some("document_check") if body["caseId"] == "no-link" => "",
+                    Some("document_check") if body["caseId"] == "bad-link" => {
+                        r#"{"link":"javascript:alert(1)"}"#
+                    }
+                    Some("document_check") => r#"{"link":"https://id.example/s/1"}"#,
                     Some("ask") => r#"{"questionId":"q1","question":"Di che colore era la prima macchina?"}"#,
                     Some("answer") if body["answer"] == "rosso" => r#"{"correct":true}"#,
                     Some("answer") => r#"{"correct":false}"#,

@@ -20,6 +20,8 @@ pub struct Question<'a> {
     pub handle: Option<&'a Handle>,
     /// Ways that are used up, see [`way`].
     pub spent: &'a [String],
+    /// For which brand it speaks; for none in particular when empty.
+    pub brand: &'a str,
     /// What went wrong last.
     pub last_problem: &'a str,
 }
@@ -105,7 +107,10 @@ pub fn decide(
         }
         let free = channels
             .iter()
-            .find(|(name, spec)| spec.kind() == kind && !question.spent.contains(&way(name, handle)));
+            .filter(|(name, spec)| spec.kind() == kind && !question.spent.contains(&way(name, handle)))
+            .filter_map(|(name, spec)| Some((fit(question, &spec.brand)?, name, spec)))
+            .min_by_key(|(fit, name, _)| (*fit, *name))
+            .map(|(_, name, spec)| (name, spec));
         if let Some((name, _)) = free
             && can_send(kind)
         {
@@ -125,6 +130,18 @@ pub fn decide(
         "no channel of the tenant serves an allowed way".to_owned()
     };
     Decision::Fail(why)
+}
+
+/// How well a channel's brand fits the message, best first: its own, then one that speaks for all. Nobody hears of a brand by
+/// another's channel, unless it is about their own safety; what speaks for no brand may go by any.
+fn fit(question: &Question<'_>, brand: &str) -> Option<u8> {
+    if brand == question.brand {
+        Some(0)
+    } else if brand.is_empty() {
+        Some(1)
+    } else {
+        (question.brand.is_empty() || question.purpose == Purpose::Security).then_some(2)
+    }
 }
 
 /// Who asks for a text on the telephone means a short message to the same number.
@@ -192,8 +209,38 @@ mod tests {
             channel_kind: ChannelKind::Unspecified,
             handle: None,
             spent,
+            brand: "",
             last_problem: "",
         }
+    }
+
+    fn branded(brand: &str) -> ChannelSpec {
+        let spec = json!({"brand": brand, "provider": {"email": {"addresses": ["a@b.c"], "from": "a@b.c",
+            "relay": "127.0.0.1:25", "relaySecurity": "none"}}});
+        serde_json::from_value(spec).expect("a channel")
+    }
+
+    #[test]
+    fn a_brand_writes_by_its_own_channel_or_by_one_of_all_and_never_by_anothers() {
+        let points = [point(ChannelKind::Email, "email", "a@b.c")];
+        let asked = |brand: &'static str, purpose| Question {
+            brand,
+            ..question(purpose, &[])
+        };
+        let mut mails: BTreeMap<String, Arc<ChannelSpec>> = [("a-bottega", "bottega"), ("b-acme", "acme")]
+            .map(|(name, brand)| (name.to_owned(), Arc::new(branded(brand))))
+            .into();
+        let way_of = |mails: &_, brand, purpose| channel_of(decide(&asked(brand, purpose), &points, mails));
+        assert_eq!(way_of(&mails, "acme", Purpose::Service), "b-acme");
+        assert_eq!(way_of(&mails, "", Purpose::Service), "a-bottega");
+        assert_eq!(
+            way_of(&mails, "outlet", Purpose::Survey),
+            "no channel of the tenant serves an allowed way"
+        );
+        assert_eq!(way_of(&mails, "outlet", Purpose::Security), "a-bottega");
+        mails.insert("c-all".to_owned(), Arc::new(branded("")));
+        assert_eq!(way_of(&mails, "outlet", Purpose::Survey), "c-all");
+        assert_eq!(way_of(&mails, "", Purpose::Service), "c-all");
     }
 
     fn channel_of(decision: Decision) -> String {

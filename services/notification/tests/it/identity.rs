@@ -128,6 +128,7 @@ impl IdentityService for Identity {
         link_relation(LinkRelationRequest) -> LinkRelationResponse;
         unlink_relation(UnlinkRelationRequest) -> UnlinkRelationResponse;
         list_relations(ListRelationsRequest) -> ListRelationsResponse;
+        list_hierarchy(ListHierarchyRequest) -> ListHierarchyResponse;
         require_verification(RequireVerificationRequest) -> RequireVerificationResponse;
         check_verification(CheckVerificationRequest) -> CheckVerificationResponse;
         set_channel_preference(SetChannelPreferenceRequest) -> SetChannelPreferenceResponse;

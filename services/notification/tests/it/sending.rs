@@ -381,3 +381,33 @@ async fn the_door_checks_repeats_and_shows_nothing_to_other_tenants() {
     world.app.clock.advance(A_WHILE);
     world.stop().await;
 }
+
+#[tokio::test]
+async fn a_withdrawal_stops_what_is_queued_already() {
+    let world = World::new().await;
+    let anna = world.anna();
+    world.sandbox.fail_next(FaultRule {
+        provider: Some(Provider::WhatsApp),
+        to: None,
+        times: 1,
+        fault: Fault::Status {
+            status: 500,
+            retry_after_s: None,
+        },
+    });
+    let request = MessageRequested {
+        purpose: Purpose::Survey.into(),
+        ..message("question", &anna)
+    };
+    world.ask(&request).await;
+    world.failed_tries(&request.message_id, 1).await;
+    // It waits for its next try; meanwhile she wants no more surveys.
+    world.identity.reach(&anna, Vec::new());
+    world.app.clock.advance(A_WHILE);
+    let kept = world
+        .reaches(&request.message_id, MessageStatus::Suppressed)
+        .await;
+    assert_eq!(kept.attempts.len(), 1, "nothing more was tried");
+    assert!(world.sandbox.sent().is_empty());
+    world.stop().await;
+}

@@ -30,6 +30,7 @@ struct Known<'a> {
     envelope: &'a Envelope,
     case: Case,
     case_id: CaseId,
+    brand: String,
     customer: CustomerContext,
     customer_id: CustomerId,
 }
@@ -115,6 +116,7 @@ fn read(resolved: Resolved<'_>) -> Result<Known<'_>, Error> {
     Ok(Known {
         envelope: resolved.envelope,
         case_id: case.case_id.parse()?,
+        brand: resolved.event.brand,
         customer_id: customer.customer_id.parse()?,
         case,
         customer,
@@ -166,7 +168,15 @@ fn invitation(
         id: invitation_id(&tenant, survey, one.case_id),
         tenant,
         survey: survey.to_owned(),
-        spec: spec.clone(),
+        // A survey of no brand asks for the brand that the customer spoke with.
+        spec: SurveySpec {
+            brand: if spec.brand.is_empty() {
+                one.brand.clone()
+            } else {
+                spec.brand.clone()
+            },
+            ..spec.clone()
+        },
         customer_id: person,
         customer: CustomerContext {
             customer_id: person.to_string(),

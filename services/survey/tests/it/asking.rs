@@ -14,6 +14,7 @@ use trama_proto::{
         survey_service_client::SurveyServiceClient,
     },
 };
+use trama_testkit::TestApp;
 
 use crate::world::{
     answer, app, asked, case, customer, invitations, messages, resolve, resolved, say, scores,
@@ -318,5 +319,37 @@ async fn a_bad_event_sinks_nobody() {
     resolve(&app, "acme", "one", &anna).await;
     assert_eq!(asked(&app).await.len(), 1);
     assert_eq!(app.count(Stream::DeadLetters).await, 1);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_survey_of_no_brand_asks_for_the_brand_that_the_customer_spoke_with() {
+    const BRANDED: &str = r#"
+apiVersion: trama.dev/v1alpha1
+kind: Survey
+metadata: {name: after-case, namespace: acme}
+spec: {trigger: caseResolved, questions: [{id: easy, measures: ces, text: {it: "Facile?"}}]}
+---
+apiVersion: trama.dev/v1alpha1
+kind: Survey
+metadata: {name: after-case, namespace: other}
+spec: {trigger: caseResolved, brand: outlet, questions: [{id: easy, measures: ces, text: {it: "Facile?"}}]}
+"#;
+    let app = TestApp::builder(&[trama_survey::service()])
+        .resources(BRANDED)
+        .start()
+        .await;
+    for tenant in ["acme", "other"] {
+        let anna = customer("anna");
+        let event = CaseResolved {
+            brand: "bottega".into(),
+            ..resolved("one", &anna)
+        };
+        app.publish(tenant, &anna, &event).await;
+        app.settle().await;
+        let message = messages(&app).await.pop().expect("a question");
+        let expected = if tenant == "acme" { "bottega" } else { "outlet" };
+        assert_eq!(message.brand, expected, "{tenant}");
+    }
     app.stop().await;
 }

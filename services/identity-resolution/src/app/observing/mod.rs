@@ -222,6 +222,14 @@ impl App {
         store::merges::save(tx.conn(), &plan.merges, &new, now).await?;
         let proofs: Vec<_> = plan.proofs.iter().map(|(t, id, v)| (*t, *id, v)).collect();
         store::save_verifications(tx.conn(), &proofs).await?;
+        let logins: Vec<_> = plan
+            .logins
+            .iter()
+            .map(|(tenant, customer, entry)| (*tenant, *customer, tx.new_id(), entry))
+            .collect();
+        store::proofs::log_all(tx.conn(), &logins, now).await?;
+        metrics::counter!("trama_identity_resolution_proofs_total", "method" => "login")
+            .increment(logins.len() as u64);
         store::add_owners(tx.conn(), &plan.owners).await?;
         store::reviews::ask(tx.conn(), &plan.questions, now).await?;
         store::relations::suggest(tx.conn(), &plan.relations).await?;

@@ -23,6 +23,7 @@ use crate::{
     store::{
         HandleRow, Worlds,
         handles::Claim,
+        proofs::LogEntry,
         relations::{self, Relation},
     },
 };
@@ -37,6 +38,8 @@ pub struct Plan<'a> {
     pub merges: Vec<(&'a TenantId, MergeRecord)>,
     pub own: BTreeMap<(&'a TenantId, CustomerId), Own>,
     pub proofs: Vec<(&'a TenantId, CustomerId, Verification)>,
+    /// Proofs that are news for the log; a line more of the same login is none.
+    pub logins: Vec<(&'a TenantId, CustomerId, LogEntry)>,
     pub owners: Vec<(&'a TenantId, InteractionId, CustomerId, i64)>,
     pub questions: Vec<(&'a TenantId, Doubtful, DateTime<Utc>)>,
     pub relations: Vec<(&'a TenantId, Relation)>,
@@ -116,6 +119,19 @@ impl<'a> Plan<'a> {
             return false;
         }
         let lifted = proof.level > customer.verification(now).map_or(0, |v| v.level);
+        let mut as_strong = customer
+            .verifications
+            .iter()
+            .filter(|v| v.expires_at > now && v.level >= proof.level)
+            .peekable();
+        let repeats = as_strong.peek().is_some();
+        let goes_on = as_strong.any(|v| {
+            (&v.method, v.evidence, &v.verified_by) == (&proof.method, proof.evidence, &proof.verified_by)
+        });
+        if !goes_on {
+            self.logins
+                .push((item.tenant, customer.id, logged(&proof, repeats)));
+        }
         self.proofs.push((item.tenant, customer.id, proof.clone()));
         self.attached.insert((item.tenant, customer.id));
         customer.prove(proof);
@@ -293,5 +309,22 @@ impl<'a> Plan<'a> {
             outcome.evidence,
             item.observation.said.clone(),
         ));
+    }
+}
+
+/// How a login stands in the log.
+fn logged(proof: &Verification, repeats: bool) -> LogEntry {
+    let words = if repeats {
+        "logged in while a proof as strong held"
+    } else {
+        "logged in"
+    };
+    LogEntry {
+        outcome: "proven",
+        method: proof.method.clone(),
+        level: proof.level,
+        subject: proof.verified_by.clone(),
+        evidence: words.to_owned(),
+        case_id: String::new(),
     }
 }

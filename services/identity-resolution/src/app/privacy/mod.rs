@@ -35,7 +35,7 @@ use crate::{
     store::privacy::{self as store, AnswerRow, RequestRow},
 };
 
-pub use file::end as end_of_export;
+pub use file::Manifest;
 pub use holding::Holding;
 pub(super) use staying::was_erased;
 
@@ -326,7 +326,25 @@ impl App {
         Ok((row.created_at, files))
     }
 
-    /// One piece of a tar file: a file of the export, with its header.
+    /// The last piece of a tar file: the signed list of what came before.
+    ///
+    /// # Errors
+    /// When no secret is configured.
+    pub fn export_end(
+        &self,
+        tenant: &TenantId,
+        id: Uuid,
+        manifest: &Manifest,
+        at: DateTime<Utc>,
+    ) -> Result<Vec<u8>, Error> {
+        let signed = self.privacy.keys.sign(manifest.text(tenant, id))?;
+        let text = serde_json::to_string_pretty(&signed).map_err(Error::internal)?;
+        let mut piece = file::entry(file::MANIFEST, text.as_bytes(), at)?;
+        piece.extend(file::end());
+        Ok(piece)
+    }
+
+    /// One piece of a tar file: a file of the export, with its header; it is noted in the list.
     ///
     /// # Errors
     /// When the object store is away, or an object is gone.
@@ -334,6 +352,7 @@ impl App {
         &self,
         tenant: &TenantId,
         (name, key): (&str, &str),
+        manifest: &mut Manifest,
         at: DateTime<Utc>,
     ) -> Result<(Vec<u8>, Vec<(String, String)>), Error> {
         let bytes = match self.privacy.objects.get(tenant, key).await {
@@ -357,7 +376,9 @@ impl App {
                 (format!("attachments/{name}"), key.to_owned())
             })
             .collect();
-        Ok((file::entry(name, &bytes, at)?, attachments))
+        let name = manifest.free(name);
+        manifest.add(&name, &bytes);
+        Ok((file::entry(&name, &bytes, at)?, attachments))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Proofs by any method: what holds, what is recorded, what is revoked.
 
 mod confirming;
+mod documents;
 mod questions;
 
 use trama_platform::{Command, Error, Kind, Tx};

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::{list, without_guard};
+
 /// Longest record. What is longer is a quote that was never closed, most likely.
 pub const LONGEST_RECORD: usize = 64 * 1024;
 /// Bytes that some programs put before everything else.
@@ -178,7 +180,7 @@ fn record(values: Vec<Vec<u8>>, quoted: bool, size: Size) -> Next {
     }
     let texts: Result<Vec<String>, _> = values.into_iter().map(String::from_utf8).collect();
     match texts {
-        Ok(values) => Next::Values(values, size),
+        Ok(values) => Next::Values(values.into_iter().map(without_guard).collect(), size),
         Err(_) => Next::Broken("is not UTF-8", size),
     }
 }
@@ -214,7 +216,7 @@ fn json_line(bytes: &[u8], whole: bool) -> Next {
                 let Some(parts) = parts.iter().map(|p| p.as_str()).collect::<Option<Vec<_>>>() else {
                     return Next::Broken("has a list of something else than texts", size);
                 };
-                texts.push((name, parts.join("|")));
+                texts.push((name, list::join(parts)));
             }
             Value::Object(_) => return Next::Broken("has an object inside the object", size),
         }
@@ -352,6 +354,22 @@ mod tests {
         ) {
             let format = if json { Format::JsonLines } else { CSV };
             prop_assert_eq!(read(&bytes, format, piece), read(&bytes, format, 1_000));
+        }
+    }
+
+    #[test]
+    fn what_a_spreadsheet_would_run_is_kept_from_it_and_read_as_it_was() {
+        let written = |value: &str| csv_value(value, b',');
+        assert_eq!(written("=HYPERLINK(1)"), "'=HYPERLINK(1)");
+        assert_eq!(written("@SUM(1)"), "'@SUM(1)");
+        assert_eq!(written("+39333|+39444"), "+39333|+39444");
+        assert_eq!(written("+cmd"), "'+cmd");
+        for value in ["=1", "'=1", "''=1", "'Ndrangheta", "-3", "-a", "+39333"] {
+            let line = format!("{}\n", written(value));
+            match next(line.as_bytes(), CSV, false, true) {
+                Next::Values(values, _) => assert_eq!(values, [value]),
+                other => panic!("{other:?}"),
+            }
         }
     }
 }

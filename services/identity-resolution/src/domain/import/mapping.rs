@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{
     consent::Subject,
-    handle::{Handle, HandleKind, Trust},
+    handle::{Handle, HandleKey, HandleKind, Trust},
+    import::list,
     profile::{ACCESSIBILITY_NEEDS, BIRTH_YEAR, Schema},
     rules::Rules,
 };
@@ -25,6 +26,7 @@ enum Target {
     Language,
     PersonaGroup,
     Handle(String),
+    Handles,
     Trait(String),
     Consent(Subject),
     Ignore,
@@ -75,6 +77,7 @@ impl Target {
             "display_name" => Target::DisplayName,
             "language" => Target::Language,
             "persona_group" => Target::PersonaGroup,
+            "handles" => Target::Handles,
             // What an export adds for people to read; an import has no use for it.
             "ignore" | "customer_id" | "entitlement" | "segments" => Target::Ignore,
             _ => match text.split_once(':') {
@@ -95,7 +98,7 @@ impl Target {
                 })?),
                 Some(_) | None => {
                     return Err(format!(
-                        "`{text}` is no target: external_id, display_name, language, persona_group, handle:<kind>, trait:<name>, consent:<channel>/<purpose>, ignore"
+                        "`{text}` is no target: external_id, display_name, language, persona_group, handle:<kind>, handles, trait:<name>, consent:<channel>/<purpose>, ignore"
                     ));
                 }
             },
@@ -183,11 +186,17 @@ fn put(row: &mut Row, target: Target, text: &str, by: &Reading<'_>) -> Result<()
             );
         }
         Target::Handle(kind) => {
-            for value in text.split('|').filter(|v| !v.trim().is_empty()) {
-                let key = handle(&kind, value)?;
-                if !row.handles.iter().any(|h| h.key == key) {
-                    row.handles.push(Handle { key, trust: by.trust });
-                }
+            for value in list::split(text) {
+                add(row, handle(&kind, &value)?, by.trust);
+            }
+        }
+        Target::Handles => {
+            for one in list::split(text) {
+                let (kind, value) = one
+                    .trim()
+                    .split_once(':')
+                    .ok_or("must be <kind>:<value>, several with | between them")?;
+                add(row, handle(kind, value)?, by.trust);
             }
         }
         Target::DisplayName => {
@@ -228,6 +237,12 @@ fn put(row: &mut Row, target: Target, text: &str, by: &Reading<'_>) -> Result<()
     Ok(())
 }
 
+fn add(row: &mut Row, key: HandleKey, trust: Trust) {
+    if !row.handles.iter().any(|h| h.key == key) {
+        row.handles.push(Handle { key, trust });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -253,6 +268,7 @@ mod tests {
             ("external_id", "1001"),
             ("Mail", "Anna@Example.com|anna2@example.com"),
             ("handle:phone", "333 1234567"),
+            ("handles", "cookie:a\\|b|shop:7:9"),
             ("display_name", "Anna Rossi"),
             ("language", ""),
             ("trait:birth_year", "1960"),
@@ -267,7 +283,9 @@ mod tests {
                 "crm:1001",
                 "email:anna@example.com",
                 "email:anna2@example.com",
-                "phone:+393331234567"
+                "phone:+393331234567",
+                "cookie:a|b",
+                "shop:7:9"
             ]
         );
         assert_eq!(

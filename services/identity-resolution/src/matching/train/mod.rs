@@ -24,6 +24,8 @@ pub struct Training {
     pub random_pairs: u32,
     /// How many observed pairs outweigh what the starting policy says.
     pub faith: f64,
+    /// Which of two files each record is from, when the two are linked: then nothing is learnt from pairs within one.
+    pub linked: Option<Vec<u8>>,
 }
 
 impl Default for Training {
@@ -33,6 +35,7 @@ impl Default for Training {
             rounds: 3,
             random_pairs: 10,
             faith: 200.0,
+            linked: None,
         }
     }
 }
@@ -98,9 +101,14 @@ fn count(records: &[Facts], labels: &[Option<u32>], policy: &Policy, how: &Train
     // Whose a profile is, by its first labelled record.
     let mut owner: HashMap<ProfileId, u32> = HashMap::new();
     let mut opened: Vec<ProfileId> = Vec::new();
+    let mut files = Files::default();
     for (at, facts) in records.iter().enumerate() {
         let label = labels.get(at).copied().flatten();
+        let file = how.linked.as_ref().and_then(|files| files.get(at)).copied();
         for candidate in resolver.weigh(&store, facts) {
+            if !files.count(candidate.profile, file) {
+                continue;
+            }
             let score = &candidate.score;
             match label.and_then(|l| owner.get(&candidate.profile).map(|o| *o == l)) {
                 Some(same) => counts.labelled(score, same),
@@ -114,6 +122,7 @@ fn count(records: &[Facts], labels: &[Option<u32>], policy: &Policy, how: &Train
                 .get(random.below(opened.len()))
                 .and_then(|id| store.profile(*id));
             if let Some(other) = other
+                && files.count(other.id, file)
                 && (label.is_none() || owner.get(&other.id) != label.as_ref())
             {
                 counts.random(&scorer.score(
@@ -136,9 +145,34 @@ fn count(records: &[Facts], labels: &[Option<u32>], policy: &Policy, how: &Train
         if let Some(label) = label {
             owner.entry(decision.profile).or_insert(label);
         }
+        files.note(decision.profile, file);
         opened.push(decision.profile);
     }
     counts
+}
+
+/// Which files the records of a profile are from, when two are linked.
+#[derive(Default)]
+struct Files(HashMap<ProfileId, Vec<u8>>);
+
+impl Files {
+    /// Whether a pair with this profile counts: it does when something in it is from the other file.
+    fn count(&self, profile: ProfileId, file: Option<u8>) -> bool {
+        file.is_none_or(|file| {
+            self.0
+                .get(&profile)
+                .is_some_and(|of| of.iter().any(|f| *f != file))
+        })
+    }
+
+    fn note(&mut self, profile: ProfileId, file: Option<u8>) {
+        if let Some(file) = file {
+            let of = self.0.entry(profile).or_default();
+            if !of.contains(&file) {
+                of.push(file);
+            }
+        }
+    }
 }
 
 /// A small random number generator whose stream never changes.

@@ -176,6 +176,7 @@ fn plan(sender: &Sender, resources: &Resources, row: &Claimed, contact: Option<C
         channel_kind: row.request.channel_kind(),
         handle: row.request.handle.as_ref(),
         spent: &row.spent,
+        brand: &row.request.brand,
         last_problem: if row.tries > 0 { &row.reason } else { "" },
     };
     let route = match decide(&question, &answer.points, channels) {

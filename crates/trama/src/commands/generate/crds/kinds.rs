@@ -197,6 +197,7 @@ fn by_channel(at: &'static str) -> Rule {
 fn channel() -> Vec<Rule> {
     let phone = "^\\+[0-9]{6,15}$";
     vec![
+        rule("brand", json!({"pattern": "^[a-z0-9_-]{0,63}$"})),
         rule("provider.email.addresses", json!({"minItems": 1})),
         rule("provider.email.addresses[]", json!({"pattern": "@"})),
         rule("provider.email.relay", json!({"pattern": "^.+:[0-9]{1,5}$"})),
@@ -425,6 +426,11 @@ fn matching_policy() -> Vec<Rule> {
         at_least("verification.lockOut.perSource", 1),
         at_least("verification.lockOut.windowMinutes", 1),
         url("verification.knowledgeHook.url"),
+        url("verification.documentHook.url"),
+        rule(
+            "verification.documentHook.minutes",
+            json!({"minimum": 1, "maximum": 1440}),
+        ),
     ]
 }
 

@@ -1,0 +1,148 @@
+//! Whoever was erased does not come back by what other systems still have: files, records, changes of a CRM, late deliveries.
+
+use std::time::Duration;
+
+use tonic::Code;
+use trama_proto::{
+    common::v1::Handle,
+    identity_resolution::v1::{
+        FindCustomersRequest, ImportState, Person, RecordFormat, RequestErasureRequest, ResolveRecordRequest,
+        StartImportRequest, UpsertCustomerRequest, person, privacy_service_client::PrivacyServiceClient,
+    },
+    time::to_wire,
+};
+use trama_testkit::TestApp;
+
+use crate::{
+    import::{open, send},
+    profile_world::profiles,
+    similar::{anna as facts, record},
+    world::{TENANT, client, count, handle, interaction, receive, who},
+};
+
+const DEVICE: &str = "device:0f9c-aa31-77de";
+const FILE: &str = "external_id,handle:email,handle:device,display_name\r\n\
+    7001,vera@example.com,0F9C-AA31-77DE,Vera Lodi\r\n\
+    7002,ugo@example.com,,Ugo Lodi\r\n";
+
+async fn import(app: &TestApp, recorded_at: Option<prost_types::Timestamp>) -> (i64, i64, i64) {
+    let request = StartImportRequest {
+        format: RecordFormat::Csv as i32,
+        source: "crm".into(),
+        recorded_at,
+        ..Default::default()
+    };
+    let import = open(app, request).await.expect("open");
+    let done = send(app, &import, FILE.as_bytes(), 1000).await;
+    assert_eq!(done.state(), ImportState::Done, "{:?}", done.errors);
+    (done.created, done.unchanged, done.failed)
+}
+
+async fn found(app: &TestApp, whose: &str) -> Vec<String> {
+    let request = FindCustomersRequest {
+        handle: Some(handle(whose)),
+    };
+    let answer = client(app)
+        .find_customers(app.request(TENANT, "bruno", request))
+        .await;
+    let customers = answer.expect("looked").into_inner().customers;
+    customers.into_iter().map(|c| c.customer_id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_records_and_changes_of_a_crm_do_not_bring_back_who_was_erased() {
+    let app = TestApp::builder(&[trama_identity_resolution::service()])
+        .configure(|config| config.privacy.secret = "a secret of the test, long enough".into())
+        .start()
+        .await;
+    assert_eq!(import(&app, None).await, (2, 0, 0));
+    let mail = interaction("before", "email:vera@example.com");
+    let vera = who(&app, &mail).await;
+    assert_eq!(found(&app, DEVICE).await, std::slice::from_ref(&vera));
+    let before = app.clock.now();
+    app.advance(Duration::from_secs(3600)).await;
+
+    let erase = RequestErasureRequest {
+        person: Some(Person {
+            person: Some(person::Person::CustomerId(vera.clone())),
+        }),
+        reason: "ticket 82".into(),
+        request_id: "x1".into(),
+    };
+    PrivacyServiceClient::new(app.grpc())
+        .request_erasure(app.request(TENANT, "dora", erase))
+        .await
+        .expect("asked");
+    app.settle().await;
+    assert_eq!(count(&app, "customers").await, 1, "Ugo stays");
+
+    // The same file, once as it was and once dated before the erasure.
+    for recorded_at in [None, Some(to_wire(before))] {
+        assert_eq!(import(&app, recorded_at).await, (0, 2, 0));
+    }
+    // A record and a change of the CRM, by any one of her addresses.
+    for known_by in [
+        handle("email:vera@example.com"),
+        handle(DEVICE),
+        handle("crm:7001"),
+    ] {
+        let known = format!("{}:{}", known_by.kind, known_by.value);
+        let old = record("shop", "77", &[known.as_str()], facts("Milano"));
+        assert_eq!(
+            refused_record(&app, old).await,
+            Code::FailedPrecondition,
+            "{known}"
+        );
+        for recorded_at in [None, Some(to_wire(before))] {
+            let upsert = upsert(known_by.clone(), recorded_at);
+            let refused = profiles(&app)
+                .upsert_customer(app.request(TENANT, "salesforce", upsert))
+                .await
+                .expect_err("refused");
+            assert_eq!(refused.code(), Code::FailedPrecondition, "{known}");
+        }
+    }
+    // What she had written before arrives once more, and something that she wrote before arrives late.
+    let mut late = interaction("late", "email:vera@example.com");
+    late.occurred_at = Some(to_wire(before));
+    for words in [&mail, &late] {
+        let mut words = words.clone();
+        words.occurred_at = Some(to_wire(before));
+        receive(&app, TENANT, &words).await;
+    }
+    app.settle().await;
+    assert_eq!(count(&app, "customers").await, 1);
+    for address in ["email:vera@example.com", DEVICE, "crm:7001"] {
+        assert_eq!(found(&app, address).await, Vec::<String>::new(), "{address}");
+    }
+
+    // Who says that they heard of her since brings somebody new.
+    app.advance(Duration::from_secs(3600)).await;
+    let since = Some(to_wire(app.clock.now()));
+    assert_eq!(import(&app, since).await, (1, 1, 0));
+    let anew = found(&app, DEVICE).await;
+    assert!(anew.len() == 1 && anew[0] != vera);
+    app.stop().await;
+}
+
+async fn refused_record(app: &TestApp, request: ResolveRecordRequest) -> Code {
+    let answer = client(app)
+        .resolve_record(app.request(TENANT, "shop", request))
+        .await;
+    answer.expect_err("refused").code()
+}
+
+fn upsert(known_by: Handle, recorded_at: Option<prost_types::Timestamp>) -> UpsertCustomerRequest {
+    let external_id = match known_by.kind.as_str() {
+        "crm" => known_by.value.clone(),
+        _ => "elsewhere-9".to_owned(),
+    };
+    UpsertCustomerRequest {
+        source: "salesforce".into(),
+        external_id,
+        handles: vec![known_by],
+        display_name: "Vera Lodi".into(),
+        recorded_at,
+        ..Default::default()
+    }
+}
