@@ -1,6 +1,6 @@
 //! The one wiring: a service says what it owns, serves and listens to; [`start`] runs one of them or all six.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     db::{Db, SchemaState},
     leases,
-    lifecycle::{Lifecycle, terminated},
+    lifecycle::Lifecycle,
     limits::{HttpLimits, Limits},
     objects::Objects,
     outbound::Outbound,
@@ -26,7 +26,6 @@ use crate::{
     server::{Addresses, Doors, DoorsTls, Sockets},
     stage::{Loop, Stage},
     statistics,
-    telemetry::Telemetry,
     timers::{self, TimerHandler},
 };
 
@@ -388,98 +387,6 @@ impl Running {
         }
         Ok(true)
     }
-}
-
-/// `main` of a service binary: configuration, telemetry, run until SIGTERM, exit code.
-pub fn main(service: Arc<dyn Service>, cluster: OpenCluster) -> std::process::ExitCode {
-    let name = service.name();
-    let mut arguments = std::env::args().skip(1);
-    let mut file = std::env::var_os("TRAMA_CONFIG").map(PathBuf::from);
-    let mut dump = false;
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--version" => {
-                println!("trama-{name} {}", env!("CARGO_PKG_VERSION"));
-                return std::process::ExitCode::SUCCESS;
-            }
-            "--dump-config" => dump = true,
-            "--config" => file = arguments.next().map(PathBuf::from),
-            "--help" | "-h" => {
-                println!(
-                    "trama-{name} [--config FILE] [--dump-config] [--version]\n\nEverything else is configuration: file < TRAMA_ environment."
-                );
-                return std::process::ExitCode::SUCCESS;
-            }
-            other => {
-                eprintln!("trama-{name}: unknown argument {other}; see --help");
-                return std::process::ExitCode::from(64);
-            }
-        }
-    }
-    let config = match Config::load(file.as_deref()) {
-        Ok(config) => config,
-        Err(error) => {
-            eprintln!("trama-{name}: {error}");
-            return std::process::ExitCode::from(78);
-        }
-    };
-    if dump {
-        println!("{}", config.dump());
-        return std::process::ExitCode::SUCCESS;
-    }
-    block_on(async move {
-        let telemetry = match Telemetry::init(&config.telemetry, name) {
-            Ok(telemetry) => telemetry,
-            Err(error) => {
-                eprintln!("trama-{name}: {error}");
-                return std::process::ExitCode::from(78);
-            }
-        };
-        let options = Options {
-            cluster: Some(cluster),
-            ..Options::default()
-        };
-        let code = until_terminated(&[service], config, options).await;
-        telemetry.shutdown();
-        code
-    })
-}
-
-/// Runs services until SIGTERM or until a task dies.
-pub async fn until_terminated(
-    services: &[Arc<dyn Service>],
-    config: Config,
-    options: Options,
-) -> std::process::ExitCode {
-    let running = match start(services, config, options).await {
-        Ok(running) => running,
-        Err(error) => {
-            tracing::error!(detail = error.detail(), "cannot start");
-            return std::process::ExitCode::FAILURE;
-        }
-    };
-    let a = running.addresses;
-    tracing::info!(grpc = %a.grpc, http = %a.http, admin = %a.admin, "listening");
-    let lifecycle = running.lifecycle.clone();
-    tokio::select! {
-        () = terminated() => tracing::info!("draining"),
-        () = async { lifecycle.stopping().cancelled().await } => {}
-    }
-    let in_time = running.stop().await;
-    if lifecycle.failed() || !in_time {
-        std::process::ExitCode::FAILURE
-    } else {
-        std::process::ExitCode::SUCCESS
-    }
-}
-
-/// Runs a future on a runtime of the platform's making.
-pub fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime can be made on any machine that runs us")
-        .block_on(future)
 }
 
 /// One TLS provider for the whole process; two in the graph would panic at the first handshake.

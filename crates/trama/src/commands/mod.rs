@@ -40,6 +40,8 @@ enum Command {
     Story(run::StoryCommand),
     /// Bring every schema up to date.
     Migrate(Configured),
+    /// Ask the `trama up` of this machine whether it is ready; exit code 1 when it is not.
+    Healthcheck(Configured),
     /// Work on resources in a folder.
     #[command(subcommand)]
     Resources(resources::ResourcesCommand),
@@ -105,6 +107,10 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(run) => run.execute().await,
         Command::Story(story) => story.execute().await,
         Command::Migrate(configured) => migrate(&configured).await,
+        Command::Healthcheck(configured) => {
+            trama_platform::is_ready(configured.load()?.listen.admin)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Resources(command) => command.execute(),
         Command::Identity(command) => command.execute(),
         Command::Routing(command) => command.execute(),
