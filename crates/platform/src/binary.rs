@@ -92,6 +92,11 @@ pub fn main(service: Arc<dyn Service>, cluster: OpenCluster) -> ExitCode {
 /// # Errors
 /// Says what it answered, or that nobody did.
 pub fn is_ready(admin: SocketAddr) -> io::Result<()> {
+    if admin.port() == 0 {
+        return Err(io::Error::other(
+            "listen.admin names no port; say --config as the one that runs was told",
+        ));
+    }
     let host = match admin.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -183,5 +188,6 @@ mod tests {
     fn nobody_there_is_not_ready() {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         assert!(is_ready(address).is_err());
+        assert!(is_ready(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).is_err());
     }
 }
