@@ -38,6 +38,8 @@
 {{- $_ := set $listen "grpc_tls" $tls -}}
 {{- end -}}
 {{- $_ := set $config "listen" $listen -}}
+{{- /* A margin for what comes after: the startup probe must not end a start that goes well. */ -}}
+{{- $_ := set $config "start_wait_seconds" (max 0 (sub (int $root.Values.pods.startupSeconds) 30)) -}}
 {{- $auth := deepCopy ($config.auth | default dict) -}}
 {{- if or $root.Values.trial.enabled (and $root.Values.auth.existingSecret $root.Values.auth.keys.apiKeys) -}}
 {{- $_ := set $auth "api_keys_file" "/etc/trama/auth/api-keys.json" -}}

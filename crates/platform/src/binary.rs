@@ -118,7 +118,12 @@ pub fn is_ready(admin: SocketAddr) -> io::Result<()> {
 
 /// Runs services until SIGTERM or until a task dies.
 pub async fn until_terminated(services: &[Arc<dyn Service>], config: Config, options: Options) -> ExitCode {
-    let running = match start(services, config, options).await {
+    // The first process of a container has no default: what nobody listens to is not heard.
+    let started = tokio::select! {
+        started = start(services, config, options) => started,
+        () = terminated() => return ExitCode::SUCCESS,
+    };
+    let running = match started {
         Ok(running) => running,
         Err(error) => {
             tracing::error!(detail = error.detail(), "cannot start");

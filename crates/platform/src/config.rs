@@ -50,6 +50,8 @@ pub struct Config {
     pub remote_tls: RemoteTls,
     /// Seconds between "not ready" and closing the doors, so that load balancers notice.
     pub drain_seconds: u64,
+    /// Seconds for which the start waits for PostgreSQL, NATS and a schema that is new enough, before it gives up.
+    pub start_wait_seconds: u64,
     /// Each service's own section.
     pub services: std::collections::BTreeMap<String, serde_json::Value>,
 }

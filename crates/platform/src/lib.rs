@@ -44,4 +44,6 @@ pub use error::{Error, Kind, Violation};
 pub use lifecycle::Lifecycle;
 pub use origin::Origins;
 pub use server::{Addresses, Sockets};
-pub use service::{Context, Options, Parts, Quiet, Running, Service, Task, install_crypto, principal, start};
+pub use service::{
+    Context, Options, Parts, Patience, Quiet, Running, Service, Task, install_crypto, principal, start,
+};

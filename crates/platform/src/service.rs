@@ -1,6 +1,9 @@
 //! The one wiring: a service says what it owns, serves and listens to; [`start`] runs one of them or all six.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -176,7 +179,10 @@ async fn start_with(
     };
     let addresses = sockets.addresses()?;
     let tls = DoorsTls::open(&config.listen, lifecycle)?;
-    let bus = Bus::connect(&config.nats_url, &config.bus).await?;
+    let patience = Patience::of_seconds(config.start_wait_seconds);
+    let bus = patience
+        .for_others(|| Bus::connect(&config.nats_url, &config.bus))
+        .await?;
     let outbound = Outbound::new(&config.outbound)?;
     let authenticator =
         Authenticator::start(&config.auth, clock.clone(), outbound.clone(), lifecycle).await?;
@@ -193,8 +199,10 @@ async fn start_with(
 
     let mut databases = Vec::new();
     for service in services {
-        let db = Db::connect(&config, service.schema(), bus.clone(), clock.clone()).await?;
-        prepare(&db, service.as_ref(), options.migrate).await?;
+        let db = patience
+            .for_others(|| Db::connect(&config, service.schema(), bus.clone(), clock.clone()))
+            .await?;
+        prepare(&db, service.as_ref(), options.migrate, patience).await?;
         databases.push((service.name(), db));
     }
 
@@ -305,11 +313,55 @@ async fn start_with(
 }
 
 /// Brings a schema up to date, or refuses one that is not.
-async fn prepare(db: &Db, service: &dyn Service, migrate: bool) -> Result<(), Error> {
+/// How long a start waits for what may still be on the way.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience(Instant);
+
+/// Between two tries.
+const AGAIN: Duration = Duration::from_secs(1);
+
+impl Patience {
+    /// From now on.
+    pub fn of_seconds(seconds: u64) -> Self {
+        Self(Instant::now() + Duration::from_secs(seconds))
+    }
+
+    fn lasts(self) -> bool {
+        Instant::now() < self.0
+    }
+
+    /// Tries until somebody answers, or patience ends.
+    ///
+    /// # Errors
+    /// Whatever went wrong last.
+    pub async fn for_others<T, F: Future<Output = Result<T, Error>>>(
+        self,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, Error> {
+        loop {
+            match attempt().await {
+                Err(error) if error.kind() == Kind::Unavailable && self.lasts() => {
+                    tracing::info!(detail = error.detail(), "waiting");
+                    tokio::time::sleep(AGAIN).await;
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+async fn prepare(db: &Db, service: &dyn Service, migrate: bool, patience: Patience) -> Result<(), Error> {
     if migrate && db.schema_state(service.migrations()).await? != SchemaState::Ahead {
         return db.migrate(service.migrations()).await;
     }
-    match db.schema_state(service.migrations()).await? {
+    let mut state = db.schema_state(service.migrations()).await?;
+    // Whoever migrates may still be at it.
+    while state == SchemaState::Behind && patience.lasts() {
+        tracing::info!(schema = db.schema(), "waiting for the schema");
+        tokio::time::sleep(AGAIN).await;
+        state = db.schema_state(service.migrations()).await?;
+    }
+    match state {
         SchemaState::Current => Ok(()),
         SchemaState::Behind => Err(Error::new(
             Kind::Precondition,

@@ -163,6 +163,15 @@ def test_with_tls_every_door_has_a_certificate_and_every_call_trusts_it(profile)
             assert all(address.startswith("https://") for address in read["remotes"].values())
 
 
+@each_profile
+def test_a_start_gives_up_waiting_before_kubelet_loses_patience(profile):
+    for deployment in of(profile, "Deployment"):
+        [container] = deployment["spec"]["template"]["spec"]["containers"]
+        probe = container["startupProbe"]
+        patience = probe["periodSeconds"] * probe["failureThreshold"]
+        assert 0 <= config(profile, component(deployment))["start_wait_seconds"] <= max(0, patience - 30)
+
+
 def test_the_mail_door_has_a_certificate_of_its_own():
     for deployment in of("a-certificate-of-your-own", "Deployment"):
         spec = deployment["spec"]["template"]["spec"]
@@ -493,7 +502,7 @@ def test_migrations_run_before_or_beside_never_within(profile):
         hooked = job["metadata"].get("annotations", {}).get("helm.sh/hook")
         assert hooked == ("pre-install,pre-upgrade" if mode == "hook" else None)
         [container] = job["spec"]["template"]["spec"]["containers"]
-        assert container["args"] == ["migrate"]
+        assert container["args"][0] == "migrate"
         if mode == "hook":
             # What the release makes is not there yet.
             assert all("trama-trial" not in str(v) and "configMap" not in v for v in job["spec"]["template"]["spec"].get("volumes") or [])
