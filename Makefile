@@ -1,6 +1,6 @@
 # The short way to everything. The work is done by cargo and by scripts/; this file only names it.
 .DEFAULT_GOAL := help
-.PHONY: help run story story-apart up down test test-apiserver test-cluster lint fmt bench bench-routing bench-identity charts generate clean toolchain
+.PHONY: help run story story-apart up down test test-apiserver images cluster test-cluster lint fmt bench bench-routing bench-identity charts generate clean toolchain
 # One target after the other even with -j: they share servers and build output.
 .NOTPARALLEL:
 SHELL := bash
@@ -54,8 +54,20 @@ test-apiserver: toolchain ## Check charts and replicas on a real Kubernetes API 
 	scripts/dev with --dir .dev/test --fast -- scripts/apiserver with --dir .dev/test/apiserver $(if $(RULES),--rules) -- \
 		env TRAMA_BINARIES=$(TARGET_DIR)/debug scripts/charts/check --apiserver $(ARGS)
 
-test-cluster: ## Install, load, change and remove Trama on the cluster in KUBECONFIG: ARGS='--registry …'
+images: toolchain ## Build the release images as OCI archives into .dev/images
+	scripts/images $(ARGS)
+
+# Of two nodes, in namespaces of their own; builds Kubernetes the first time. Down again: scripts/cluster down.
+cluster: images ## Start a Kubernetes cluster on this machine (root), with the release images
+	scripts/cluster up
+	scripts/cluster images
+
+test-cluster: ## Install, load, change and remove Trama: on the cluster in KUBECONFIG (ARGS='--registry …') or that of make cluster
+ifdef KUBECONFIG
 	scripts/test-cluster $(ARGS)
+else
+	scripts/cluster with -- scripts/test-cluster --registry ghcr.io/trama-dev --values scripts/kubernetes/values.yaml --on-node --drain $(ARGS)
+endif
 
 lint: toolchain ## Check format, code, protos, layers, dependencies and generated files
 	cargo fmt --all --check

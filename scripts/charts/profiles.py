@@ -32,6 +32,7 @@ PROFILES = {
         },
         "trust": {"configMap": "our-roots", "secret": "their-roots"},
         "privacy": {"existingSecret": "trama-privacy"},
+        "nats": {"keys": {"nkey": "seed"}},
         "migrations": {"mode": "job"},
     },
     "certificates-for-all": {
@@ -49,7 +50,12 @@ PROFILES = {
             },
         },
     },
-    "a-certificate-of-your-own": {"tls": {"mode": "secret", "existingSecret": "our-tls"}, "trust": {"secret": "their-roots"}},
+    "a-certificate-of-your-own": {
+        "tls": {"mode": "secret", "existingSecret": "our-tls"},
+        "trust": {"secret": "their-roots"},
+        "expose": {"smtp": {"enabled": True, "tls": {"existingSecret": "mail-tls"}}},
+        "nats": {"keys": {"creds": "trama.creds"}},
+    },
     "gateway-everywhere": {
         "expose": {
             "webhooks": {**GATEWAY, "hostnames": ["hooks.example.com"]},

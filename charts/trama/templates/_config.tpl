@@ -38,6 +38,8 @@
 {{- $_ := set $listen "grpc_tls" $tls -}}
 {{- end -}}
 {{- $_ := set $config "listen" $listen -}}
+{{- /* A margin for what comes after: the startup probe must not end a start that goes well. */ -}}
+{{- $_ := set $config "start_wait_seconds" (max 0 (sub (int $root.Values.pods.startupSeconds) 30)) -}}
 {{- $auth := deepCopy ($config.auth | default dict) -}}
 {{- if or $root.Values.trial.enabled (and $root.Values.auth.existingSecret $root.Values.auth.keys.apiKeys) -}}
 {{- $_ := set $auth "api_keys_file" "/etc/trama/auth/api-keys.json" -}}
@@ -70,6 +72,9 @@
 {{- $own := deepCopy ($service.config | default dict) -}}
 {{- if eq $name "ingest" -}}
 {{- $_ := set $own "smtp_listen" "0.0.0.0:2525" -}}
+{{- if $root.Values.expose.smtp.tls.existingSecret -}}
+{{- $_ := set $own "smtp_tls" (dict "cert" "/etc/trama/smtp/tls.crt" "key" "/etc/trama/smtp/tls.key") -}}
+{{- end -}}
 {{- end -}}
 {{- range $key, $value := $config -}}
 {{- if not (kindIs "map" $value) }}
@@ -105,6 +110,13 @@
 {{- /* Namespaces that are watched one by one -> JSON */ -}}
 {{- define "trama.watched" -}}
 {{- .Values.resources.kubernetes.namespaces | default (list .Release.Namespace) | toJson -}}
+{{- end -}}
+
+{{- /* Of which kind the file is by which NATS lets us in, if there is one. */ -}}
+{{- define "trama.natsFile" -}}
+{{- if not .Values.trial.enabled -}}
+{{- if .Values.nats.keys.creds -}}creds{{- else if .Values.nats.keys.nkey -}}nkey{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* Whether there are files of resources. */ -}}
@@ -145,6 +157,9 @@
 {{- end }}
 - name: TRAMA_NATS_URL
   valueFrom: {secretKeyRef: {name: {{ include "trama.natsSecret" $root }}, key: {{ $root.Values.trial.enabled | ternary "nats-url" $root.Values.nats.keys.url | quote }}}}
+{{- with include "trama.natsFile" $root }}
+- {name: TRAMA_BUS__{{ upper . }}_FILE, value: /etc/trama/nats/{{ . }}}
+{{- end }}
 {{- if or $root.Values.trust.configMap $root.Values.trust.secret }}
 - {name: SSL_CERT_FILE, value: /etc/ssl/certs/ca-certificates.crt}
 - {name: SSL_CERT_DIR, value: /etc/trama/trust}
@@ -164,6 +179,9 @@
 {{- if and .Values.database.tls.secret (not .Values.trial.enabled) }}
 - {name: postgres-tls, mountPath: /etc/trama/postgres, readOnly: true}
 {{- end }}
+{{- if include "trama.natsFile" . }}
+- {name: nats, mountPath: /etc/trama/nats, readOnly: true}
+{{- end }}
 {{- if or .Values.trust.configMap .Values.trust.secret }}
 - {name: trust, mountPath: /etc/trama/trust, readOnly: true}
 {{- end }}
@@ -173,6 +191,11 @@
 - name: postgres-tls
   # A private key: for the owner and our group only.
   secret: {secretName: {{ .Values.database.tls.secret }}, defaultMode: 0440}
+{{- end }}
+{{- with include "trama.natsFile" . }}
+- name: nats
+  # Not the URL, which stands in a variable.
+  secret: {secretName: {{ include "trama.natsSecret" $ }}, defaultMode: 0440, items: [{key: {{ index $.Values.nats.keys . | quote }}, path: {{ . }}}]}
 {{- end }}
 {{- if or .Values.trust.configMap .Values.trust.secret }}
 - name: trust

@@ -37,6 +37,9 @@
 {{- if and (ne (empty $v.database.tls.certKey) (empty $v.database.tls.keyKey)) -}}
 {{- fail "values: database.tls: certKey and keyKey go together" -}}
 {{- end -}}
+{{- if and $v.nats.keys.creds $v.nats.keys.nkey -}}
+{{- fail "values: nats.keys: creds and nkey exclude each other" -}}
+{{- end -}}
 {{- else -}}
 {{- if not $v.trial.password -}}
 {{- fail "values: trial.password is empty: use values-trial.yaml" -}}

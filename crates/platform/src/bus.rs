@@ -1,5 +1,7 @@
 //! The bus: streams declared once, subjects built in one place, publishing that waits for every PubAck.
 
+mod credentials;
+
 use std::{collections::HashMap, time::Duration};
 
 use async_nats::{
@@ -74,9 +76,9 @@ impl Bus {
     /// Connects and makes sure that the streams exist and keep their promise.
     ///
     /// # Errors
-    /// When NATS cannot be reached, or its streams have another number of partitions.
+    /// When NATS cannot be reached or lets nobody in by what is configured, or its streams have another number of partitions.
     pub async fn connect(url: &str, config: &BusConfig) -> Result<Self, Error> {
-        let client = with_credentials(url)
+        let client = credentials::options(url, config)?
             .name("trama")
             .client_capacity(8192)
             .connection_timeout(Duration::from_secs(5))
@@ -330,7 +332,7 @@ impl Bus {
 /// # Errors
 /// When JetStream cannot be reached.
 pub async fn remove_streams(url: &str, config: &BusConfig) -> Result<(), Error> {
-    let client = with_credentials(url)
+    let client = credentials::options(url, config)?
         .connect(url)
         .await
         .map_err(|e| Error::unavailable("NATS", e))?;
@@ -341,25 +343,6 @@ pub async fn remove_streams(url: &str, config: &BusConfig) -> Result<(), Error> 
         let _ = jetstream.delete_stream(name).await;
     }
     Ok(())
-}
-
-/// The client looks for credentials in its options only, not in the URL.
-fn with_credentials(url: &str) -> async_nats::ConnectOptions {
-    let options = async_nats::ConnectOptions::new();
-    let first = url.split(',').next().unwrap_or(url);
-    match url::Url::parse(first) {
-        Ok(url) if !url.username().is_empty() => match url.password() {
-            Some(password) => options.user_and_password(decoded(url.username()), decoded(password)),
-            None => options.token(decoded(url.username())),
-        },
-        Ok(_) | Err(_) => options,
-    }
-}
-
-fn decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text)
-        .decode_utf8_lossy()
-        .into_owned()
 }
 
 fn to_publish(message: &Outgoing) -> PublishMessage {

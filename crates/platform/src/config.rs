@@ -50,6 +50,8 @@ pub struct Config {
     pub remote_tls: RemoteTls,
     /// Seconds between "not ready" and closing the doors, so that load balancers notice.
     pub drain_seconds: u64,
+    /// Seconds for which the start waits for PostgreSQL, NATS and a schema that is new enough, before it gives up.
+    pub start_wait_seconds: u64,
     /// Each service's own section.
     pub services: std::collections::BTreeMap<String, serde_json::Value>,
 }
@@ -71,6 +73,11 @@ pub struct BusConfig {
     /// The server's monitoring address, such as `http://127.0.0.1:8222`: lets the start check `sync_interval`, which
     /// a client cannot see otherwise.
     pub monitor_url: Option<String>,
+    /// A credentials file (JWT and seed, as nsc makes it) by which NATS lets us in, read again at every connection. Without
+    /// one, a user and password or a token in `nats_url`, if there are any.
+    pub creds_file: Option<PathBuf>,
+    /// The same for a file with the seed of an nkey.
+    pub nkey_file: Option<PathBuf>,
 }
 
 /// What a PubAck is worth.
@@ -260,6 +267,8 @@ impl Default for BusConfig {
             retention_days: 7,
             durability: Durability::Interval,
             monitor_url: None,
+            creds_file: None,
+            nkey_file: None,
         }
     }
 }
@@ -431,6 +440,9 @@ impl Config {
         }
         if self.bus.partitions == 0 || self.bus.partitions > 1024 {
             return fail("bus.partitions", "must be from 1 to 1024");
+        }
+        if self.bus.creds_file.is_some() && self.bus.nkey_file.is_some() {
+            return fail("bus.creds_file", "excludes bus.nkey_file");
         }
         let prefix_ok = !self.bus.prefix.is_empty()
             && self

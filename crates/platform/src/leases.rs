@@ -1,7 +1,7 @@
 //! One active puller per partition: a session lock in PostgreSQL, gone at once when its process dies.
 //!
-//! Replicas share the partitions fairly: each takes at most `ceil(partitions / live replicas)`. A replica lives as long
-//! as the shared lock that its session holds: PostgreSQL counts them for us, and forgets the dead at once.
+//! Replicas share the partitions evenly: no one has two more than another. A replica lives as long as the shared lock that
+//! its session holds: PostgreSQL counts them for us in one order for all, and forgets the dead at once.
 
 use std::time::Duration;
 
@@ -59,8 +59,8 @@ impl Keeper {
             .await?;
         let mut mine: Vec<u32> = Vec::new();
         loop {
-            let live: i64 = sqlx::query_scalar(
-                "SELECT count(*) FROM pg_locks
+            let (live, before_me): (i64, i64) = sqlx::query_as(
+                "SELECT count(*), count(*) FILTER (WHERE pid < pg_backend_pid()) FROM pg_locks
                  WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted AND objsubid = 1
                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
                    AND (classid::bigint << 32 | objid::bigint) = $1",
@@ -68,8 +68,7 @@ impl Keeper {
             .bind(presence)
             .fetch_one(&mut connection)
             .await?;
-            let fair =
-                u64::from(self.bus.partitions()).div_ceil(u64::try_from(live).unwrap_or(1).max(1)) as usize;
+            let fair = share(self.bus.partitions(), live, before_me);
             let before = mine.clone();
             while mine.len() > fair {
                 if let Some(partition) = mine.pop() {
@@ -113,5 +112,34 @@ impl Keeper {
         let name = format!("{}/{}/{what}", self.bus.prefix(), self.db.schema());
         let digest = trama_proto::ids::derive(&[name.as_bytes()]);
         i64::from_be_bytes(digest.as_bytes()[..8].try_into().expect("a UUID has 16 bytes"))
+    }
+}
+
+/// How many partitions are for the replica that so many of the living stand before. Those at the front take what does not
+/// divide: if all took up to the ceiling, of five replicas at sixteen partitions one would have none.
+fn share(partitions: u32, live: i64, before_me: i64) -> usize {
+    let live = u32::try_from(live).unwrap_or(1).max(1);
+    let extra = i64::from(partitions % live) > before_me;
+    (partitions / live + u32::from(extra)) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn everything_is_shared_and_nobody_has_two_more_than_another() {
+        for partitions in [1, 2, 4, 16, 1024] {
+            for live in 1..=20 {
+                let shares: Vec<_> = (0..live).map(|place| share(partitions, live, place)).collect();
+                assert_eq!(shares.iter().sum::<usize>(), partitions as usize);
+                assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 1);
+            }
+        }
+    }
+
+    #[test]
+    fn who_sees_nobody_yet_takes_all() {
+        assert_eq!(share(16, 0, 0), 16);
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod audit;
 pub mod auth;
+mod binary;
 pub mod bus;
 pub mod client;
 pub mod clock;
@@ -34,6 +35,7 @@ pub mod timers;
 pub mod tls;
 
 pub use auth::Principal;
+pub use binary::{block_on, is_ready, main, until_terminated};
 pub use client::{Clients, ServiceChannel};
 pub use clock::Clock;
 pub use config::Config;
@@ -43,6 +45,5 @@ pub use lifecycle::Lifecycle;
 pub use origin::Origins;
 pub use server::{Addresses, Sockets};
 pub use service::{
-    Context, Options, Parts, Quiet, Running, Service, Task, block_on, install_crypto, main, principal, start,
-    until_terminated,
+    Context, Options, Parts, Patience, Quiet, Running, Service, Task, install_crypto, principal, start,
 };

@@ -1,6 +1,9 @@
 //! The one wiring: a service says what it owns, serves and listens to; [`start`] runs one of them or all six.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -16,7 +19,7 @@ use crate::{
     config::Config,
     db::{Db, SchemaState},
     leases,
-    lifecycle::{Lifecycle, terminated},
+    lifecycle::Lifecycle,
     limits::{HttpLimits, Limits},
     objects::Objects,
     outbound::Outbound,
@@ -26,7 +29,6 @@ use crate::{
     server::{Addresses, Doors, DoorsTls, Sockets},
     stage::{Loop, Stage},
     statistics,
-    telemetry::Telemetry,
     timers::{self, TimerHandler},
 };
 
@@ -177,7 +179,10 @@ async fn start_with(
     };
     let addresses = sockets.addresses()?;
     let tls = DoorsTls::open(&config.listen, lifecycle)?;
-    let bus = Bus::connect(&config.nats_url, &config.bus).await?;
+    let patience = Patience::of_seconds(config.start_wait_seconds);
+    let bus = patience
+        .for_others(|| Bus::connect(&config.nats_url, &config.bus))
+        .await?;
     let outbound = Outbound::new(&config.outbound)?;
     let authenticator =
         Authenticator::start(&config.auth, clock.clone(), outbound.clone(), lifecycle).await?;
@@ -194,8 +199,10 @@ async fn start_with(
 
     let mut databases = Vec::new();
     for service in services {
-        let db = Db::connect(&config, service.schema(), bus.clone(), clock.clone()).await?;
-        prepare(&db, service.as_ref(), options.migrate).await?;
+        let db = patience
+            .for_others(|| Db::connect(&config, service.schema(), bus.clone(), clock.clone()))
+            .await?;
+        prepare(&db, service.as_ref(), options.migrate, patience).await?;
         databases.push((service.name(), db));
     }
 
@@ -306,11 +313,55 @@ async fn start_with(
 }
 
 /// Brings a schema up to date, or refuses one that is not.
-async fn prepare(db: &Db, service: &dyn Service, migrate: bool) -> Result<(), Error> {
+/// How long a start waits for what may still be on the way.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience(Instant);
+
+/// Between two tries.
+const AGAIN: Duration = Duration::from_secs(1);
+
+impl Patience {
+    /// From now on.
+    pub fn of_seconds(seconds: u64) -> Self {
+        Self(Instant::now() + Duration::from_secs(seconds))
+    }
+
+    fn lasts(self) -> bool {
+        Instant::now() < self.0
+    }
+
+    /// Tries until somebody answers, or patience ends.
+    ///
+    /// # Errors
+    /// Whatever went wrong last.
+    pub async fn for_others<T, F: Future<Output = Result<T, Error>>>(
+        self,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, Error> {
+        loop {
+            match attempt().await {
+                Err(error) if error.kind() == Kind::Unavailable && self.lasts() => {
+                    tracing::info!(detail = error.detail(), "waiting");
+                    tokio::time::sleep(AGAIN).await;
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+async fn prepare(db: &Db, service: &dyn Service, migrate: bool, patience: Patience) -> Result<(), Error> {
     if migrate && db.schema_state(service.migrations()).await? != SchemaState::Ahead {
         return db.migrate(service.migrations()).await;
     }
-    match db.schema_state(service.migrations()).await? {
+    let mut state = db.schema_state(service.migrations()).await?;
+    // Whoever migrates may still be at it.
+    while state == SchemaState::Behind && patience.lasts() {
+        tracing::info!(schema = db.schema(), "waiting for the schema");
+        tokio::time::sleep(AGAIN).await;
+        state = db.schema_state(service.migrations()).await?;
+    }
+    match state {
         SchemaState::Current => Ok(()),
         SchemaState::Behind => Err(Error::new(
             Kind::Precondition,
@@ -388,98 +439,6 @@ impl Running {
         }
         Ok(true)
     }
-}
-
-/// `main` of a service binary: configuration, telemetry, run until SIGTERM, exit code.
-pub fn main(service: Arc<dyn Service>, cluster: OpenCluster) -> std::process::ExitCode {
-    let name = service.name();
-    let mut arguments = std::env::args().skip(1);
-    let mut file = std::env::var_os("TRAMA_CONFIG").map(PathBuf::from);
-    let mut dump = false;
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--version" => {
-                println!("trama-{name} {}", env!("CARGO_PKG_VERSION"));
-                return std::process::ExitCode::SUCCESS;
-            }
-            "--dump-config" => dump = true,
-            "--config" => file = arguments.next().map(PathBuf::from),
-            "--help" | "-h" => {
-                println!(
-                    "trama-{name} [--config FILE] [--dump-config] [--version]\n\nEverything else is configuration: file < TRAMA_ environment."
-                );
-                return std::process::ExitCode::SUCCESS;
-            }
-            other => {
-                eprintln!("trama-{name}: unknown argument {other}; see --help");
-                return std::process::ExitCode::from(64);
-            }
-        }
-    }
-    let config = match Config::load(file.as_deref()) {
-        Ok(config) => config,
-        Err(error) => {
-            eprintln!("trama-{name}: {error}");
-            return std::process::ExitCode::from(78);
-        }
-    };
-    if dump {
-        println!("{}", config.dump());
-        return std::process::ExitCode::SUCCESS;
-    }
-    block_on(async move {
-        let telemetry = match Telemetry::init(&config.telemetry, name) {
-            Ok(telemetry) => telemetry,
-            Err(error) => {
-                eprintln!("trama-{name}: {error}");
-                return std::process::ExitCode::from(78);
-            }
-        };
-        let options = Options {
-            cluster: Some(cluster),
-            ..Options::default()
-        };
-        let code = until_terminated(&[service], config, options).await;
-        telemetry.shutdown();
-        code
-    })
-}
-
-/// Runs services until SIGTERM or until a task dies.
-pub async fn until_terminated(
-    services: &[Arc<dyn Service>],
-    config: Config,
-    options: Options,
-) -> std::process::ExitCode {
-    let running = match start(services, config, options).await {
-        Ok(running) => running,
-        Err(error) => {
-            tracing::error!(detail = error.detail(), "cannot start");
-            return std::process::ExitCode::FAILURE;
-        }
-    };
-    let a = running.addresses;
-    tracing::info!(grpc = %a.grpc, http = %a.http, admin = %a.admin, "listening");
-    let lifecycle = running.lifecycle.clone();
-    tokio::select! {
-        () = terminated() => tracing::info!("draining"),
-        () = async { lifecycle.stopping().cancelled().await } => {}
-    }
-    let in_time = running.stop().await;
-    if lifecycle.failed() || !in_time {
-        std::process::ExitCode::FAILURE
-    } else {
-        std::process::ExitCode::SUCCESS
-    }
-}
-
-/// Runs a future on a runtime of the platform's making.
-pub fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime can be made on any machine that runs us")
-        .block_on(future)
 }
 
 /// One TLS provider for the whole process; two in the graph would panic at the first handshake.

@@ -163,6 +163,42 @@ def test_with_tls_every_door_has_a_certificate_and_every_call_trusts_it(profile)
             assert all(address.startswith("https://") for address in read["remotes"].values())
 
 
+@each_profile
+def test_a_start_gives_up_waiting_before_kubelet_loses_patience(profile):
+    for deployment in of(profile, "Deployment"):
+        [container] = deployment["spec"]["template"]["spec"]["containers"]
+        probe = container["startupProbe"]
+        patience = probe["periodSeconds"] * probe["failureThreshold"]
+        assert 0 <= config(profile, component(deployment))["start_wait_seconds"] <= max(0, patience - 30)
+
+
+def test_the_mail_door_has_a_certificate_of_its_own():
+    for deployment in of("a-certificate-of-your-own", "Deployment"):
+        spec = deployment["spec"]["template"]["spec"]
+        secrets = {v["name"]: v["secret"]["secretName"] for v in spec["volumes"] if "secret" in v}
+        assert ("smtp-tls" in secrets) == (component(deployment) == "ingest")
+    [mount] = [
+        mount
+        for deployment in of("a-certificate-of-your-own", "Deployment")
+        for mount in deployment["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+        if mount["name"] == "smtp-tls"
+    ]
+    tls = config("a-certificate-of-your-own", "ingest")["services"]["ingest"]["smtp_tls"]
+    assert tls == {"cert": f"{mount['mountPath']}/tls.crt", "key": f"{mount['mountPath']}/tls.key"}
+    assert "smtp_tls" not in config("default", "ingest")["services"]["ingest"]
+
+
+@pytest.mark.parametrize("profile,kind,key", [("a-certificate-of-your-own", "creds", "trama.creds"), ("parts-tls-trust", "nkey", "seed")])
+def test_who_talks_to_nats_has_the_file_that_lets_him_in(profile, kind, key):
+    for name, _, spec in pods(profile):
+        [container] = [c for c in spec["containers"] if "TRAMA_NATS_URL" in {v["name"] for v in c.get("env", [])}]
+        env = {v["name"]: v.get("value") for v in container["env"]}
+        [mount] = [m for m in container["volumeMounts"] if m["name"] == "nats"]
+        assert env[f"TRAMA_BUS__{kind.upper()}_FILE"] == f"{mount['mountPath']}/{kind}", name
+        [volume] = [v["secret"] for v in spec["volumes"] if v["name"] == "nats"]
+        assert volume["items"] == [{"key": key, "path": kind}] and volume["secretName"] == "trama-nats"
+
+
 def test_limits_and_proxies_reach_the_services():
     read = config("certificates-for-all", "ingest")
     assert read["listen"]["trusted_proxies"] == ["10.0.0.0/8"]
@@ -478,7 +514,7 @@ def test_migrations_run_before_or_beside_never_within(profile):
         hooked = job["metadata"].get("annotations", {}).get("helm.sh/hook")
         assert hooked == ("pre-install,pre-upgrade" if mode == "hook" else None)
         [container] = job["spec"]["template"]["spec"]["containers"]
-        assert container["args"] == ["migrate"]
+        assert container["args"][0] == "migrate"
         if mode == "hook":
             # What the release makes is not there yet.
             assert all("trama-trial" not in str(v) and "configMap" not in v for v in job["spec"]["template"]["spec"].get("volumes") or [])

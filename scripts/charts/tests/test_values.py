@@ -59,6 +59,7 @@ WRONG = [
     ({"database": {"keys": {"url": ""}}}, "database.keys"),
     ({"database": {"keys": {"host": "host"}}}, "exclude each other"),
     ({"database": {"tls": {"certKey": "tls.crt"}}}, "go together"),
+    ({"nats": {"keys": {"creds": "creds", "nkey": "nkey"}}}, "exclude each other"),
     ({"auth": {"existingSecret": ""}}, "auth.existingSecret"),
     ({"tls": {"mode": "secret"}}, "tls.existingSecret"),
     ({"tls": {"mode": "certManager"}}, "issuerRef.name"),

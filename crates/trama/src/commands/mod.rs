@@ -15,7 +15,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use trama_platform::{Config, Options, telemetry::Telemetry};
+use trama_platform::{Clock, Config, Db, Options, Patience, bus::Bus, telemetry::Telemetry};
 
 use crate::{dev, services};
 
@@ -39,7 +39,9 @@ enum Command {
     #[command(subcommand)]
     Story(run::StoryCommand),
     /// Bring every schema up to date.
-    Migrate(Configured),
+    Migrate(Migrate),
+    /// Ask the `trama up` of this machine whether it is ready; exit code 1 when it is not.
+    Healthcheck(Configured),
     /// Work on resources in a folder.
     #[command(subcommand)]
     Resources(resources::ResourcesCommand),
@@ -83,6 +85,15 @@ impl Configured {
 }
 
 #[derive(Args)]
+struct Migrate {
+    #[command(flatten)]
+    configured: Configured,
+    /// Seconds to wait for PostgreSQL and NATS before giving up.
+    #[arg(long, default_value_t = 0)]
+    wait: u64,
+}
+
+#[derive(Args)]
 struct Up {
     #[command(flatten)]
     configured: Configured,
@@ -104,7 +115,11 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Up(up) => up.execute().await,
         Command::Run(run) => run.execute().await,
         Command::Story(story) => story.execute().await,
-        Command::Migrate(configured) => migrate(&configured).await,
+        Command::Migrate(given) => given.execute().await,
+        Command::Healthcheck(configured) => {
+            trama_platform::is_ready(configured.load()?.listen.admin)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Resources(command) => command.execute(),
         Command::Identity(command) => command.execute(),
         Command::Routing(command) => command.execute(),
@@ -139,23 +154,25 @@ impl Up {
     }
 }
 
-async fn migrate(configured: &Configured) -> anyhow::Result<ExitCode> {
-    let config = configured.load()?;
-    let bus = trama_platform::bus::Bus::connect(&config.nats_url, &config.bus)
-        .await
-        .map_err(detail)?;
-    for service in services::all() {
-        let clock = trama_platform::Clock::system();
-        let db = trama_platform::Db::connect(&config, service.schema(), bus.clone(), clock)
+impl Migrate {
+    async fn execute(&self) -> anyhow::Result<ExitCode> {
+        let config = self.configured.load()?;
+        let patience = Patience::of_seconds(self.wait);
+        let bus = patience
+            .for_others(|| Bus::connect(&config.nats_url, &config.bus))
             .await
             .map_err(detail)?;
-        db.migrate(service.migrations())
-            .await
-            .map_err(detail)
-            .with_context(|| format!("schema {}", service.schema()))?;
-        println!("{:<14} up to date", service.schema());
+        for service in services::all() {
+            let connect = || Db::connect(&config, service.schema(), bus.clone(), Clock::system());
+            let db = patience.for_others(connect).await.map_err(detail)?;
+            db.migrate(service.migrations())
+                .await
+                .map_err(detail)
+                .with_context(|| format!("schema {}", service.schema()))?;
+            println!("{:<14} up to date", service.schema());
+        }
+        Ok(ExitCode::SUCCESS)
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// An error of the platform with all its reasons, for a terminal.
