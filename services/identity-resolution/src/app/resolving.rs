@@ -146,7 +146,11 @@ impl App {
             callers.push(wanted.answer);
         }
         let callers = Callers::of(callers);
-        if self.try_together(tenant, (&records, &calls), &callers).await.is_ok() {
+        if self
+            .try_together(tenant, (&records, &calls), &callers)
+            .await
+            .is_ok()
+        {
             return;
         }
         // One that cannot be worked in must not take the others along.

@@ -7,6 +7,7 @@ mod erased;
 mod handles;
 mod hierarchy;
 mod import;
+mod keys;
 mod later;
 mod limits;
 mod model;

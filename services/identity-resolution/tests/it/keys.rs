@@ -1,0 +1,127 @@
+//! Which keys somebody has is known in two places, that must say the same; and what a record leaves in the audit log.
+
+use trama_proto::{
+    audit::v1::{AuditEntry, AuditOutcome, AuditRecorded},
+    identity_resolution::v1::{
+        ExtractHandleRequest, PersonFacts, RequestErasureRequest, person,
+        privacy_service_client::PrivacyServiceClient,
+    },
+};
+use trama_testkit::TestApp;
+
+use crate::{
+    similar::{anna, id, record, resolve},
+    world::{TENANT, client, count, handle, start},
+};
+
+/// Rows of keys that only one of the two places knows.
+async fn differences(app: &TestApp) -> i64 {
+    let mut tx = app
+        .db("identity-resolution")
+        .system_tx()
+        .await
+        .expect("a transaction");
+    sqlx::query_scalar(
+        "WITH listed AS (SELECT tenant, unnest(keys) AS key, customer_id FROM keys_of),
+         rows AS (SELECT tenant, key, customer_id FROM block_keys)
+         SELECT (SELECT count(*) FROM (TABLE listed EXCEPT ALL TABLE rows) a)
+              + (SELECT count(*) FROM (TABLE rows EXCEPT ALL TABLE listed) b)",
+    )
+    .fetch_one(tx.conn())
+    .await
+    .expect("a count")
+}
+
+fn ugo() -> PersonFacts {
+    PersonFacts {
+        given_name: "Ugo".into(),
+        surname: "Lodi".into(),
+        birth_date: "1951-01-30".into(),
+        city: "Torino".into(),
+        ..PersonFacts::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_keys_are_which_is_known_through_joining_taking_apart_and_erasing() {
+    let app = TestApp::builder(&[trama_identity_resolution::service()])
+        .configure(|config| config.privacy.secret = "a secret of the test, long enough".into())
+        .start()
+        .await;
+    let first = resolve(
+        &app,
+        record("crm", "1", &["email:annalisa@shop.test"], anna("Milano")),
+    )
+    .await;
+    let again = record(
+        "shop",
+        "2",
+        &["email:other@shop.test", "phone:+393331234567"],
+        anna("Milano"),
+    );
+    let second = resolve(&app, again).await;
+    assert_eq!(id(&first), id(&second), "the same person under a new address");
+    resolve(&app, record("crm", "3", &["email:ugo@shop.test"], ugo())).await;
+    app.settle().await;
+    assert!(count(&app, "block_keys").await > 20);
+    assert_eq!(differences(&app).await, 0, "joined");
+
+    let extract = ExtractHandleRequest {
+        customer_id: id(&first),
+        handle: Some(handle("phone:+393331234567")),
+        reason: "another's".into(),
+        request_id: "e1".into(),
+        ..Default::default()
+    };
+    client(&app)
+        .extract_handle(app.request(TENANT, "dora", extract))
+        .await
+        .expect("extracted");
+    app.settle().await;
+    assert_eq!(differences(&app).await, 0, "taken apart");
+
+    let erase = RequestErasureRequest {
+        person: Some(trama_proto::identity_resolution::v1::Person {
+            person: Some(person::Person::CustomerId(id(&first))),
+        }),
+        reason: "ticket 9".into(),
+        request_id: "x1".into(),
+    };
+    PrivacyServiceClient::new(app.grpc())
+        .request_erasure(app.request(TENANT, "dora", erase))
+        .await
+        .expect("asked");
+    app.settle().await;
+    assert_eq!(differences(&app).await, 0, "erased");
+    app.stop().await;
+}
+
+async fn entries(app: &TestApp) -> Vec<AuditEntry> {
+    app.settle().await;
+    let told = app.events::<AuditRecorded>().await;
+    let entries = told.into_iter().flat_map(|told| told.event.entries);
+    entries.filter(|e| e.method.ends_with("/ResolveRecord")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_leaves_an_entry_in_the_audit_log_if_it_says_something_new() {
+    let app = start().await;
+    let from_crm = |number: &str| record("crm", number, &["email:annalisa@shop.test"], anna("Milano"));
+    resolve(&app, from_crm("1")).await;
+    let first = entries(&app).await;
+    assert_eq!(first.len(), 1);
+    assert_eq!(first[0].outcome(), AuditOutcome::Committed);
+    assert_eq!(first[0].subject, "crm");
+
+    resolve(&app, from_crm("2")).await;
+    assert_eq!(entries(&app).await.len(), 1, "nothing became otherwise");
+    assert_eq!(count(&app, "observations").await, 2, "that it came is kept");
+
+    resolve(
+        &app,
+        record("crm", "3", &["email:annalisa@shop.test"], anna("Lodi")),
+    )
+    .await;
+    assert_eq!(entries(&app).await.len(), 2);
+    app.stop().await;
+}
