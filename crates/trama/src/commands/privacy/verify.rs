@@ -172,8 +172,8 @@ mod tests {
 
     #[test]
     fn an_export_holds_as_it_was_signed_and_no_other_way() {
-        let (case, photo): ((&str, &[u8]), (&str, &[u8])) =
-            (("case.json", b"{}"), ("attachments/1-photo", b"pixels"));
+        let case: (&str, &[u8]) = ("case.json", b"{}");
+        let photo: (&str, &[u8]) = ("attachments/1-photo", b"pixels");
         let list = manifest(&[case, photo]);
         let signed = ("manifest.json", list.as_slice());
         let key = keys().public_key().expect("a key");
