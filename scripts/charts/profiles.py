@@ -32,6 +32,7 @@ PROFILES = {
         },
         "trust": {"configMap": "our-roots", "secret": "their-roots"},
         "privacy": {"existingSecret": "trama-privacy"},
+        "sealing": {"existingSecret": "trama-sealing", "key": "2026-11", "tenants": ["acme"]},
         "migrations": {"mode": "job"},
     },
     "certificates-for-all": {
