@@ -433,18 +433,18 @@ mod tests {
     fn a_value_opens_at_its_place_only() {
         let key = key();
         let sealed = key
-            .seal(b"cases.timeline.text|acme|1", b"il rubinetto perde")
+            .seal(b"schema.table.column|acme|1", b"il rubinetto perde")
             .expect("sealed");
         assert_eq!(key_id(&sealed), Some(Uuid::from_u128(7)));
         assert!(!sealed.windows(9).any(|w| w == b"rubinetto"));
         let open = |place: &[u8], bytes: &[u8]| key.open(place, bytes);
-        let place = b"cases.timeline.text|acme|1";
+        let place = b"schema.table.column|acme|1";
         assert_eq!(
             open(place, &sealed).as_deref(),
             Some(b"il rubinetto perde".as_slice())
         );
-        assert_eq!(open(b"cases.timeline.text|acme|2", &sealed), None);
-        assert_eq!(open(b"cases.timeline.text|globex|1", &sealed), None);
+        assert_eq!(open(b"schema.table.column|acme|2", &sealed), None);
+        assert_eq!(open(b"schema.table.column|globex|1", &sealed), None);
         for at in [0, 18, HEAD, sealed.len() - 1] {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
@@ -457,7 +457,7 @@ mod tests {
     #[test]
     fn a_text_is_sealed_and_opened_within_microseconds() {
         let (key, text) = (key(), "il rubinetto perde ".repeat(27));
-        let place = b"cases.timeline.interaction|acme|0197a3c1-0000-7000-8000-000000000001";
+        let place = b"schema.table.column|acme|0197a3c1-0000-7000-8000-000000000001";
         // The best of some rounds: the machine does other things too.
         let rounds = (0..20).map(|_| {
             let began = Instant::now();
