@@ -275,7 +275,7 @@ impl TestApp {
             ..
         } = self;
         assert!(running.stop().await, "a task did not end");
-        let (running, grpc) = start(&services, &config, &clock, &yaml).await?;
+        let (running, grpc) = Box::pin(start(&services, &config, &clock, &yaml)).await?;
         Ok(Self {
             running,
             clock,
@@ -297,7 +297,7 @@ impl TestApp {
     pub async fn try_beside(&self, change: impl FnOnce(&mut Config)) -> anyhow::Result<()> {
         let mut config = self.config.clone();
         change(&mut config);
-        let (running, _) = start(&self.services, &config, &self.clock, &self.yaml).await?;
+        let (running, _) = Box::pin(start(&self.services, &config, &self.clock, &self.yaml)).await?;
         running.stop().await;
         Ok(())
     }
@@ -411,7 +411,7 @@ impl Builder {
             .push(std::net::IpAddr::from([127, 0, 0, 1]));
         (self.configure)(&mut config);
 
-        let (running, grpc) = start(&self.services, &config, &clock, &self.yaml).await?;
+        let (running, grpc) = Box::pin(start(&self.services, &config, &clock, &self.yaml)).await?;
         Ok(TestApp {
             running,
             clock,
