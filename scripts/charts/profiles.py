@@ -33,6 +33,7 @@ PROFILES = {
         "trust": {"configMap": "our-roots", "secret": "their-roots"},
         "privacy": {"existingSecret": "trama-privacy"},
         "nats": {"keys": {"nkey": "seed"}},
+        "sealing": {"existingSecret": "trama-sealing", "key": "2026-11", "tenants": ["acme"]},
         "migrations": {"mode": "job"},
     },
     "certificates-for-all": {

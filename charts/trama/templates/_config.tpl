@@ -69,6 +69,9 @@
 {{- end -}}
 {{- $_ := set $config "remotes" $remotes -}}
 {{- end -}}
+{{- if $root.Values.sealing.existingSecret -}}
+{{- $_ := set $config "sealing" (dict "keys_dir" "/etc/trama/sealing" "key" $root.Values.sealing.key "tenants" $root.Values.sealing.tenants) -}}
+{{- end -}}
 {{- $own := deepCopy ($service.config | default dict) -}}
 {{- if eq $name "ingest" -}}
 {{- $_ := set $own "smtp_listen" "0.0.0.0:2525" -}}

@@ -49,6 +49,10 @@
 {{- end -}}
 {{- end -}}
 
+{{- if and (or $v.sealing.key $v.sealing.tenants) (not $v.sealing.existingSecret) -}}
+{{- fail "values: sealing.existingSecret is empty: name the Secret with the key `sealing.key`" -}}
+{{- end -}}
+
 {{- if and (eq $v.tls.mode "secret") (not $v.tls.existingSecret) -}}
 {{- fail "values: tls.existingSecret is empty: name the Secret with tls.crt, tls.key and ca.crt, or set tls.mode: certManager" -}}
 {{- end -}}

@@ -64,6 +64,11 @@ pub struct Outgoing {
     pub trace: Option<String>,
 }
 
+/// Whose a subject is.
+pub(crate) fn tenant_of(subject: &str) -> &str {
+    subject.split('.').nth(3).unwrap_or_default()
+}
+
 /// A connection to the bus.
 #[derive(Clone, Debug)]
 pub struct Bus {

@@ -1,6 +1,7 @@
 //! Configuration: defaults < file < environment, validated before anything is bound.
 
 mod limits;
+mod sealing;
 mod tls;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -12,6 +13,7 @@ use figment::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use limits::{LimitsConfig, Rate, Rates};
+pub use sealing::SealingConfig;
 pub use tls::{RemoteTls, ServerTls};
 
 /// Everything that is configured about a process.
@@ -40,6 +42,8 @@ pub struct Config {
     pub objects: ObjectsConfig,
     /// Exports and erasures.
     pub privacy: PrivacyConfig,
+    /// Texts that are encrypted in the database.
+    pub sealing: SealingConfig,
     /// Calls to the outside.
     pub outbound: OutboundConfig,
     /// Logs, traces and metrics.
@@ -467,6 +471,9 @@ impl Config {
         }
         if !self.privacy.secret.is_empty() && self.privacy.secret.len() < 32 {
             return fail("privacy.secret", "must have at least 32 characters, or be empty");
+        }
+        if let Some((key, problem)) = self.sealing.problem() {
+            return fail(key, problem);
         }
         self.resources.validate()?;
         if !(0.0..=1.0).contains(&self.telemetry.sample_ratio) {

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use trama_proto::ids::TenantId;
 use uuid::Uuid;
 
+pub(crate) use tx::PAYLOAD;
 pub use tx::{Command, Tx};
 
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
     bus::{Bus, Outgoing},
     config::Config,
     failpoint,
+    sealing::Vault,
 };
 
 static RUNTIME: Migrator = sqlx::migrate!("./migrations");
@@ -45,6 +47,7 @@ struct Shared {
     published: Mutex<Vec<Uuid>>,
     timer_armed: Notify,
     privacy_work: Notify,
+    vault: Arc<Vault>,
     /// When the timer loop will look next, in microseconds; only what is due earlier needs to wake it.
     next_due: std::sync::atomic::AtomicI64,
 }
@@ -102,6 +105,7 @@ impl Db {
             published: Mutex::default(),
             timer_armed: Notify::new(),
             privacy_work: Notify::new(),
+            vault: Arc::new(Vault::new(schema, &config.sealing)),
             next_due: std::sync::atomic::AtomicI64::new(i64::MAX),
         };
         Ok(Self {
@@ -225,6 +229,11 @@ impl Db {
     /// The clock that transactions read.
     pub fn clock(&self) -> &Clock {
         &self.shared.clock
+    }
+
+    /// The keys of sealed texts.
+    pub(crate) fn vault(&self) -> Arc<Vault> {
+        Arc::clone(&self.shared.vault)
     }
 
     /// The timer loop looks at this moment again; `None` while it does not know yet.

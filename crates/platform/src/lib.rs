@@ -26,6 +26,7 @@ mod outbox;
 pub mod page;
 pub mod privacy;
 pub mod resources;
+pub mod sealing;
 mod server;
 mod service;
 pub mod stage;

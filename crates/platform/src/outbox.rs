@@ -2,10 +2,17 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use sqlx::{Row as _, postgres::PgRow};
 use uuid::Uuid;
 
-use crate::{Error, bus::Outgoing, config::StageConfig, db::Db, lifecycle::Lifecycle};
+use crate::{
+    Error,
+    bus::{Outgoing, tenant_of},
+    config::StageConfig,
+    db::{Db, PAYLOAD},
+    lifecycle::Lifecycle,
+};
 
 const TICK: Duration = Duration::from_millis(500);
 
@@ -89,14 +96,25 @@ pub(crate) async fn sweep(db: &Db, age: Duration) -> Result<usize, Error> {
     if rows.is_empty() {
         return Ok(0);
     }
+    let mut payloads: Vec<Vec<u8>> = Vec::with_capacity(rows.len());
     let mut outgoing = Vec::with_capacity(rows.len());
     for row in &rows {
+        payloads.push(row.try_get("payload")?);
         outgoing.push(Outgoing {
             id: row.try_get("id")?,
             subject: row.try_get("subject")?,
-            payload: row.try_get::<Vec<u8>, _>("payload")?.into(),
+            payload: Bytes::new(),
             trace: row.try_get("trace")?,
         });
+    }
+    let sealed: Vec<_> = outgoing
+        .iter()
+        .zip(&mut payloads)
+        .map(|(o, payload)| (tenant_of(&o.subject), o.id, payload))
+        .collect();
+    tx.open(PAYLOAD, sealed).await?;
+    for (message, payload) in outgoing.iter_mut().zip(payloads) {
+        message.payload = payload.into();
     }
     let results = db.bus().publish(&outgoing).await;
     let done: Vec<Uuid> = outgoing

@@ -6,6 +6,7 @@
 //! that was under way when the rows went, and erases once more: what such a transaction wrote is gone too.
 
 mod keys;
+mod opened;
 mod retention;
 mod streams;
 mod worker;
@@ -25,7 +26,7 @@ use trama_proto::{
 };
 use uuid::Uuid;
 
-use crate::{Error, db::Tx};
+use crate::{Error, db::Tx, sealing::Column};
 
 pub use keys::{Hasher, PrivacyKeys, SignedReport};
 pub use streams::{Passed, remove_messages};
@@ -121,6 +122,11 @@ pub trait Holder: Send + Sync + 'static {
         &[]
     }
 
+    /// Columns that are sealed, for whoever wants it.
+    fn sealed(&self) -> &'static [Column] {
+        &[]
+    }
+
     /// What grows too old to be kept, when that is rows alone.
     fn aged(&self) -> &'static [Aged] {
         &[]
@@ -129,7 +135,7 @@ pub trait Holder: Send + Sync + 'static {
     /// Collects what it holds. Changes nothing.
     async fn export(&self, tx: &mut Tx, request: &Request) -> Result<Held, Error> {
         Ok(Held {
-            sections: collect(tx.conn(), self.kept(), &request.tenant, &request.subjects).await?,
+            sections: collect(tx, self.sealed(), self.kept(), &request.tenant, &request.subjects).await?,
             ..Held::default()
         })
     }
@@ -220,11 +226,15 @@ async fn forget(tx: &mut Tx, holder: &Arc<dyn Holder>, request: &Request) -> Res
     let texts: Vec<String> = ids.iter().map(Uuid::to_string).collect();
     sqlx::query(
         "DELETE FROM requests WHERE tenant = $1 AND position(convert_to($3, 'UTF8') IN response) = 0
-         AND EXISTS (SELECT 1 FROM unnest($2::text[]) AS s (id) WHERE position(convert_to(id, 'UTF8') IN response) > 0)",
+         AND NOT $5 = ANY(about)
+         AND (about && $4 OR EXISTS
+             (SELECT 1 FROM unnest($2::text[]) AS s (id) WHERE position(convert_to(id, 'UTF8') IN response) > 0))",
     )
     .bind(request.tenant.as_str())
     .bind(&texts)
     .bind(request.id.to_string())
+    .bind(&ids)
+    .bind(request.id)
     .execute(tx.conn())
     .await?;
     Ok(erased)
@@ -266,7 +276,7 @@ fn sum(counts: &[(&'static str, u64)], mut before: BTreeMap<String, u64>) -> BTr
 pub struct Kept {
     /// Name of the kind.
     pub records: &'static str,
-    /// A query of one jsonb column; `$1` is the tenant, `$2` the ids.
+    /// A query of one jsonb column, of a table that it calls `t`; `$1` is the tenant, `$2` the ids.
     pub rows: &'static str,
     /// Columns with encoded messages: name of the column, full name of the message. Other binary columns are left out.
     pub messages: &'static [(&'static str, &'static str)],
@@ -289,18 +299,23 @@ pub struct Aged {
 /// # Errors
 /// When the database is away.
 pub async fn collect(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
+    sealed: &[Column],
     kinds: &[Kept],
     tenant: &TenantId,
     ids: &[Uuid],
 ) -> Result<Vec<Section>, Error> {
     let mut sections = Vec::new();
     for kind in kinds {
-        let rows: Vec<Value> = sqlx::query_scalar(kind.rows)
+        let mut rows: Vec<Value> = sqlx::query_scalar(kind.rows)
             .bind(tenant.as_str())
             .bind(ids)
-            .fetch_all(&mut *conn)
+            .fetch_all(tx.conn())
             .await?;
+        // The table that is shown is called `t`.
+        let shown = |column: &&Column| kind.rows.contains(&format!("FROM {} t ", column.table));
+        let columns: Vec<Column> = sealed.iter().filter(shown).copied().collect();
+        opened::open_rows(tx, &columns, tenant, &mut rows).await?;
         if !rows.is_empty() {
             sections.push(Section {
                 records: kind.records,

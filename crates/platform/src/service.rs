@@ -26,6 +26,7 @@ use crate::{
     outbox,
     privacy::{self, Holder},
     resources::{self, OpenCluster, ResourceStore, Secrets},
+    sealing,
     server::{Addresses, Doors, DoorsTls, Sockets},
     stage::{Loop, Stage},
     statistics,
@@ -203,6 +204,7 @@ async fn start_with(
             .for_others(|| Db::connect(&config, service.schema(), bus.clone(), clock.clone()))
             .await?;
         prepare(&db, service.as_ref(), options.migrate, patience).await?;
+        db.vault().check(&db).await?;
         databases.push((service.name(), db));
     }
 
@@ -242,6 +244,7 @@ async fn start_with(
         if let Some(holder) = &parts.privacy {
             privacy::start_worker(name, db, &objects, holder, lifecycle);
             privacy::start_retention(db, &objects, &resources, holder, lifecycle);
+            sealing::start(db, holder.sealed(), lifecycle);
             holders.push((db.clone(), Arc::clone(holder)));
         }
         loops.push((db.clone(), parts.stages, parts.privacy));
@@ -415,6 +418,18 @@ impl Running {
             gone += privacy::expire(db, &self.objects, &self.resources, holder).await?;
         }
         Ok(gone)
+    }
+
+    /// Seals what is still clear, in every service, without waiting for the next round. Returns how many values.
+    ///
+    /// # Errors
+    /// When a dependency is away.
+    pub async fn seal_old(&self) -> Result<u64, Error> {
+        let mut sealed = 0;
+        for (db, holder) in &self.holders {
+            sealed += sealing::seal_old(db, holder.sealed()).await?;
+        }
+        Ok(sealed)
     }
 
     /// Whether every message is worked in, every outbox is empty, and services have nothing else to do.

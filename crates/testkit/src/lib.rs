@@ -50,6 +50,8 @@ pub struct TestApp {
     pub clock: Clock,
     /// Its configuration.
     pub config: Config,
+    services: Vec<Arc<dyn Service>>,
+    yaml: String,
     issuer: DevIssuer,
     grpc: Channel,
     database: String,
@@ -255,6 +257,51 @@ impl TestApp {
         }
     }
 
+    /// Stops the app and starts it again with another configuration, on the same database, streams and clock.
+    ///
+    /// # Errors
+    /// Says why it did not start; nothing is left then, and nothing is removed either.
+    ///
+    /// # Panics
+    /// When a task does not end.
+    pub async fn restart(mut self, change: impl FnOnce(&mut Config)) -> anyhow::Result<Self> {
+        change(&mut self.config);
+        let Self {
+            running,
+            clock,
+            config,
+            services,
+            yaml,
+            ..
+        } = self;
+        assert!(running.stop().await, "a task did not end");
+        let (running, grpc) = Box::pin(start(&services, &config, &clock, &yaml)).await?;
+        Ok(Self {
+            running,
+            clock,
+            config,
+            services,
+            yaml,
+            issuer: self.issuer,
+            grpc,
+            database: self.database,
+            admin_url: self.admin_url,
+            folder: self.folder,
+        })
+    }
+
+    /// Whether it would start with another configuration; if not, why.
+    ///
+    /// # Errors
+    /// Says why it did not start.
+    pub async fn try_beside(&self, change: impl FnOnce(&mut Config)) -> anyhow::Result<()> {
+        let mut config = self.config.clone();
+        change(&mut config);
+        let (running, _) = Box::pin(start(&self.services, &config, &self.clock, &self.yaml)).await?;
+        running.stop().await;
+        Ok(())
+    }
+
     /// Stops the app and removes its database, streams and folder.
     ///
     /// # Panics
@@ -364,24 +411,13 @@ impl Builder {
             .push(std::net::IpAddr::from([127, 0, 0, 1]));
         (self.configure)(&mut config);
 
-        let options = Options {
-            migrate: true,
-            clock: Some(clock.clone()),
-            resources: Some(trama_platform::resources::ResourceStore::fixed(resources(
-                &self.yaml,
-            ))),
-            ..Options::default()
-        };
-        let running = trama_platform::start(&self.services, config.clone(), options)
-            .await
-            .map_err(|e| anyhow::anyhow!(e.detail()))?;
-        let grpc = Channel::from_shared(format!("http://{}", running.addresses.grpc))?
-            .connect()
-            .await?;
+        let (running, grpc) = Box::pin(start(&self.services, &config, &clock, &self.yaml)).await?;
         Ok(TestApp {
             running,
             clock,
             config,
+            services: self.services,
+            yaml: self.yaml,
             issuer,
             grpc,
             database,
@@ -389,4 +425,25 @@ impl Builder {
             folder,
         })
     }
+}
+
+async fn start(
+    services: &[Arc<dyn Service>],
+    config: &Config,
+    clock: &Clock,
+    yaml: &str,
+) -> anyhow::Result<(Running, Channel)> {
+    let options = Options {
+        migrate: true,
+        clock: Some(clock.clone()),
+        resources: Some(trama_platform::resources::ResourceStore::fixed(resources(yaml))),
+        ..Options::default()
+    };
+    let running = trama_platform::start(services, config.clone(), options)
+        .await
+        .map_err(|e| anyhow::anyhow!(e.detail()))?;
+    let grpc = Channel::from_shared(format!("http://{}", running.addresses.grpc))?
+        .connect()
+        .await?;
+    Ok((running, grpc))
 }

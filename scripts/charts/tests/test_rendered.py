@@ -269,7 +269,7 @@ def test_our_own_references_exist(profile):
     made = {(o["kind"], o["metadata"]["name"]) for o in rendered(profile)}
     # cert-manager makes these.
     made |= {("Secret", o["spec"]["secretName"]) for o in of(profile, "Certificate")}
-    yours = {"trama-database", "trama-nats", "trama-auth", "trama-pg-app", "trama-pg-ca", "trama-privacy"}
+    yours = {"trama-database", "trama-nats", "trama-auth", "trama-pg-app", "trama-pg-ca", "trama-privacy", "trama-sealing"}
 
     def check(kind, name):
         if name.startswith(("trama-", "cc-")) and name not in yours:

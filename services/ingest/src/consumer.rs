@@ -86,7 +86,7 @@ impl Handler for Normaliser {
             }
         }
         if !unreadable.is_empty() {
-            quarantine::put(tx.conn(), &unreadable).await?;
+            quarantine::put(tx, &unreadable).await?;
         }
         Ok(())
     }

@@ -67,7 +67,7 @@ impl NotificationService for Api {
         let tenant = principal(&request)?.tenant.clone();
         let id: MessageId = parse("message_id", &request.get_ref().message_id)?;
         let mut tx = self.db.tx(&tenant).await?;
-        let row = store::find(tx.conn(), &tenant, id)
+        let row = store::find(&mut tx, &tenant, id)
             .await?
             .ok_or_else(|| no_such_message(id))?;
         let attempts = store::attempts_of(tx.conn(), &tenant, id).await?;

@@ -15,6 +15,7 @@ mod signals;
 pub mod staffing;
 mod supervise;
 mod timers;
+mod told;
 mod wallboard;
 
 use std::{

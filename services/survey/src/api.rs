@@ -82,7 +82,7 @@ impl SurveyService for Api {
             "" => None,
             id => Some(current(&mut tx, &tenant, parse("customer_id", id)?).await?),
         };
-        let mut found = store::list(tx.conn(), &tenant, customer, start, size + 1).await?;
+        let mut found = store::list(&mut tx, &tenant, customer, start, size + 1).await?;
         let size = usize::try_from(size).unwrap_or(500);
         let more = found.len() > size;
         found.truncate(size);
@@ -133,7 +133,7 @@ async fn submit(
     if let Some(response) = tx.replay(&command).await? {
         return Ok(response);
     }
-    let invitation = store::find(tx.conn(), tenant, id)
+    let invitation = store::find(tx, tenant, id)
         .await?
         .ok_or_else(|| no_such_invitation(id))?;
     let given = Given {

@@ -15,8 +15,9 @@ use super::Db;
 use crate::{
     Error, Kind,
     audit::{self, Call},
-    bus::{Outgoing, Stream},
+    bus::{Outgoing, Stream, tenant_of},
     failpoint,
+    sealing::{Column, Vault, ids_in},
     stage::Envelope,
     timers::TimerSpec,
 };
@@ -96,6 +97,16 @@ impl Tx {
     pub async fn plan_once(&mut self) -> Result<(), Error> {
         sqlx::query(super::PLAN_ONCE).execute(&mut *self.inner).await?;
         Ok(())
+    }
+
+    /// Where it runs.
+    pub(crate) fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// The keys of sealed texts.
+    pub(crate) fn vault(&self) -> std::sync::Arc<Vault> {
+        self.db.vault()
     }
 
     /// One moment for the whole transaction.
@@ -246,7 +257,10 @@ impl Tx {
                 Kind::Conflict,
                 "request_id was used before with another content; take a new one",
             )),
-            Some((_, response)) => {
+            Some((_, mut response)) => {
+                let row = format!("{subject}/{method}/{request_id}");
+                self.open(RESPONSE, [(tenant.as_str(), row, &mut response)])
+                    .await?;
                 for call in &self.calls {
                     call.changes_nothing();
                 }
@@ -271,16 +285,25 @@ impl Tx {
             request_id,
             request,
         } = *command;
-        let response = response.encode_to_vec();
+        let mut response = response.encode_to_vec();
         for call in &self.calls {
             call.answered(response.clone());
         }
         if request_id.is_empty() {
             return Ok(());
         }
+        // Once it is sealed, nothing else tells whom it is about.
+        let about = if self.vault().wants(tenant.as_str()) {
+            ids_in(&response)
+        } else {
+            Vec::new()
+        };
+        let row = format!("{subject}/{method}/{request_id}");
+        self.seal(RESPONSE, [(tenant.as_str(), row)], [&mut response])
+            .await?;
         sqlx::query(
-            "INSERT INTO requests (tenant, subject, method, request_id, fingerprint, response)
-             VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO requests (tenant, subject, method, request_id, fingerprint, response, about)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(tenant.as_str())
         .bind(subject)
@@ -288,6 +311,7 @@ impl Tx {
         .bind(request_id)
         .bind(fingerprint(request))
         .bind(response)
+        .bind(about)
         .execute(&mut *self.inner)
         .await?;
         Ok(())
@@ -331,11 +355,31 @@ impl Tx {
         Ok(self.outgoing)
     }
 
+    /// What waits in the outbox says the same as the tables of the services. None when nothing is sealed at all.
+    async fn sealed_payloads(&mut self) -> Result<Option<Vec<Vec<u8>>>, Error> {
+        if !self.vault().is_sealing() {
+            return Ok(None);
+        }
+        let mut payloads: Vec<Vec<u8>> = self.outgoing.iter().map(|o| o.payload.to_vec()).collect();
+        let places: Vec<(String, Uuid)> = self
+            .outgoing
+            .iter()
+            .map(|o| (tenant_of(&o.subject).to_owned(), o.id))
+            .collect();
+        let places = places.iter().map(|(tenant, id)| (tenant.as_str(), *id));
+        self.seal(PAYLOAD, places, &mut payloads).await?;
+        Ok(Some(payloads))
+    }
+
     async fn write_runtime_rows(&mut self, published: &[Uuid]) -> Result<(), Error> {
         if !self.outgoing.is_empty() || !published.is_empty() {
+            let sealed = self.sealed_payloads().await?;
+            let payloads: Vec<&[u8]> = match &sealed {
+                Some(sealed) => sealed.iter().map(Vec::as_slice).collect(),
+                None => self.outgoing.iter().map(|o| o.payload.as_ref()).collect(),
+            };
             let ids: Vec<Uuid> = self.outgoing.iter().map(|o| o.id).collect();
             let subjects: Vec<&str> = self.outgoing.iter().map(|o| o.subject.as_str()).collect();
-            let payloads: Vec<&[u8]> = self.outgoing.iter().map(|o| o.payload.as_ref()).collect();
             let traces: Vec<Option<&str>> = self.outgoing.iter().map(|o| o.trace.as_deref()).collect();
             sqlx::query(
                 "WITH gone AS (DELETE FROM outbox WHERE id = ANY($5))
@@ -392,6 +436,15 @@ impl Tx {
         Ok(())
     }
 }
+
+/// Answers that are remembered.
+const RESPONSE: Column = Column::bytes(
+    "requests",
+    "response",
+    &[("subject", "text"), ("method", "text"), ("request_id", "text")],
+);
+/// Events that are on their way.
+pub(crate) const PAYLOAD: Column = Column::bytes("outbox", "payload", &[("id", "uuid")]);
 
 fn fingerprint(request: &impl prost::Message) -> Vec<u8> {
     use sha2::Digest as _;

@@ -4,6 +4,7 @@ mod customers;
 mod dead_letters;
 mod generate;
 mod identity;
+mod keys;
 mod own;
 mod privacy;
 mod resources;
@@ -51,6 +52,9 @@ enum Command {
     /// A person's data: handed out, or forgotten, by all services; reports checked.
     #[command(subcommand)]
     Privacy(privacy::PrivacyCommand),
+    /// Keys of texts that are encrypted in the database.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Learn and try who is who.
     #[command(subcommand)]
     Identity(identity::IdentityCommand),
@@ -125,6 +129,7 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Routing(command) => command.execute(),
         Command::Customers(command) => command.execute().await,
         Command::Privacy(command) => command.execute().await,
+        Command::Keys(command) => command.execute().await,
         Command::Dlq(command) => command.execute().await,
         Command::Token(token) => token.execute(),
         Command::Sandbox(args) => args.execute().await,

@@ -162,6 +162,18 @@ spec: { keepDays: { audit: 30 } }
         .map(|f| (f.path.as_str(), f.value.as_deref()))
         .collect();
     assert_eq!(told, [("presence", Some("PRESENCE_AWAY")), ("reason", None)]);
+    let changes = |entry: &AuditEntry| -> Vec<String> {
+        let changes = entry.changes.iter();
+        changes
+            .map(|c| format!("{}: {:?} -> {:?}", c.field, c.before, c.after))
+            .collect()
+    };
+    assert_eq!(changes(&entries[0]), [r#"presence: "offline" -> "away""#]);
+    assert!(
+        changes(entry).contains(&r#"skills: "" -> "billing:5""#.to_owned()),
+        "{entry:?}"
+    );
+    assert!(!format!("{entries:?}").contains("Anna"));
 
     let article = PublishArticleRequest {
         article: Some(Article {

@@ -6,5 +6,6 @@ mod crash;
 mod leader;
 mod platform;
 mod privacy;
+mod sealing;
 mod story;
 mod traces;

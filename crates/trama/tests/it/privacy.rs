@@ -1,9 +1,9 @@
 //! A person is handed all that is held of them, is forgotten everywhere, and stays so.
 
-mod asking;
-mod everywhere;
+pub mod asking;
+pub mod everywhere;
 mod killed;
-mod world;
+pub mod world;
 
 use trama_platform::privacy::SignedReport;
 use trama_proto::{

@@ -2,7 +2,7 @@
 
 use trama_platform::{Error, Kind as ErrorKind, Tx};
 use trama_proto::{
-    case::v1::{CaseResolved, WithdrawReason, WorkWithdrawn},
+    case::v1::{CaseResolved, CaseStatus, WithdrawReason, WorkWithdrawn},
     common::v1::{ChannelKind, Direction, Interaction, InteractionKind},
     identity_resolution::v1::Purpose,
     ids::{CaseId, InteractionId, MessageId, TenantId},
@@ -37,7 +37,7 @@ pub struct Reply<'a> {
 }
 
 async fn load(tx: &mut Tx, tenant: &TenantId, id: CaseId) -> Result<Case, Error> {
-    cases::find_for_update(tx.conn(), tenant, id)
+    cases::find_for_update(tx, tenant, id)
         .await?
         .ok_or_else(|| no_case(id))
 }
@@ -72,14 +72,11 @@ impl App {
         }
         let now = tx.now();
         let was_waited_for = case.state.is_open();
+        let status = case.state.status();
         case.answer(reply.author, now)?;
-        let lines = timeline::load_last(
-            tx.conn(),
-            &[tenant.as_str()],
-            &[case.id.uuid()],
-            self.config.lines(),
-        )
-        .await?;
+        tell_status(tx, &case, status);
+        let lines =
+            timeline::load_last(tx, &[tenant.as_str()], &[case.id.uuid()], self.config.lines()).await?;
         let asked_on = match reply.channel_kind {
             ChannelKind::Unspecified => case.channel_kind,
             kind => kind,
@@ -137,8 +134,8 @@ impl App {
             };
             tx.publish(tenant, &case.id.to_string(), &answered);
         }
-        cases::save(tx.conn(), &[&case]).await?;
-        timeline::save(tx.conn(), &[&line]).await?;
+        cases::save(tx, &[&case]).await?;
+        timeline::save(tx, &[&line]).await?;
         tx.publish(tenant, &case.customer_id.to_string(), &request);
         metrics::counter!("trama_case_replies_total").increment(1);
         Ok((message_id, case))
@@ -182,7 +179,7 @@ impl App {
             },
             understanding: None,
         };
-        timeline::save(tx.conn(), &[&line]).await?;
+        timeline::save(tx, &[&line]).await?;
         Ok(note)
     }
 
@@ -205,15 +202,10 @@ impl App {
         let now = tx.now();
         let before = case.state.status();
         case.resolve(by, now)?;
-        tx.changed(
-            ("case", &id),
-            "status",
-            before.as_str_name(),
-            case.state.status().as_str_name(),
-        );
+        tell_status(tx, &case, before);
         case.version += 1;
         case.work_revision += 1;
-        cases::save(tx.conn(), &[&case]).await?;
+        cases::save(tx, &[&case]).await?;
         let step = step_of(
             &case,
             step_id(tenant, "resolved", id.uuid().as_bytes()),
@@ -221,7 +213,7 @@ impl App {
             by,
             now,
         );
-        journey::save(tx.conn(), &[step]).await?;
+        journey::save(tx, &[step]).await?;
         let resolved = CaseResolved {
             case: Some(case.to_wire()),
             customer: Some(case.customer.clone()),
@@ -261,6 +253,17 @@ pub fn parse_article_version(text: &str) -> Result<Option<(&str, i32)>, Error> {
 /// The answer to "there is no such thing".
 pub fn not_found(what: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no {what}"))
+}
+
+/// Tells the audit log what became of a case.
+fn tell_status(tx: &Tx, case: &Case, before: CaseStatus) {
+    let after = case.state.status();
+    tx.changed(
+        ("case", &case.id),
+        "status",
+        before.as_str_name(),
+        after.as_str_name(),
+    );
 }
 
 #[cfg(test)]

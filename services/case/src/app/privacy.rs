@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use trama_platform::{
     Error, Tx,
     privacy::{Erased, Held, Holder, Request, collect, run},
+    sealing::Column,
 };
 use trama_proto::{
     ids::{TenantId, derive},
@@ -24,12 +25,16 @@ impl Holder for Holding {
         SubjectSort::Customer
     }
 
+    fn sealed(&self) -> &'static [Column] {
+        privacy::SEALED
+    }
+
     async fn export(&self, tx: &mut Tx, request: &Request) -> Result<Held, Error> {
         let (tenant, customers) = (&request.tenant, request.subjects.as_slice());
         let cases = privacy::cases_of(tx.conn(), tenant, customers).await?;
-        let mut sections = collect(tx.conn(), privacy::OF_CASES, tenant, &cases).await?;
-        sections.extend(collect(tx.conn(), privacy::OF_CUSTOMERS, tenant, customers).await?);
-        let attachments = privacy::attachments(tx.conn(), tenant, customers, &cases).await?;
+        let mut sections = collect(tx, privacy::SEALED, privacy::OF_CASES, tenant, &cases).await?;
+        sections.extend(collect(tx, privacy::SEALED, privacy::OF_CUSTOMERS, tenant, customers).await?);
+        let attachments = privacy::attachments(tx, tenant, customers, &cases).await?;
         pass_on(tx, request, &cases);
         Ok(Held {
             sections,
@@ -40,7 +45,7 @@ impl Holder for Holding {
     async fn erase(&self, tx: &mut Tx, request: &Request) -> Result<Erased, Error> {
         let (tenant, customers) = (&request.tenant, request.subjects.as_slice());
         let cases = privacy::cases_of(tx.conn(), tenant, customers).await?;
-        let objects = privacy::attachments(tx.conn(), tenant, customers, &cases).await?;
+        let objects = privacy::attachments(tx, tenant, customers, &cases).await?;
         let mut counts = run(tx.conn(), privacy::CASES_FORGOTTEN, tenant, &cases).await?;
         counts.extend(run(tx.conn(), privacy::CUSTOMERS_FORGOTTEN, tenant, customers).await?);
         pass_on(tx, request, &cases);
@@ -60,8 +65,8 @@ impl Holder for Holding {
         limit: i64,
     ) -> Result<(u64, Vec<String>), Error> {
         match records {
-            "cases" => privacy::expire_cases(tx.conn(), tenant, before, limit).await,
-            "conversations" => privacy::expire_conversations(tx.conn(), tenant, before, limit).await,
+            "cases" => privacy::expire_cases(tx, tenant, before, limit).await,
+            "conversations" => privacy::expire_conversations(tx, tenant, before, limit).await,
             _ => Ok((0, Vec::new())),
         }
     }

@@ -51,9 +51,7 @@ impl App {
     /// When there is no such case.
     pub async fn get_case(&self, tenant: &TenantId, id: CaseId) -> Result<Case, Error> {
         let mut tx = self.db.tx(tenant).await?;
-        cases::find(tx.conn(), tenant, id)
-            .await?
-            .ok_or_else(|| no_case(id))
+        cases::find(&mut tx, tenant, id).await?.ok_or_else(|| no_case(id))
     }
 
     /// Cases, newest first; of a customer also under the ids they once had.
@@ -73,7 +71,7 @@ impl App {
         let mut tx = self.db.tx(tenant).await?;
         let customers = match customer {
             None => None,
-            Some(customer) => Some(aliases::group(tx.conn(), tenant, customer).await?.1),
+            Some(customer) => Some(aliases::group(&mut tx, tenant, customer).await?.1),
         };
         let reference = reference.to_lowercase();
         let filter = cases::Filter {
@@ -82,7 +80,7 @@ impl App {
             status,
             before,
         };
-        let items = cases::list(tx.conn(), tenant, &filter, size + 1).await?;
+        let items = cases::list(&mut tx, tenant, &filter, size + 1).await?;
         Ok(page_of(items, size, |c| (c.opened_at, c.id.uuid())))
     }
 
@@ -99,10 +97,10 @@ impl App {
         let size = page::size(size)?;
         let after = page::start::<(DateTime<Utc>, Uuid)>(token)?;
         let mut tx = self.db.tx(tenant).await?;
-        cases::find(tx.conn(), tenant, id)
+        cases::find(&mut tx, tenant, id)
             .await?
             .ok_or_else(|| no_case(id))?;
-        let items = timeline::list(tx.conn(), tenant, id, after, size + 1).await?;
+        let items = timeline::list(&mut tx, tenant, id, after, size + 1).await?;
         Ok(page_of(items, size, |l| (l.occurred_at, l.id.uuid())))
     }
 
@@ -116,16 +114,16 @@ impl App {
         customer: CustomerId,
     ) -> Result<(Vec<JourneyStep>, Vec<Case>), Error> {
         let mut tx = self.db.tx(tenant).await?;
-        let (_, customers) = aliases::group(tx.conn(), tenant, customer).await?;
+        let (_, customers) = aliases::group(&mut tx, tenant, customer).await?;
         let filter = cases::Filter {
             customers: Some(customers.clone()),
             ..cases::Filter::default()
         };
-        let mut own = cases::list(tx.conn(), tenant, &filter, LONGEST_JOURNEY).await?;
+        let mut own = cases::list(&mut tx, tenant, &filter, LONGEST_JOURNEY).await?;
         own.reverse();
         let ids: Vec<Uuid> = own.iter().map(|c| c.id.uuid()).collect();
-        let lines = timeline::load_journey(tx.conn(), tenant, &ids, &customers, LONGEST_JOURNEY).await?;
-        let marks = journey::load(tx.conn(), tenant, &ids, &customers, LONGEST_JOURNEY).await?;
+        let lines = timeline::load_journey(&mut tx, tenant, &ids, &customers, LONGEST_JOURNEY).await?;
+        let marks = journey::load(&mut tx, tenant, &ids, &customers, LONGEST_JOURNEY).await?;
         let mut steps: Vec<(DateTime<Utc>, JourneyStep)> =
             lines.iter().map(|l| (l.occurred_at, step_of_line(l))).collect();
         steps.extend(marks.into_iter().map(|mark| {

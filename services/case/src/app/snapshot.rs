@@ -70,13 +70,13 @@ pub fn snapshot_of(case: &Case, lines: &[Line], article: Option<SuggestedArticle
 }
 
 /// The last lines that belong to a case; of a follow-up, also those of the case that it follows.
-pub async fn lines_of(db: &mut sqlx::PgConnection, case: &Case, config: Config) -> Result<Vec<Line>, Error> {
+pub async fn lines_of(tx: &mut Tx, case: &Case, config: Config) -> Result<Vec<Line>, Error> {
     let mut ids = vec![case.id.uuid()];
     if let (Kind::Recovery, Some(related)) = (case.kind, case.related) {
         ids.push(related.uuid());
     }
     let tenants = vec![case.tenant.as_str(); ids.len()];
-    let mut lines = timeline::load_last(db, &tenants, &ids, config.lines()).await?;
+    let mut lines = timeline::load_last(tx, &tenants, &ids, config.lines()).await?;
     lines.sort_by_key(|l| (l.occurred_at, l.id));
     lines.drain(..lines.len().saturating_sub(config.lines().into()));
     Ok(lines)
@@ -112,10 +112,10 @@ impl App {
     /// When there is no such case.
     pub async fn get_snapshot(&self, tenant: &TenantId, id: CaseId) -> Result<ContextSnapshot, Error> {
         let mut tx = self.db.tx(tenant).await?;
-        let case = cases::find(tx.conn(), tenant, id)
+        let case = cases::find(&mut tx, tenant, id)
             .await?
             .ok_or_else(|| no_case(id))?;
-        let lines = lines_of(tx.conn(), &case, self.config).await?;
+        let lines = lines_of(&mut tx, &case, self.config).await?;
         let article = article_of(tx.conn(), &case, self.config).await?;
         Ok(snapshot_of(&case, &lines, article))
     }

@@ -48,12 +48,12 @@ impl App {
             context: survivor_context.as_ref().clone(),
             at: *at,
         };
-        if !aliases::split(tx.conn(), &undone).await? {
+        if !aliases::split(tx, &undone).await? {
             return Ok(());
         }
         let own: Vec<Uuid> = interactions.iter().map(|i| i.uuid()).collect();
         let both = [survivor.uuid(), restored.uuid()];
-        let mut all: HashMap<CaseId, Case> = cases::load_for_split(tx.conn(), tenant, &both, *merge)
+        let mut all: HashMap<CaseId, Case> = cases::load_for_split(tx, tenant, &both, *merge)
             .await?
             .into_iter()
             .map(|c| (c.id, c))
@@ -80,9 +80,9 @@ impl App {
             case.work_revision += i64::from(case.state.is_open());
         }
         let changed: Vec<&Case> = all.values().collect();
-        cases::save(tx.conn(), &changed).await?;
+        cases::save(tx, &changed).await?;
         for case in changed.into_iter().filter(|c| c.state.is_open()) {
-            let lines = lines_of(tx.conn(), case, self.config).await?;
+            let lines = lines_of(tx, case, self.config).await?;
             let article = article_of(tx.conn(), case, self.config).await?;
             let event = work_requested(case, lines, article);
             tx.publish(tenant, &case.id.to_string(), &event);
@@ -102,7 +102,7 @@ impl App {
         (restored, context): (CustomerId, &CustomerContext),
     ) -> Result<(), Error> {
         let own: Vec<Uuid> = interactions.iter().map(|i| i.uuid()).collect();
-        let lines = timeline::load(tx.conn(), &[tenant.as_str()], &own).await?;
+        let lines = timeline::load(tx, &[tenant.as_str()], &own).await?;
         let strayed: Vec<_> = lines
             .iter()
             .filter(|l| {

@@ -122,15 +122,14 @@ impl Workspace {
     /// Locks and loads.
     pub async fn load(tx: &mut Tx, needs: &Needs, config: Config) -> Result<Self, Error> {
         let now = tx.now();
-        let db = tx.conn();
         let tenants: Vec<&str> = needs.tenants.iter().map(TenantId::as_str).collect();
         let key = |tenant: &TenantId, customer: CustomerId| format!("{tenant}/{customer}");
         let locked: HashSet<String> = needs.customers.iter().map(|(t, c)| key(t, *c)).collect();
         if !locked.is_empty() {
-            aliases::lock(db, locked.iter().cloned().collect()).await?;
+            aliases::lock(tx.conn(), locked.iter().cloned().collect()).await?;
         }
         let mut customers: Vec<Uuid> = needs.customers.iter().map(|(_, c)| c.uuid()).collect();
-        let aliases = aliases::load(db, &tenants, &customers).await?;
+        let aliases = aliases::load(tx, &tenants, &customers).await?;
         let further: Vec<(TenantId, CustomerId)> = needs
             .customers
             .iter()
@@ -138,7 +137,7 @@ impl Workspace {
             .filter(|(t, c)| !locked.contains(&key(t, *c)))
             .collect();
         if !further.is_empty() {
-            aliases::lock(db, further.iter().map(|(t, c)| key(t, *c)).collect()).await?;
+            aliases::lock(tx.conn(), further.iter().map(|(t, c)| key(t, *c)).collect()).await?;
             customers.extend(further.iter().map(|(_, c)| c.uuid()));
         }
         let case_ids: Vec<Uuid> = needs.cases.iter().map(|c| c.uuid()).collect();
@@ -153,19 +152,19 @@ impl Workspace {
         };
         // Thanks may belong to a case that ended so long ago.
         let ended_after = now - config.courtesy();
-        for case in cases::load_for_batch(db, &tenants, &customers, &case_ids, ended_after).await? {
+        for case in cases::load_for_batch(tx, &tenants, &customers, &case_ids, ended_after).await? {
             workspace.take(case, false);
         }
-        for line in timeline::load(db, &tenants, &line_ids).await? {
+        for line in timeline::load(tx, &tenants, &line_ids).await? {
             workspace
                 .lines
                 .insert((line.tenant.clone(), line.id), (line, false));
         }
         if !customers.is_empty() || !invitations.is_empty() {
-            let found = expectations::load(db, &tenants, &customers, &invitations).await?;
+            let found = expectations::load(tx.conn(), &tenants, &customers, &invitations).await?;
             workspace.expectations = found.into_iter().map(|(e, open)| (e, open, false)).collect();
         }
-        for (tenant, merge) in aliases::known(db, &tenants, &merges).await? {
+        for (tenant, merge) in aliases::known(tx.conn(), &tenants, &merges).await? {
             workspace
                 .known_merges
                 .insert((tenant.parse()?, MergeId::new(merge)));
@@ -256,40 +255,37 @@ impl Workspace {
             let known = &held.case.understanding.references;
             references.extend(known.iter().map(|r| (tenant.clone(), r.clone(), *id)));
         }
-        let db = tx.conn();
         let dirty: Vec<&Case> = self.cases.values().filter(|h| h.dirty).map(|h| &h.case).collect();
-        cases::save(db, &dirty).await?;
-        cases::save_references(db, &references).await?;
+        cases::save(tx, &dirty).await?;
+        cases::save_references(tx.conn(), &references).await?;
         let lines: Vec<&Line> = self
             .lines
             .values()
             .filter(|(_, dirty)| *dirty)
             .map(|(l, _)| l)
             .collect();
-        timeline::save(db, &lines).await?;
+        timeline::save(tx, &lines).await?;
         self.save_merges(tx).await?;
-        let db = tx.conn();
         let questions: Vec<(&Expectation, bool)> = self
             .expectations
             .iter()
             .filter(|(_, _, dirty)| *dirty)
             .map(|(e, open, _)| (e, *open))
             .collect();
-        expectations::save(db, &questions, self.now).await?;
-        journey::save(db, &self.steps).await?;
+        expectations::save(tx.conn(), &questions, self.now).await?;
+        journey::save(tx, &self.steps).await?;
         self.tell(tx, envelopes).await
     }
 
     async fn save_merges(&self, tx: &mut Tx) -> Result<(), Error> {
-        let db = tx.conn();
         if !self.joined.is_empty() {
             let tenants: Vec<String> = self.joined.iter().map(|(t, _, _)| t.to_string()).collect();
             let from: Vec<Uuid> = self.joined.iter().map(|(_, f, _)| f.uuid()).collect();
             let into: Vec<Uuid> = self.joined.iter().map(|(_, _, i)| i.uuid()).collect();
-            timeline::join(db, &tenants, &from, &into).await?;
+            timeline::join(tx.conn(), &tenants, &from, &into).await?;
         }
         if !self.merges.is_empty() {
-            aliases::save(db, &self.merges).await?;
+            aliases::save(tx, &self.merges).await?;
             let tenants: Vec<String> = self.merges.iter().map(|m| m.tenant.to_string()).collect();
             let from: Vec<Uuid> = self.merges.iter().map(|m| m.merged.uuid()).collect();
             let into: Vec<Uuid> = self
@@ -297,7 +293,7 @@ impl Workspace {
                 .iter()
                 .map(|m| self.aliases.resolve(&m.tenant, m.survivor).uuid())
                 .collect();
-            cases::repoint(db, &tenants, &from, &into).await?;
+            cases::repoint(tx.conn(), &tenants, &from, &into).await?;
         }
         Ok(())
     }
@@ -410,7 +406,7 @@ impl Workspace {
                     .push(line.clone());
             }
         }
-        for line in timeline::load_last(tx.conn(), &tenants, &ids, self.config.lines()).await? {
+        for line in timeline::load_last(tx, &tenants, &ids, self.config.lines()).await? {
             if let Some(case) = line.case_id {
                 found.entry((line.tenant.clone(), case)).or_default().push(line);
             }

@@ -5,12 +5,15 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use prost::Message as _;
 use sqlx::PgConnection;
-use trama_platform::Error;
+use trama_platform::{Error, Tx, sealing::Column};
 use trama_proto::{
     common::v1::CustomerContext,
     ids::{CustomerId, MergeId, TenantId},
 };
 use uuid::Uuid;
+
+/// What was known of the customer who remains.
+pub const SURVIVOR: Column = Column::bytes("customer_aliases", "survivor", &[("merge_id", "uuid")]);
 
 /// A customer of a tenant.
 pub type Key = (TenantId, CustomerId);
@@ -75,24 +78,29 @@ pub async fn lock(db: &mut PgConnection, mut keys: Vec<String>) -> Result<(), Er
 ///
 /// # Errors
 /// When the database is away.
-pub async fn load(db: &mut PgConnection, tenants: &[&str], customers: &[Uuid]) -> Result<Aliases, Error> {
-    let rows: Vec<(String, Uuid, Uuid, Vec<u8>)> = sqlx::query_as(
-        "WITH RECURSIVE walk (tenant, merged_id, survivor_id, survivor, depth) AS (
-             SELECT tenant, merged_id, survivor_id, survivor, 1 FROM customer_aliases
+pub async fn load(tx: &mut Tx, tenants: &[&str], customers: &[Uuid]) -> Result<Aliases, Error> {
+    let mut rows: Vec<(String, Uuid, Uuid, Vec<u8>, Uuid)> = sqlx::query_as(
+        "WITH RECURSIVE walk (tenant, merged_id, survivor_id, survivor, merge_id, depth) AS (
+             SELECT tenant, merged_id, survivor_id, survivor, merge_id, 1 FROM customer_aliases
              WHERE tenant = ANY($1) AND merged_id = ANY($2) AND split_at IS NULL
              UNION ALL
-             SELECT a.tenant, a.merged_id, a.survivor_id, a.survivor, walk.depth + 1
+             SELECT a.tenant, a.merged_id, a.survivor_id, a.survivor, a.merge_id, walk.depth + 1
              FROM walk JOIN customer_aliases a
                   ON a.tenant = walk.tenant AND a.merged_id = walk.survivor_id AND a.split_at IS NULL
              WHERE walk.depth < 16)
-         SELECT DISTINCT tenant, merged_id, survivor_id, survivor FROM walk",
+         SELECT DISTINCT tenant, merged_id, survivor_id, survivor, merge_id FROM walk",
     )
     .bind(tenants)
     .bind(customers)
-    .fetch_all(db)
+    .fetch_all(tx.conn())
+    .await?;
+    tx.open(
+        SURVIVOR,
+        rows.iter_mut().map(|row| (row.0.as_str(), row.4, &mut row.3)),
+    )
     .await?;
     let mut aliases = Aliases::default();
-    for (tenant, merged, survivor, context) in rows {
+    for (tenant, merged, survivor, context, _) in rows {
         let context = CustomerContext::decode(context.as_slice())?;
         aliases.add(
             &tenant.parse()?,
@@ -109,11 +117,11 @@ pub async fn load(db: &mut PgConnection, tenants: &[&str], customers: &[Uuid]) -
 /// # Errors
 /// When the database is away.
 pub async fn group(
-    db: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     customer: CustomerId,
 ) -> Result<(CustomerId, Vec<Uuid>), Error> {
-    let now = load(db, &[tenant.as_str()], &[customer.uuid()])
+    let now = load(tx, &[tenant.as_str()], &[customer.uuid()])
         .await?
         .resolve(tenant, customer);
     let mut all: Vec<Uuid> = sqlx::query_scalar(
@@ -127,7 +135,7 @@ pub async fn group(
     )
     .bind(tenant.as_str())
     .bind(now.uuid())
-    .fetch_all(db)
+    .fetch_all(tx.conn())
     .await?;
     if !all.contains(&customer.uuid()) {
         all.push(customer.uuid());
@@ -177,10 +185,13 @@ pub async fn known(
 ///
 /// # Errors
 /// When the database is away.
-pub async fn save(db: &mut PgConnection, merges: &[Merge]) -> Result<(), Error> {
+pub async fn save(tx: &mut Tx, merges: &[Merge]) -> Result<(), Error> {
     if merges.is_empty() {
         return Ok(());
     }
+    let mut survivors: Vec<Vec<u8>> = merges.iter().map(|m| m.context.encode_to_vec()).collect();
+    let places = merges.iter().map(|m| (m.tenant.as_str(), m.id.uuid()));
+    tx.seal(SURVIVOR, places, &mut survivors).await?;
     sqlx::query(
         "INSERT INTO customer_aliases (tenant, merge_id, merged_id, survivor_id, survivor, merged_at)
          SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::bytea[], $6::timestamptz[])
@@ -190,14 +201,9 @@ pub async fn save(db: &mut PgConnection, merges: &[Merge]) -> Result<(), Error> 
     .bind(merges.iter().map(|m| m.id.uuid()).collect::<Vec<_>>())
     .bind(merges.iter().map(|m| m.merged.uuid()).collect::<Vec<_>>())
     .bind(merges.iter().map(|m| m.survivor.uuid()).collect::<Vec<_>>())
-    .bind(
-        merges
-            .iter()
-            .map(|m| m.context.encode_to_vec())
-            .collect::<Vec<_>>(),
-    )
+    .bind(survivors)
     .bind(merges.iter().map(|m| m.at).collect::<Vec<_>>())
-    .execute(db)
+    .execute(tx.conn())
     .await?;
     Ok(())
 }
@@ -206,7 +212,10 @@ pub async fn save(db: &mut PgConnection, merges: &[Merge]) -> Result<(), Error> 
 ///
 /// # Errors
 /// When the database is away.
-pub async fn split(db: &mut PgConnection, merge: &Merge) -> Result<bool, Error> {
+pub async fn split(tx: &mut Tx, merge: &Merge) -> Result<bool, Error> {
+    let mut survivor = merge.context.encode_to_vec();
+    let place = (merge.tenant.as_str(), merge.id.uuid());
+    tx.seal(SURVIVOR, [place], [&mut survivor]).await?;
     let changed = sqlx::query(
         "INSERT INTO customer_aliases (tenant, merge_id, merged_id, survivor_id, survivor, merged_at, split_at)
          VALUES ($1, $2, $3, $4, $5, $6, $6)
@@ -217,9 +226,9 @@ pub async fn split(db: &mut PgConnection, merge: &Merge) -> Result<bool, Error> 
     .bind(merge.id.uuid())
     .bind(merge.merged.uuid())
     .bind(merge.survivor.uuid())
-    .bind(merge.context.encode_to_vec())
+    .bind(survivor)
     .bind(merge.at)
-    .execute(db)
+    .execute(tx.conn())
     .await?;
     Ok(changed.rows_affected() > 0)
 }

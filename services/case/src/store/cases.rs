@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use prost::Message as _;
 use sqlx::{FromRow, PgConnection};
-use trama_platform::Error;
+use trama_platform::{Error, Tx, sealing::Column};
 use trama_proto::{
     case::v1::{CaseKind, CaseStatus, Effort, Understanding},
     common::v1::{ChannelKind, CustomerContext},
@@ -118,7 +118,31 @@ macro_rules! select {
     };
 }
 
-fn all(rows: Vec<Row>) -> Result<Vec<Case>, Error> {
+const KEY: &[(&str, &str)] = &[("case_id", "uuid")];
+/// The need in the customer's words.
+pub const SUBJECT: Column = Column::text("cases", "subject", KEY);
+/// What we made of them.
+pub const UNDERSTANDING: Column = Column::bytes("cases", "understanding", KEY);
+/// Whom it is about, as far as we were told.
+pub const CUSTOMER: Column = Column::bytes("cases", "customer", KEY);
+
+async fn all(tx: &mut Tx, mut rows: Vec<Row>) -> Result<Vec<Case>, Error> {
+    tx.open(
+        SUBJECT,
+        rows.iter_mut()
+            .map(|r| (r.tenant.as_str(), r.case_id, &mut r.subject)),
+    )
+    .await?;
+    let meant = rows
+        .iter_mut()
+        .map(|r| (r.tenant.as_str(), r.case_id, &mut r.understanding));
+    tx.open(UNDERSTANDING, meant).await?;
+    tx.open(
+        CUSTOMER,
+        rows.iter_mut()
+            .map(|r| (r.tenant.as_str(), r.case_id, &mut r.customer)),
+    )
+    .await?;
     rows.into_iter().map(Row::into_case).collect()
 }
 
@@ -128,7 +152,7 @@ fn all(rows: Vec<Row>) -> Result<Vec<Case>, Error> {
 /// # Errors
 /// When the database is away.
 pub async fn load_for_batch(
-    db: &mut PgConnection,
+    tx: &mut Tx,
     tenants: &[&str],
     customers: &[Uuid],
     cases: &[Uuid],
@@ -159,39 +183,35 @@ pub async fn load_for_batch(
     .bind(customers)
     .bind(cases)
     .bind(ended_after)
-    .fetch_all(db)
+    .fetch_all(tx.conn())
     .await?;
-    all(rows)
+    all(tx, rows).await
 }
 
 /// Locks and loads one case.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn find_for_update(
-    db: &mut PgConnection,
-    tenant: &TenantId,
-    id: CaseId,
-) -> Result<Option<Case>, Error> {
+pub async fn find_for_update(tx: &mut Tx, tenant: &TenantId, id: CaseId) -> Result<Option<Case>, Error> {
     let row: Option<Row> = sqlx::query_as(select!("WHERE tenant = $1 AND case_id = $2 FOR UPDATE"))
         .bind(tenant.as_str())
         .bind(id.uuid())
-        .fetch_optional(db)
+        .fetch_optional(tx.conn())
         .await?;
-    row.map(Row::into_case).transpose()
+    Ok(all(tx, row.into_iter().collect()).await?.pop())
 }
 
 /// One case.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn find(db: &mut PgConnection, tenant: &TenantId, id: CaseId) -> Result<Option<Case>, Error> {
+pub async fn find(tx: &mut Tx, tenant: &TenantId, id: CaseId) -> Result<Option<Case>, Error> {
     let row: Option<Row> = sqlx::query_as(select!("WHERE tenant = $1 AND case_id = $2"))
         .bind(tenant.as_str())
         .bind(id.uuid())
-        .fetch_optional(db)
+        .fetch_optional(tx.conn())
         .await?;
-    row.map(Row::into_case).transpose()
+    Ok(all(tx, row.into_iter().collect()).await?.pop())
 }
 
 /// What to list. Empty filters let everything through.
@@ -212,7 +232,7 @@ pub struct Filter<'a> {
 /// # Errors
 /// When the database is away.
 pub async fn list(
-    db: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     filter: &Filter<'_>,
     limit: i64,
@@ -233,9 +253,9 @@ pub async fn list(
     .bind(filter.before.map(|b| b.0))
     .bind(filter.before.map(|b| b.1))
     .bind(limit)
-    .fetch_all(db)
+    .fetch_all(tx.conn())
     .await?;
-    all(rows)
+    all(tx, rows).await
 }
 
 /// Locks and loads the cases of customers and those that a merge ended, for a split.
@@ -243,7 +263,7 @@ pub async fn list(
 /// # Errors
 /// When the database is away.
 pub async fn load_for_split(
-    db: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     customers: &[Uuid],
     merge: MergeId,
@@ -254,9 +274,9 @@ pub async fn load_for_split(
     .bind(tenant.as_str())
     .bind(customers)
     .bind(merge.uuid())
-    .fetch_all(db)
+    .fetch_all(tx.conn())
     .await?;
-    all(rows)
+    all(tx, rows).await
 }
 
 /// Gives cases that are not in memory to the customer who remains.
@@ -286,7 +306,7 @@ pub async fn repoint(
 ///
 /// # Errors
 /// When the database is away.
-pub async fn save(db: &mut PgConnection, cases: &[&Case]) -> Result<(), Error> {
+pub async fn save(tx: &mut Tx, cases: &[&Case]) -> Result<(), Error> {
     if cases.is_empty() {
         return Ok(());
     }
@@ -300,6 +320,13 @@ pub async fn save(db: &mut PgConnection, cases: &[&Case]) -> Result<(), Error> {
             .collect::<Vec<_>>()
     };
     let blobs = |f: fn(&Case) -> Vec<u8>| cases.iter().map(|c| f(c)).collect::<Vec<_>>();
+    let each = || cases.iter().map(|c| (c.tenant.as_str(), c.id.uuid()));
+    let mut subjects: Vec<String> = cases.iter().map(|c| c.subject.clone()).collect();
+    tx.seal(SUBJECT, each(), &mut subjects).await?;
+    let mut meant = blobs(|c| c.understanding.encode_to_vec());
+    tx.seal(UNDERSTANDING, each(), &mut meant).await?;
+    let mut customers = blobs(|c| c.customer.encode_to_vec());
+    tx.seal(CUSTOMER, each(), &mut customers).await?;
     sqlx::query(
         "INSERT INTO cases (tenant, case_id, customer_id, origin_customer_id, kind, status, waiting_since, answered_at,
              resolved_at, resolved_by, merged_into, merge_id, related_case_id, subject, intent, understanding, article_key,
@@ -355,9 +382,9 @@ pub async fn save(db: &mut PgConnection, cases: &[&Case]) -> Result<(), Error> {
         State::Live(_) | State::Resolved { .. } => None,
     }))
     .bind(ids(|c| c.related.map(CaseId::uuid)))
-    .bind(texts(|c| &c.subject))
+    .bind(subjects)
     .bind(texts(|c| c.intent()))
-    .bind(blobs(|c| c.understanding.encode_to_vec()))
+    .bind(meant)
     .bind(texts(|c| &c.article_key))
     .bind(texts(|c| &c.assigned_agent))
     .bind(column(|c| c.assigned_at))
@@ -368,11 +395,11 @@ pub async fn save(db: &mut PgConnection, cases: &[&Case]) -> Result<(), Error> {
     .bind(column(|c| Some(c.last_heard_at)))
     .bind(column(|c| c.first_answer_at))
     .bind(blobs(|c| c.effort.encode_to_vec()))
-    .bind(blobs(|c| c.customer.encode_to_vec()))
+    .bind(customers)
     .bind(column(|c| Some(c.opened_at)))
     .bind(cases.iter().map(|c| c.work_revision).collect::<Vec<_>>())
     .bind(cases.iter().map(|c| c.version).collect::<Vec<_>>())
-    .execute(&mut *db)
+    .execute(tx.conn())
     .await?;
     Ok(())
 }

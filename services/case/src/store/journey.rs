@@ -1,13 +1,15 @@
 //! Steps of journeys that are no interactions.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
-use trama_platform::Error;
+use trama_platform::{Error, Tx, sealing::Column};
 use trama_proto::{
     common::v1::ChannelKind,
     ids::{CaseId, CustomerId, TenantId},
 };
 use uuid::Uuid;
+
+/// What a step says of the need.
+pub const SUMMARY: Column = Column::text("journey", "summary", &[("step_id", "uuid")]);
 
 /// A step that is no interaction.
 #[derive(Debug, Clone)]
@@ -36,10 +38,13 @@ pub struct Step {
 ///
 /// # Errors
 /// When the database is away.
-pub async fn save(db: &mut PgConnection, steps: &[Step]) -> Result<(), Error> {
+pub async fn save(tx: &mut Tx, steps: &[Step]) -> Result<(), Error> {
     if steps.is_empty() {
         return Ok(());
     }
+    let mut summaries: Vec<String> = steps.iter().map(|s| s.summary.clone()).collect();
+    let places = steps.iter().map(|s| (s.tenant.as_str(), s.id));
+    tx.seal(SUMMARY, places, &mut summaries).await?;
     sqlx::query(
         "INSERT INTO journey (tenant, step_id, customer_id, case_id, at, channel_kind, what, summary, actor)
          SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::smallint[],
@@ -53,9 +58,9 @@ pub async fn save(db: &mut PgConnection, steps: &[Step]) -> Result<(), Error> {
     .bind(steps.iter().map(|s| s.at).collect::<Vec<_>>())
     .bind(steps.iter().map(|s| i16::try_from(s.channel_kind as i32).unwrap_or(0)).collect::<Vec<_>>())
     .bind(steps.iter().map(|s| s.what.as_str()).collect::<Vec<_>>())
-    .bind(steps.iter().map(|s| s.summary.as_str()).collect::<Vec<_>>())
+    .bind(summaries)
     .bind(steps.iter().map(|s| s.actor.as_str()).collect::<Vec<_>>())
-    .execute(db)
+    .execute(tx.conn())
     .await?;
     Ok(())
 }
@@ -76,13 +81,13 @@ type Row = (
 /// # Errors
 /// When the database is away.
 pub async fn load(
-    db: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     cases: &[Uuid],
     customers: &[Uuid],
     limit: i64,
 ) -> Result<Vec<Step>, Error> {
-    let rows: Vec<Row> = sqlx::query_as(
+    let mut rows: Vec<Row> = sqlx::query_as(
         "SELECT step_id, customer_id, case_id, at, channel_kind, what, summary, actor FROM journey
          WHERE tenant = $1 AND (case_id = ANY($2) OR (case_id IS NULL AND customer_id = ANY($3)))
          ORDER BY at DESC, step_id LIMIT $4",
@@ -91,8 +96,10 @@ pub async fn load(
     .bind(cases)
     .bind(customers)
     .bind(limit)
-    .fetch_all(db)
+    .fetch_all(tx.conn())
     .await?;
+    let summaries = rows.iter_mut().map(|row| (tenant.as_str(), row.0, &mut row.6));
+    tx.open(SUMMARY, summaries).await?;
     Ok(rows
         .into_iter()
         .map(

@@ -3,9 +3,22 @@
 use chrono::{DateTime, Utc};
 use prost::Message as _;
 use sqlx::PgConnection;
-use trama_platform::{Error, privacy::Kept};
+use trama_platform::{Error, Tx, privacy::Kept, sealing::Column};
 use trama_proto::{common::v1::Interaction, ids::TenantId};
 use uuid::Uuid;
+
+use super::{aliases, cases, journey, timeline};
+
+/// What is sealed.
+pub const SEALED: &[Column] = &[
+    cases::SUBJECT,
+    cases::UNDERSTANDING,
+    cases::CUSTOMER,
+    timeline::INTERACTION,
+    timeline::UNDERSTANDING,
+    aliases::SURVIVOR,
+    journey::SUMMARY,
+];
 
 /// What an export shows, by cases.
 pub const OF_CASES: &[Kept] = &[
@@ -127,37 +140,41 @@ pub async fn cases_of(
 
 /// Keys of the files that came with what they said.
 pub async fn attachments(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     customers: &[Uuid],
     cases: &[Uuid],
 ) -> Result<Vec<String>, Error> {
-    let rows: Vec<Vec<u8>> = sqlx::query_scalar(
-        "SELECT interaction FROM timeline WHERE tenant = $1
+    let rows: Vec<Said> = sqlx::query_as(
+        "SELECT interaction_id, interaction FROM timeline WHERE tenant = $1
          AND ((origin_case_id IS NULL AND case_id = ANY($3)) OR origin_case_id = ANY($3)
               OR (customer_id = ANY($2) AND case_id IS NULL))",
     )
     .bind(tenant.as_str())
     .bind(customers)
     .bind(cases)
-    .fetch_all(conn)
+    .fetch_all(tx.conn())
     .await?;
-    Ok(keys(&rows))
+    keys(tx, tenant, rows).await
 }
 
-fn keys(interactions: &[Vec<u8>]) -> Vec<String> {
-    interactions
+type Said = (Uuid, Vec<u8>);
+
+async fn keys(tx: &mut Tx, tenant: &TenantId, mut said: Vec<Said>) -> Result<Vec<String>, Error> {
+    let sealed = said.iter_mut().map(|(id, value)| (tenant.as_str(), *id, value));
+    tx.open(timeline::INTERACTION, sealed).await?;
+    Ok(said
         .iter()
-        .filter_map(|bytes| Interaction::decode(bytes.as_slice()).ok())
+        .filter_map(|(_, bytes)| Interaction::decode(bytes.as_slice()).ok())
         .flat_map(|interaction| interaction.attachments)
         .map(|attachment| attachment.object_key)
         .filter(|key| !key.is_empty())
-        .collect()
+        .collect())
 }
 
 /// Deletes cases that ended before a moment, with all that belongs to them. Returns how many, and their files.
 pub async fn expire_cases(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     before: DateTime<Utc>,
     limit: i64,
@@ -170,14 +187,14 @@ pub async fn expire_cases(
     .bind(tenant.as_str())
     .bind(before)
     .bind(limit)
-    .fetch_all(&mut *conn)
+    .fetch_all(tx.conn())
     .await?;
-    let said: Vec<Vec<u8>> = sqlx::query_scalar(
-        "DELETE FROM timeline WHERE tenant = $1 AND case_id = ANY($2) RETURNING interaction",
+    let said: Vec<Said> = sqlx::query_as(
+        "DELETE FROM timeline WHERE tenant = $1 AND case_id = ANY($2) RETURNING interaction_id, interaction",
     )
     .bind(tenant.as_str())
     .bind(&cases)
-    .fetch_all(&mut *conn)
+    .fetch_all(tx.conn())
     .await?;
     for statement in [
         "DELETE FROM case_references WHERE tenant = $1 AND case_id = ANY($2)",
@@ -188,28 +205,28 @@ pub async fn expire_cases(
         sqlx::query(statement)
             .bind(tenant.as_str())
             .bind(&cases)
-            .execute(&mut *conn)
+            .execute(tx.conn())
             .await?;
     }
-    Ok((cases.len() as u64, keys(&said)))
+    Ok((cases.len() as u64, keys(tx, tenant, said).await?))
 }
 
 /// Deletes what was said before a moment and no case came of.
 pub async fn expire_conversations(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     before: DateTime<Utc>,
     limit: i64,
 ) -> Result<(u64, Vec<String>), Error> {
-    let said: Vec<Vec<u8>> = sqlx::query_scalar(
+    let said: Vec<Said> = sqlx::query_as(
         "DELETE FROM timeline WHERE tenant = $1 AND interaction_id IN
              (SELECT interaction_id FROM timeline WHERE tenant = $1 AND case_id IS NULL AND occurred_at < $2 LIMIT $3)
-         RETURNING interaction",
+         RETURNING interaction_id, interaction",
     )
     .bind(tenant.as_str())
     .bind(before)
     .bind(limit)
-    .fetch_all(&mut *conn)
+    .fetch_all(tx.conn())
     .await?;
-    Ok((said.len() as u64, keys(&said)))
+    Ok((said.len() as u64, keys(tx, tenant, said).await?))
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use prost::Message as _;
 use sqlx::{FromRow, PgConnection};
-use trama_platform::Error;
+use trama_platform::{Error, Tx, sealing::Column};
 use trama_proto::{
     case::v1::{self as wire, Understanding},
     common::v1::Interaction,
@@ -48,7 +48,21 @@ impl Row {
     }
 }
 
-fn all(rows: Vec<Row>) -> Result<Vec<Line>, Error> {
+const KEY: &[(&str, &str)] = &[("interaction_id", "uuid")];
+/// What was said, and the files that came with it.
+pub const INTERACTION: Column = Column::bytes("timeline", "interaction", KEY);
+/// What we made of it.
+pub const UNDERSTANDING: Column = Column::bytes("timeline", "understanding", KEY);
+
+async fn all(tx: &mut Tx, mut rows: Vec<Row>) -> Result<Vec<Line>, Error> {
+    let said = rows
+        .iter_mut()
+        .map(|r| (r.tenant.as_str(), r.interaction_id, &mut r.interaction));
+    tx.open(INTERACTION, said).await?;
+    let meant = rows
+        .iter_mut()
+        .map(|r| (r.tenant.as_str(), r.interaction_id, &mut r.understanding));
+    tx.open(UNDERSTANDING, meant).await?;
     rows.into_iter().map(Row::into_line).collect()
 }
 
@@ -56,7 +70,7 @@ fn all(rows: Vec<Row>) -> Result<Vec<Line>, Error> {
 ///
 /// # Errors
 /// When the database is away.
-pub async fn load(db: &mut PgConnection, tenants: &[&str], ids: &[Uuid]) -> Result<Vec<Line>, Error> {
+pub async fn load(tx: &mut Tx, tenants: &[&str], ids: &[Uuid]) -> Result<Vec<Line>, Error> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -69,9 +83,9 @@ pub async fn load(db: &mut PgConnection, tenants: &[&str], ids: &[Uuid]) -> Resu
     )
     .bind(tenants)
     .bind(ids)
-    .fetch_all(db)
+    .fetch_all(tx.conn())
     .await?;
-    all(rows)
+    all(tx, rows).await
 }
 
 /// The last `limit` lines of each case, oldest first within a case.
@@ -79,7 +93,7 @@ pub async fn load(db: &mut PgConnection, tenants: &[&str], ids: &[Uuid]) -> Resu
 /// # Errors
 /// When the database is away.
 pub async fn load_last(
-    db: &mut PgConnection,
+    tx: &mut Tx,
     tenants: &[&str],
     cases: &[Uuid],
     limit: u16,
@@ -99,9 +113,9 @@ pub async fn load_last(
     .bind(tenants)
     .bind(cases)
     .bind(i64::from(limit))
-    .fetch_all(db)
+    .fetch_all(tx.conn())
     .await?;
-    all(rows)
+    all(tx, rows).await
 }
 
 /// One page of a case's timeline, oldest first.
@@ -109,7 +123,7 @@ pub async fn load_last(
 /// # Errors
 /// When the database is away.
 pub async fn list(
-    db: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     case: CaseId,
     after: Option<(DateTime<Utc>, Uuid)>,
@@ -127,9 +141,9 @@ pub async fn list(
     .bind(after.map(|a| a.0))
     .bind(after.map(|a| a.1))
     .bind(limit)
-    .fetch_all(db)
+    .fetch_all(tx.conn())
     .await?;
-    all(rows)
+    all(tx, rows).await
 }
 
 /// All lines of a journey: on these cases, and without a case of these customers.
@@ -137,7 +151,7 @@ pub async fn list(
 /// # Errors
 /// When the database is away.
 pub async fn load_journey(
-    db: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     cases: &[Uuid],
     customers: &[Uuid],
@@ -154,19 +168,30 @@ pub async fn load_journey(
     .bind(cases)
     .bind(customers)
     .bind(limit)
-    .fetch_all(db)
+    .fetch_all(tx.conn())
     .await?;
-    all(rows)
+    all(tx, rows).await
 }
 
 /// Writes lines.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn save(db: &mut PgConnection, lines: &[&Line]) -> Result<(), Error> {
+pub async fn save(tx: &mut Tx, lines: &[&Line]) -> Result<(), Error> {
     if lines.is_empty() {
         return Ok(());
     }
+    let each = || lines.iter().map(|l| (l.tenant.as_str(), l.id.uuid()));
+    let mut said: Vec<Vec<u8>> = lines.iter().map(|l| l.interaction.encode_to_vec()).collect();
+    tx.seal(INTERACTION, each(), &mut said).await?;
+    let meant = |l: &&Line| {
+        l.understanding
+            .as_ref()
+            .map(Understanding::encode_to_vec)
+            .unwrap_or_default()
+    };
+    let mut meant: Vec<Vec<u8>> = lines.iter().map(meant).collect();
+    tx.seal(UNDERSTANDING, each(), &mut meant).await?;
     sqlx::query(
         "INSERT INTO timeline (tenant, interaction_id, case_id, origin_case_id, customer_id, occurred_at, revision,
              outbound_status, article_version, interaction, understanding)
@@ -187,9 +212,9 @@ pub async fn save(db: &mut PgConnection, lines: &[&Line]) -> Result<(), Error> {
     .bind(lines.iter().map(|l| l.interaction.revision).collect::<Vec<_>>())
     .bind(lines.iter().map(|l| i16::try_from(l.outbound.to_wire() as i32).unwrap_or(0)).collect::<Vec<_>>())
     .bind(lines.iter().map(|l| l.article_version.as_str()).collect::<Vec<_>>())
-    .bind(lines.iter().map(|l| l.interaction.encode_to_vec()).collect::<Vec<_>>())
-    .bind(lines.iter().map(|l| l.understanding.as_ref().map(Understanding::encode_to_vec).unwrap_or_default()).collect::<Vec<_>>())
-    .execute(db)
+    .bind(said)
+    .bind(meant)
+    .execute(tx.conn())
     .await?;
     Ok(())
 }

@@ -146,7 +146,7 @@ impl Chat {
     ) -> Result<i64, Error> {
         let mut tx = self.db.tx(&conversation.tenant).await?;
         let now = tx.now();
-        let seq = chat::post(tx.conn(), conversation, message_id, text, author, now).await?;
+        let seq = chat::post(&mut tx, conversation, message_id, text, author, now).await?;
         tx.commit().await?;
         // A lost hint costs a moment only: sockets look by themselves at every ping.
         let hint = self
@@ -171,7 +171,7 @@ impl Chat {
         limit: i64,
     ) -> Result<Vec<Line>, Error> {
         let mut tx = self.db.tx(&conversation.tenant).await?;
-        chat::lines_after(tx.conn(), conversation, seq, limit).await
+        chat::lines_after(&mut tx, conversation, seq, limit).await
     }
 
     /// Hints that there is something new for a visitor.

@@ -68,7 +68,7 @@ pub async fn defer(
         attempts: 0,
     };
     let now = tx.now();
-    media::put(tx.conn(), &key, &pending, now).await?;
+    media::put(tx, &key, &pending, now).await?;
     tx.arm(timer(&envelope.tenant, &key, now));
     Ok(())
 }
@@ -185,7 +185,7 @@ impl Fetcher {
     async fn try_work(&self, tenant: &TenantId, key: &Key) -> Result<(), Error> {
         let pending = {
             let mut tx = self.db.system_tx().await?;
-            media::find(tx.conn(), key).await?
+            media::find(&mut tx, key).await?
         };
         let Some(pending) = pending else { return Ok(()) };
         let mut interaction = Interaction::decode(pending.interaction.as_slice())?;

@@ -9,6 +9,7 @@ use trama_platform::{
     bus::{Bus, Stream},
     objects::Objects,
     privacy::{Erased, Hasher, Held, Holder, Passed, PrivacyKeys, Request, Section, remove_messages},
+    sealing::Column,
 };
 use trama_proto::{
     case::v1::SurveyAnswerReceived,
@@ -68,7 +69,7 @@ impl Holding {
                 .filter(|(_, visitor)| is_wanted(("webchat", visitor), wanted, hash));
             found.conversations.extend(theirs);
         }
-        let waiting = privacy::pending(tx.conn(), tenant).await?;
+        let waiting = privacy::pending(tx, tenant).await?;
         found.pending.extend(waiting.into_iter().filter(|(_, bytes)| {
             Interaction::decode(bytes.as_slice()).is_ok_and(|interaction| {
                 let mut addresses = interaction.party.iter().chain(&interaction.also_known_as);
@@ -77,7 +78,7 @@ impl Holding {
         }));
         let mut after = Uuid::nil();
         loop {
-            let piece = privacy::quarantined_after(tx.conn(), tenant, after, PIECE).await?;
+            let piece = privacy::quarantined_after(tx, tenant, after, PIECE).await?;
             let Some((last, _)) = piece.last() else { break };
             after = *last;
             let theirs = piece
@@ -112,11 +113,15 @@ impl Holder for Holding {
         SubjectSort::Customer
     }
 
+    fn sealed(&self) -> &'static [Column] {
+        privacy::SEALED
+    }
+
     async fn export(&self, tx: &mut Tx, request: &Request) -> Result<Held, Error> {
         let found = self.find(tx, request).await?;
         let mut chats = Vec::new();
         for conversation in &found.conversations {
-            let lines = privacy::lines(tx.conn(), &request.tenant, conversation).await?;
+            let lines = privacy::lines(tx, &request.tenant, conversation).await?;
             chats.push(json!({"channel": conversation.0, "visitor": conversation.1, "lines": lines}));
         }
         let waiting = found.pending.iter();

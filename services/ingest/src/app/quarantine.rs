@@ -65,7 +65,7 @@ impl Quarantine {
         if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
-        let encoded = quarantine::begin_redrive(tx.conn(), tenant, id, redrive_id)
+        let encoded = quarantine::begin_redrive(&mut tx, tenant, id, redrive_id)
             .await?
             .ok_or_else(|| Error::not_found("quarantined delivery", id))?;
         tx.commit().await?;

@@ -2,8 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
-use trama_platform::Error;
+use trama_platform::{Error, Tx, sealing::Column};
 use trama_proto::ids::TenantId;
+
+/// What we wrote.
+pub const BODY: Column = Column::text(
+    "chat_messages",
+    "body",
+    &[("channel", "text"), ("visitor", "text"), ("seq", "bigint")],
+);
 
 /// Names a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +21,12 @@ pub struct Conversation {
     pub channel: String,
     /// The visitor's id.
     pub visitor: String,
+}
+
+impl Conversation {
+    fn line(&self, seq: i64) -> String {
+        format!("{}/{}/{seq}", self.channel, self.visitor)
+    }
 }
 
 /// A line from us.
@@ -129,14 +142,14 @@ pub async fn place_of_client_line(
 /// # Errors
 /// When the database is away.
 pub async fn post(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     c: &Conversation,
     message_id: &str,
     text: &str,
     author: &str,
     now: DateTime<Utc>,
 ) -> Result<i64, Error> {
-    let last = lock(conn, c, now).await?;
+    let last = lock(tx.conn(), c, now).await?;
     let known: Option<i64> = sqlx::query_scalar(
         "SELECT seq FROM chat_messages WHERE tenant = $1 AND channel = $2 AND visitor = $3 AND message_id = $4",
     )
@@ -144,12 +157,15 @@ pub async fn post(
     .bind(&c.channel)
     .bind(&c.visitor)
     .bind(message_id)
-    .fetch_optional(&mut *conn)
+    .fetch_optional(tx.conn())
     .await?;
     if let Some(seq) = known {
         return Ok(seq);
     }
     let seq = last + 1;
+    let mut body = text.to_owned();
+    tx.seal(BODY, [(c.tenant.as_str(), c.line(seq))], [&mut body])
+        .await?;
     sqlx::query(
         "INSERT INTO chat_messages (tenant, channel, visitor, seq, message_id, body, author, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -159,12 +175,12 @@ pub async fn post(
     .bind(&c.visitor)
     .bind(seq)
     .bind(message_id)
-    .bind(text)
+    .bind(body)
     .bind(author)
     .bind(now)
-    .execute(&mut *conn)
+    .execute(tx.conn())
     .await?;
-    advance(conn, c, seq).await?;
+    advance(tx.conn(), c, seq).await?;
     Ok(seq)
 }
 
@@ -172,13 +188,8 @@ pub async fn post(
 ///
 /// # Errors
 /// When the database is away.
-pub async fn lines_after(
-    conn: &mut PgConnection,
-    c: &Conversation,
-    seq: i64,
-    limit: i64,
-) -> Result<Vec<Line>, Error> {
-    Ok(sqlx::query_as(
+pub async fn lines_after(tx: &mut Tx, c: &Conversation, seq: i64, limit: i64) -> Result<Vec<Line>, Error> {
+    let mut lines: Vec<Line> = sqlx::query_as(
         "SELECT seq, message_id, body, author, created_at FROM chat_messages
          WHERE tenant = $1 AND channel = $2 AND visitor = $3 AND seq > $4 AND message_id IS NOT NULL
          ORDER BY seq LIMIT $5",
@@ -188,8 +199,13 @@ pub async fn lines_after(
     .bind(&c.visitor)
     .bind(seq)
     .bind(limit)
-    .fetch_all(conn)
-    .await?)
+    .fetch_all(tx.conn())
+    .await?;
+    let bodies = lines
+        .iter_mut()
+        .map(|l| (c.tenant.as_str(), c.line(l.seq), &mut l.body));
+    tx.open(BODY, bodies).await?;
+    Ok(lines)
 }
 
 /// Our messages in `(after, up_to]`, in order.

@@ -4,8 +4,14 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
-use trama_platform::Error;
+use trama_platform::{Error, Tx, sealing::Column};
 use uuid::Uuid;
+
+const KEY: &[(&str, &str)] = &[("interaction_id", "uuid"), ("revision", "integer")];
+/// What was said.
+pub const INTERACTION: Column = Column::bytes("pending_media", "interaction", KEY);
+/// Where its files are.
+pub const MEDIA: Column = Column::json("pending_media", "media", KEY);
 
 /// Names one row.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -16,6 +22,12 @@ pub struct Key {
     pub interaction_id: Uuid,
     /// Which revision of it.
     pub revision: i32,
+}
+
+impl Key {
+    fn row(&self) -> String {
+        format!("{}/{}", self.interaction_id, self.revision)
+    }
 }
 
 /// An interaction whose files are still with the provider.
@@ -37,12 +49,11 @@ pub struct Pending {
 ///
 /// # Errors
 /// When the database is away.
-pub async fn put(
-    conn: &mut PgConnection,
-    key: &Key,
-    pending: &Pending,
-    now: DateTime<Utc>,
-) -> Result<(), Error> {
+pub async fn put(tx: &mut Tx, key: &Key, pending: &Pending, now: DateTime<Utc>) -> Result<(), Error> {
+    let (mut interaction, mut media) = (pending.interaction.clone(), pending.media.clone());
+    let place = || [(key.tenant.as_str(), key.row())];
+    tx.seal(INTERACTION, place(), [&mut interaction]).await?;
+    tx.seal(MEDIA, place(), [&mut media]).await?;
     sqlx::query(
         "INSERT INTO pending_media (tenant, interaction_id, revision, channel, interaction, media, trace, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (tenant, interaction_id, revision) DO NOTHING",
@@ -51,11 +62,11 @@ pub async fn put(
     .bind(key.interaction_id)
     .bind(key.revision)
     .bind(&pending.channel)
-    .bind(&pending.interaction)
-    .bind(&pending.media)
+    .bind(interaction)
+    .bind(media)
     .bind(&pending.trace)
     .bind(now)
-    .execute(conn)
+    .execute(tx.conn())
     .await?;
     Ok(())
 }
@@ -64,16 +75,22 @@ pub async fn put(
 ///
 /// # Errors
 /// When the database is away.
-pub async fn find(conn: &mut PgConnection, key: &Key) -> Result<Option<Pending>, Error> {
-    Ok(sqlx::query_as(
+pub async fn find(tx: &mut Tx, key: &Key) -> Result<Option<Pending>, Error> {
+    let mut found: Option<Pending> = sqlx::query_as(
         "SELECT channel, interaction, media, trace, attempts FROM pending_media
          WHERE tenant = $1 AND interaction_id = $2 AND revision = $3",
     )
     .bind(&key.tenant)
     .bind(key.interaction_id)
     .bind(key.revision)
-    .fetch_optional(conn)
-    .await?)
+    .fetch_optional(tx.conn())
+    .await?;
+    let tenant = key.tenant.as_str();
+    let said = found.iter_mut().map(|p| (tenant, key.row(), &mut p.interaction));
+    tx.open(INTERACTION, said).await?;
+    let files = found.iter_mut().map(|p| (tenant, key.row(), &mut p.media));
+    tx.open(MEDIA, files).await?;
+    Ok(found)
 }
 
 /// Which of these still wait.

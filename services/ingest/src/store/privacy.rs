@@ -3,9 +3,14 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
-use trama_platform::Error;
+use trama_platform::{Error, Tx, sealing::Column};
 use trama_proto::ids::TenantId;
 use uuid::Uuid;
+
+use super::{chat, media, quarantine};
+
+/// What is sealed.
+pub const SEALED: &[Column] = &[quarantine::DELIVERY, media::INTERACTION, media::MEDIA, chat::BODY];
 
 /// Conversations after a place, in the order of their keys: channel and visitor.
 pub async fn conversations_after(
@@ -28,18 +33,26 @@ pub async fn conversations_after(
 
 /// The lines of a conversation.
 pub async fn lines(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     (channel, visitor): &(String, String),
 ) -> Result<Vec<Value>, Error> {
-    Ok(sqlx::query_scalar(
+    let mut lines: Vec<Value> = sqlx::query_scalar(
         "SELECT to_jsonb(t) - 'tenant' FROM chat_messages t WHERE tenant = $1 AND channel = $2 AND visitor = $3 ORDER BY seq",
     )
     .bind(tenant.as_str())
     .bind(channel)
     .bind(visitor)
-    .fetch_all(conn)
-    .await?)
+    .fetch_all(tx.conn())
+    .await?;
+    for line in &mut lines {
+        let place = format!("{channel}/{visitor}/{}", line["seq"]);
+        let Some(Value::String(body)) = line.get_mut("body") else {
+            continue;
+        };
+        tx.open(chat::BODY, [(tenant.as_str(), place, body)]).await?;
+    }
+    Ok(lines)
 }
 
 /// Deletes a conversation. Returns how many lines it had.
@@ -64,13 +77,17 @@ pub async fn delete_conversation(
 }
 
 /// Interactions that wait for files: id and encoded interaction.
-pub async fn pending(conn: &mut PgConnection, tenant: &TenantId) -> Result<Vec<(Uuid, Vec<u8>)>, Error> {
-    Ok(
-        sqlx::query_as("SELECT interaction_id, interaction FROM pending_media WHERE tenant = $1")
+pub async fn pending(tx: &mut Tx, tenant: &TenantId) -> Result<Vec<(Uuid, Vec<u8>)>, Error> {
+    let mut rows: Vec<(Uuid, i32, Vec<u8>)> =
+        sqlx::query_as("SELECT interaction_id, revision, interaction FROM pending_media WHERE tenant = $1")
             .bind(tenant.as_str())
-            .fetch_all(conn)
-            .await?,
-    )
+            .fetch_all(tx.conn())
+            .await?;
+    let sealed = rows
+        .iter_mut()
+        .map(|(id, revision, bytes)| (tenant.as_str(), format!("{id}/{revision}"), bytes));
+    tx.open(media::INTERACTION, sealed).await?;
+    Ok(rows.into_iter().map(|(id, _, bytes)| (id, bytes)).collect())
 }
 
 /// Deletes interactions that wait for files; their timers find nothing.
@@ -89,19 +106,22 @@ pub async fn delete_pending(
 
 /// Deliveries in quarantine after a place, in the order of their ids: id and encoded delivery.
 pub async fn quarantined_after(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     after: Uuid,
     limit: i64,
 ) -> Result<Vec<(Uuid, Vec<u8>)>, Error> {
-    Ok(sqlx::query_as(
+    let mut rows: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
         "SELECT delivery_id, delivery FROM quarantine WHERE tenant = $1 AND delivery_id > $2 ORDER BY delivery_id LIMIT $3",
     )
     .bind(tenant.as_str())
     .bind(after)
     .bind(limit)
-    .fetch_all(conn)
-    .await?)
+    .fetch_all(tx.conn())
+    .await?;
+    let sealed = rows.iter_mut().map(|(id, bytes)| (tenant.as_str(), *id, bytes));
+    tx.open(quarantine::DELIVERY, sealed).await?;
+    Ok(rows)
 }
 
 /// Deletes deliveries from quarantine.

@@ -2,9 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
-use trama_platform::Error;
+use trama_platform::{Error, Tx, sealing::Column};
 use trama_proto::ids::{DeliveryId, TenantId};
 use uuid::Uuid;
+
+/// A request as it came.
+pub const DELIVERY: Column = Column::bytes("quarantine", "delivery", &[("delivery_id", "uuid")]);
 
 /// A delivery that could not be understood, without its bytes.
 #[derive(Debug, sqlx::FromRow)]
@@ -44,7 +47,10 @@ pub struct New {
 ///
 /// # Errors
 /// When the database is away.
-pub async fn put(conn: &mut PgConnection, new: &[New]) -> Result<(), Error> {
+pub async fn put(tx: &mut Tx, new: &[New]) -> Result<(), Error> {
+    let mut deliveries: Vec<Vec<u8>> = new.iter().map(|n| n.delivery.clone()).collect();
+    let places = new.iter().map(|n| (n.tenant.as_str(), n.delivery_id));
+    tx.seal(DELIVERY, places, &mut deliveries).await?;
     sqlx::query(
         "INSERT INTO quarantine (tenant, delivery_id, channel, reason, delivery, size_bytes, received_at)
          SELECT DISTINCT ON (row.tenant, row.delivery_id) row.*
@@ -56,10 +62,10 @@ pub async fn put(conn: &mut PgConnection, new: &[New]) -> Result<(), Error> {
     .bind(new.iter().map(|n| n.delivery_id).collect::<Vec<_>>())
     .bind(new.iter().map(|n| n.channel.as_str()).collect::<Vec<_>>())
     .bind(new.iter().map(|n| n.reason.as_str()).collect::<Vec<_>>())
-    .bind(new.iter().map(|n| n.delivery.as_slice()).collect::<Vec<_>>())
+    .bind(deliveries)
     .bind(new.iter().map(|n| n.size_bytes).collect::<Vec<_>>())
     .bind(new.iter().map(|n| n.received_at).collect::<Vec<_>>())
-    .execute(conn)
+    .execute(tx.conn())
     .await?;
     Ok(())
 }
@@ -93,19 +99,22 @@ pub async fn list(
 /// # Errors
 /// When the database is away.
 pub async fn begin_redrive(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     id: DeliveryId,
     redrive_id: Uuid,
 ) -> Result<Option<Vec<u8>>, Error> {
-    Ok(sqlx::query_scalar(
+    let mut found: Option<Vec<u8>> = sqlx::query_scalar(
         "UPDATE quarantine SET redrive_id = $3 WHERE tenant = $1 AND delivery_id = $2 RETURNING delivery",
     )
     .bind(tenant.as_str())
     .bind(id.uuid())
     .bind(redrive_id)
-    .fetch_optional(conn)
-    .await?)
+    .fetch_optional(tx.conn())
+    .await?;
+    let sealed = found.iter_mut().map(|bytes| (tenant.as_str(), id.uuid(), bytes));
+    tx.open(DELIVERY, sealed).await?;
+    Ok(found)
 }
 
 /// Takes a delivery out that is still on this way.

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use trama_platform::{
     Error, Tx,
     privacy::{Aged, Erased, Holder, Kept, Request, run},
+    sealing::Column,
 };
 use trama_proto::privacy::v1::SubjectSort;
 
@@ -16,6 +17,10 @@ pub struct Holding;
 impl Holder for Holding {
     fn sort(&self) -> SubjectSort {
         SubjectSort::Customer
+    }
+
+    fn sealed(&self) -> &'static [Column] {
+        privacy::SEALED
     }
 
     fn kept(&self) -> &'static [Kept] {

@@ -47,7 +47,7 @@ pub async fn queue(tx: &mut Tx, asked: Vec<Asked>) -> Result<(), Error> {
             message.customer_id = *customer;
         }
     }
-    let new = store::insert(tx.conn(), &messages, now).await?;
+    let new = store::insert(tx, &messages, now).await?;
     metrics::counter!("trama_notification_requested_total").increment(new);
     Ok(())
 }

@@ -59,7 +59,7 @@ pub async fn apply(tx: &mut Tx, received: &[Received<'_>]) -> Result<(), Error> 
         .iter()
         .filter_map(|k| Some((k.tenant.as_str(), k.message_id?)))
         .collect();
-    let mut rows = Rows::new(store::rows_of(tx.conn(), &by_provider, &by_message).await?);
+    let mut rows = Rows::new(store::rows_of(tx, &by_provider, &by_message).await?);
     let mut early = Vec::new();
     let mut changed = HashSet::new();
     for one in known {

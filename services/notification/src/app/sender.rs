@@ -127,7 +127,7 @@ impl Sender {
         let mut tx = self.db.system_tx().await?;
         let now = tx.now();
         let limit = i64::try_from(limit.min(64)).unwrap_or(64);
-        let claimed = store::claim(tx.conn(), now, now + self.config.lease(), limit).await?;
+        let claimed = store::claim(&mut tx, now, now + self.config.lease(), limit).await?;
         if !claimed.is_empty() {
             tx.commit().await?;
         }

@@ -32,8 +32,7 @@ pub async fn sent(
         provider_message_id,
     )
     .await?;
-    let Some(mut row) = store::record_sent(tx.conn(), row, provider_message_id, &kept(row), now).await?
-    else {
+    let Some(mut row) = store::record_sent(tx, row, provider_message_id, &kept(row), now).await? else {
         return Ok(());
     };
     publish(tx, &row, now);
@@ -120,7 +119,7 @@ pub async fn finished(
     at: DateTime<Utc>,
 ) -> Result<(), Error> {
     let now = tx.now();
-    if store::finish(tx.conn(), row, standing, &kept(row), now).await? {
+    if store::finish(tx, row, standing, &kept(row), now).await? {
         row.standing = standing;
         row.version += 1;
         publish(tx, row, at);

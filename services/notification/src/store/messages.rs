@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use prost::Message as _;
 use sqlx::{FromRow, PgConnection, Row as _, postgres::PgRow};
-use trama_platform::Error;
+use trama_platform::{Error, Tx, sealing::Column};
 use trama_proto::{
     common::v1::{ChannelKind, Handle},
     identity_resolution::v1::Purpose,
@@ -92,20 +92,58 @@ impl MessageRow {
 pub(super) const COLUMNS: &str = "tenant, message_id, customer_id, case_id, request, status, tries, tries_here, unknown_outcomes,
     spent, channel, channel_kind, handle_kind, handle_value, provider_message_id, body, reason, trace, version, requested_at";
 
-impl FromRow<'_, PgRow> for MessageRow {
+const KEY: &[(&str, &str)] = &[("message_id", "uuid")];
+/// What was asked for.
+pub const REQUEST: Column = Column::bytes("messages", "request", KEY);
+/// As the customer reads it.
+pub const BODY: Column = Column::text("messages", "body", KEY);
+
+/// A message without its request, which stands beside it as it was read.
+pub(super) struct Row {
+    message: MessageRow,
+    request: Vec<u8>,
+}
+
+/// Rows with all that is sealed in them opened.
+pub(super) async fn opened(tx: &mut Tx, mut rows: Vec<Row>) -> Result<Vec<MessageRow>, Error> {
+    let places: Vec<(TenantId, Uuid)> = rows
+        .iter()
+        .map(|r| (r.message.tenant.clone(), r.message.message_id.uuid()))
+        .collect();
+    let each = || places.iter().map(|(tenant, id)| (tenant.as_str(), *id));
+    let requests = rows.iter_mut().map(|r| &mut r.request);
+    tx.open(
+        REQUEST,
+        each().zip(requests).map(|((t, id), value)| (t, id, value)),
+    )
+    .await?;
+    let bodies = rows.iter_mut().map(|r| &mut r.message.body);
+    tx.open(BODY, each().zip(bodies).map(|((t, id), value)| (t, id, value)))
+        .await?;
+    rows.into_iter()
+        .map(|row| {
+            let request = MessageRequested::decode(row.request.as_slice())
+                .map_err(|_| broken_row("messages", row.message.message_id.uuid()))?;
+            Ok(MessageRow {
+                request,
+                ..row.message
+            })
+        })
+        .collect()
+}
+
+impl FromRow<'_, PgRow> for Row {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         let decode = |error: Error| sqlx::Error::Decode(Box::new(error));
         let id: Uuid = row.try_get("message_id")?;
         let tenant: String = row.try_get("tenant")?;
         let status: String = row.try_get("status")?;
-        let request: Vec<u8> = row.try_get("request")?;
-        Ok(Self {
+        let message = MessageRow {
             tenant: tenant.parse().map_err(|_| decode(broken_row("messages", id)))?,
             message_id: MessageId::new(id),
             customer_id: CustomerId::new(row.try_get("customer_id")?),
             case_id: row.try_get::<Option<Uuid>, _>("case_id")?.map(CaseId::new),
-            request: MessageRequested::decode(request.as_slice())
-                .map_err(|_| decode(broken_row("messages", id)))?,
+            request: MessageRequested::default(),
             standing: Standing::parse(&status).ok_or_else(|| decode(broken_row("messages", id)))?,
             tries: row.try_get("tries")?,
             tries_here: row.try_get("tries_here")?,
@@ -124,16 +162,16 @@ impl FromRow<'_, PgRow> for MessageRow {
             trace: row.try_get("trace")?,
             version: row.try_get("version")?,
             requested_at: row.try_get("requested_at")?,
+        };
+        Ok(Self {
+            message,
+            request: row.try_get("request")?,
         })
     }
 }
 
 /// Queues messages in their order; one that is there already stays as it is. Returns how many are new.
-pub async fn insert(
-    conn: &mut PgConnection,
-    messages: &[NewMessage],
-    now: DateTime<Utc>,
-) -> Result<u64, Error> {
+pub async fn insert(tx: &mut Tx, messages: &[NewMessage], now: DateTime<Utc>) -> Result<u64, Error> {
     if messages.is_empty() {
         return Ok(0);
     }
@@ -143,7 +181,9 @@ pub async fn insert(
     let asked: Vec<Uuid> = messages.iter().map(|m| m.asked_customer_id.uuid()).collect();
     let cases: Vec<Option<Uuid>> = messages.iter().map(|m| m.case_id.map(CaseId::uuid)).collect();
     let urgent: Vec<bool> = messages.iter().map(|m| m.urgent).collect();
-    let requests: Vec<&[u8]> = messages.iter().map(|m| m.request.as_slice()).collect();
+    let mut requests: Vec<Vec<u8>> = messages.iter().map(|m| m.request.clone()).collect();
+    let places = messages.iter().map(|m| (m.tenant.as_str(), m.message_id.uuid()));
+    tx.seal(REQUEST, places, &mut requests).await?;
     let traces: Vec<Option<&str>> = messages.iter().map(|m| m.trace.as_deref()).collect();
     let requested: Vec<DateTime<Utc>> = messages.iter().map(|m| m.requested_at).collect();
     let done = sqlx::query(
@@ -166,14 +206,14 @@ pub async fn insert(
     .bind(traces)
     .bind(requested)
     .bind(now)
-    .execute(conn)
+    .execute(tx.conn())
     .await?;
     Ok(done.rows_affected())
 }
 
 /// Takes messages that are due until `lease_end`: the first in line of each customer.
 pub async fn claim(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     now: DateTime<Utc>,
     lease_end: DateTime<Utc>,
     limit: i64,
@@ -190,28 +230,26 @@ pub async fn claim(
          WHERE tenant = due.t AND message_id = due.m
          RETURNING {COLUMNS}"
     ));
-    Ok(sqlx::query_as(query)
+    let rows = sqlx::query_as(query)
         .bind(now)
         .bind(lease_end)
         .bind(limit)
-        .fetch_all(conn)
-        .await?)
+        .fetch_all(tx.conn())
+        .await?;
+    opened(tx, rows).await
 }
 
 /// One message.
-pub async fn find(
-    conn: &mut PgConnection,
-    tenant: &TenantId,
-    id: MessageId,
-) -> Result<Option<MessageRow>, Error> {
+pub async fn find(tx: &mut Tx, tenant: &TenantId, id: MessageId) -> Result<Option<MessageRow>, Error> {
     let query = sqlx::AssertSqlSafe(format!(
         "SELECT {COLUMNS} FROM messages WHERE tenant = $1 AND message_id = $2"
     ));
-    Ok(sqlx::query_as(query)
+    let row = sqlx::query_as(query)
         .bind(tenant.as_str())
         .bind(id.uuid())
-        .fetch_optional(conn)
-        .await?)
+        .fetch_optional(tx.conn())
+        .await?;
+    Ok(opened(tx, row.into_iter().collect()).await?.pop())
 }
 
 /// One try to send.
@@ -287,11 +325,7 @@ pub struct Beginning<'a> {
 
 /// Writes down that providers are about to be called; a message that somebody else has taken over is left out.
 /// Returns the ids that may be sent.
-pub async fn begin(
-    conn: &mut PgConnection,
-    tries: &[Beginning<'_>],
-    now: DateTime<Utc>,
-) -> Result<Vec<Uuid>, Error> {
+pub async fn begin(tx: &mut Tx, tries: &[Beginning<'_>], now: DateTime<Utc>) -> Result<Vec<Uuid>, Error> {
     if tries.is_empty() {
         return Ok(Vec::new());
     }
@@ -303,7 +337,9 @@ pub async fn begin(
     let handle_kinds: Vec<&str> = tries.iter().map(|t| t.handle.kind.as_str()).collect();
     let handle_values: Vec<&str> = tries.iter().map(|t| t.handle.value.as_str()).collect();
     let reasons: Vec<&str> = tries.iter().map(|t| t.reason).collect();
-    let bodies: Vec<&str> = tries.iter().map(|t| t.body).collect();
+    let mut bodies: Vec<String> = tries.iter().map(|t| t.body.to_owned()).collect();
+    let places = tenants.iter().copied().zip(ids.iter().copied());
+    tx.seal(BODY, places, &mut bodies).await?;
     let here: Vec<i32> = tries.iter().map(|t| t.tries_here).collect();
     Ok(sqlx::query_scalar(
         "WITH going AS (
@@ -331,7 +367,7 @@ pub async fn begin(
     .bind(bodies)
     .bind(here)
     .bind(now)
-    .fetch_all(conn)
+    .fetch_all(tx.conn())
     .await?)
 }
 
@@ -362,25 +398,29 @@ pub async fn close_attempt(
 
 /// The provider took it. Returns the row as it now is, or `None` when that was known already.
 pub async fn record_sent(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     message: &Claimed,
     provider_message_id: &str,
     request: &MessageRequested,
     now: DateTime<Utc>,
 ) -> Result<Option<MessageRow>, Error> {
+    let mut request = request.encode_to_vec();
+    let place = (message.tenant.as_str(), message.message_id.uuid());
+    tx.seal(REQUEST, [place], [&mut request]).await?;
     let query = sqlx::AssertSqlSafe(format!(
         "UPDATE messages SET status = 'sent', provider_message_id = $3, request = $4, version = version + 1, updated_at = $5
          WHERE tenant = $1 AND message_id = $2 AND status = 'queued'
          RETURNING {COLUMNS}"
     ));
-    Ok(sqlx::query_as(query)
+    let row = sqlx::query_as(query)
         .bind(message.tenant.as_str())
         .bind(message.message_id.uuid())
         .bind(provider_message_id)
-        .bind(request.encode_to_vec())
+        .bind(request)
         .bind(now)
-        .fetch_optional(conn)
-        .await?)
+        .fetch_optional(tx.conn())
+        .await?;
+    Ok(opened(tx, row.into_iter().collect()).await?.pop())
 }
 
 /// Puts it back in line for another try. `false` when somebody else has taken it over.
@@ -411,12 +451,15 @@ pub async fn requeue(
 
 /// It will not be sent. `false` when somebody else has taken it over.
 pub async fn finish(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     message: &MessageRow,
     standing: Standing,
     request: &MessageRequested,
     now: DateTime<Utc>,
 ) -> Result<bool, Error> {
+    let mut request = request.encode_to_vec();
+    let place = (message.tenant.as_str(), message.message_id.uuid());
+    tx.seal(REQUEST, [place], [&mut request]).await?;
     let done = sqlx::query(
         "UPDATE messages SET status = $4, reason = $5, request = $6, version = version + 1, updated_at = $7
          WHERE tenant = $1 AND message_id = $2 AND version = $3",
@@ -426,9 +469,9 @@ pub async fn finish(
     .bind(message.version)
     .bind(standing.as_str())
     .bind(&message.reason)
-    .bind(request.encode_to_vec())
+    .bind(request)
     .bind(now)
-    .execute(conn)
+    .execute(tx.conn())
     .await?;
     Ok(done.rows_affected() > 0)
 }

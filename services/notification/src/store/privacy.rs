@@ -1,6 +1,14 @@
 //! What is held of a person, how it is forgotten, and what is too old to be kept.
 
-use trama_platform::privacy::{Aged, Kept};
+use trama_platform::{
+    privacy::{Aged, Kept},
+    sealing::Column,
+};
+
+use super::messages;
+
+/// What is sealed.
+pub const SEALED: &[Column] = &[messages::REQUEST, messages::BODY];
 
 /// What an export shows, by the customers for whom messages were asked.
 pub const KEPT: &[Kept] = &[

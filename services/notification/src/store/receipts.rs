@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection};
-use trama_platform::Error;
+use trama_platform::{Error, Tx};
 use trama_proto::ids::TenantId;
 use uuid::Uuid;
 
-use super::messages::{COLUMNS, Claimed, MessageRow};
+use super::messages::{COLUMNS, Claimed, MessageRow, opened};
 
 /// A receipt of a message whose provider id we do not know yet.
 #[derive(Debug, Clone, FromRow)]
@@ -49,7 +49,7 @@ pub async fn lock_provider_ids(
 
 /// Messages by the provider's ids or by ours, locked.
 pub async fn rows_of(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     by_provider: &[(&str, &str)],
     by_message: &[(&str, Uuid)],
 ) -> Result<Vec<MessageRow>, Error> {
@@ -63,13 +63,14 @@ pub async fn rows_of(
              UNION SELECT * FROM unnest($3::text[], $4::uuid[]))
          ORDER BY tenant, message_id FOR UPDATE"
     ));
-    Ok(sqlx::query_as(query)
+    let rows = sqlx::query_as(query)
         .bind(tenants)
         .bind(provider_ids)
         .bind(message_tenants)
         .bind(message_ids)
-        .fetch_all(conn)
-        .await?)
+        .fetch_all(tx.conn())
+        .await?;
+    opened(tx, rows).await
 }
 
 /// Writes where messages stand now; the rows are locked.

@@ -10,7 +10,7 @@ use trama_proto::{
     routing::v1::OfferEnd,
 };
 
-use super::{Change, DESK_GRACE, LEFT_BEHIND, Ordered, Routing, get_agent, once};
+use super::{Change, DESK_GRACE, LEFT_BEHIND, Ordered, Routing, get_agent, once, told::tell_agent};
 use crate::{
     domain::{Agent, Presence, Rules, Second, State, WorkItem},
     store,
@@ -127,6 +127,7 @@ impl Routing {
                 let offered = std::io::Error::other("work was offered meanwhile");
                 return Err(crate::error::lost_race("the agent's work").because(offered));
             }
+            let was = found.clone();
             if let Some(presence) = wish.presence {
                 found.become_now(presence, &wish.reason, tx.now());
                 if presence == Presence::Available {
@@ -139,6 +140,7 @@ impl Routing {
             if let Some(draining) = wish.draining {
                 found.draining = draining;
             }
+            tell_agent(tx, Some(&was), &found);
             change.put_agent(found);
             change.save(tx, &[], &self.signals, false).await?;
             let now = get_agent(tx, tenant, agent).await?;
@@ -159,7 +161,7 @@ impl Routing {
             return Ok(BTreeSet::new());
         }
         let names: Vec<&str> = agents.iter().map(AgentId::as_str).collect();
-        let in_hand = store::read_in_hand_of(tx.conn(), tenant, &names).await?;
+        let in_hand = store::read_in_hand_of(tx, tenant, &names).await?;
         let new = in_hand.iter().filter(|item| !change.knows(item.id));
         let theirs = new
             .flat_map(WorkItem::agents)
@@ -178,7 +180,7 @@ impl Routing {
     ) -> Result<(), Error> {
         let rules: Rules = self.rules(tenant);
         let now = tx.now();
-        for item in store::lock_of_agents(tx.conn(), tenant, agents).await? {
+        for item in store::lock_of_agents(tx, tenant, agents).await? {
             change.know(&item);
             let gone = |agent: &AgentId| agents.contains(agent);
             let item = match &item.state {

@@ -36,7 +36,7 @@ impl Routing {
             if at.is_some_and(|at| at <= now || at > now + LATEST) {
                 return Err(Error::invalid("at", "must be within the next 30 days"));
             }
-            let item = store::last_of_cases(tx.conn(), tenant, &[case])
+            let item = store::last_of_cases(tx, tenant, &[case])
                 .await?
                 .pop()
                 .filter(|item| item.number > 0)

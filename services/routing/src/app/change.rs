@@ -360,7 +360,7 @@ impl Change {
         }
         let loads = self.loads();
         if !self.moved.is_empty() {
-            store::move_offers(tx.conn(), &self.tenant, &self.moved, self.now).await?;
+            store::move_offers(tx, &self.tenant, &self.moved, self.now).await?;
         }
         // In this order: a case's last item must be closed before its next one opens.
         for open in [false, true] {
@@ -371,11 +371,11 @@ impl Change {
                 store::move_items(tx.conn(), &self.tenant, &moved).await?;
             }
             if !whole.is_empty() {
-                store::write_items(tx.conn(), &self.tenant, &whole).await?;
+                store::write_items(tx, &self.tenant, &whole).await?;
             }
         }
         if !self.made.is_empty() {
-            store::insert_offers(tx.conn(), &self.tenant, &self.made, self.now).await?;
+            store::insert_offers(tx, &self.tenant, &self.made, self.now).await?;
             metrics::counter!("trama_routing_offers_total").increment(self.made.len() as u64);
         }
         if !loads.is_empty() {

@@ -102,7 +102,7 @@ impl Routing {
         agent: &AgentId,
         id: WorkItemId,
     ) -> Result<WorkItem, Error> {
-        let item = store::lock_items(tx.conn(), tenant, &[id])
+        let item = store::lock_items(tx, tenant, &[id])
             .await?
             .pop()
             .ok_or_else(|| unknown_item(id))?;
@@ -133,7 +133,7 @@ impl Routing {
                 if resources.is_none_or(|r| !r.queues.contains_key(name)) {
                     return Err(Error::not_found("queue", name));
                 }
-                let snapshot = store::read_snapshot(tx.conn(), tenant, item.id).await?;
+                let snapshot = store::read_snapshot(tx, tenant, item.id).await?;
                 let snapshot = snapshot.and_then(|bytes| ContextSnapshot::decode(bytes.as_slice()).ok());
                 let facts = Facts::of(item.channel, snapshot.as_ref(), item.waiting_since);
                 Ok(Destination::Queue(Box::new(route_to(

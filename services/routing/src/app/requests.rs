@@ -68,7 +68,7 @@ impl Routing {
         cases.dedup();
         let mut change = Change::new(tenant, tx.now());
         let mut last: HashMap<CaseId, WorkItem> = HashMap::new();
-        for item in store::last_of_cases(tx.conn(), tenant, &cases).await? {
+        for item in store::last_of_cases(tx, tenant, &cases).await? {
             change.know(&item);
             last.insert(item.case_id, item);
         }

@@ -8,7 +8,12 @@ use trama_proto::{
     routing::v1,
 };
 
-use super::{Change, LEFT_BEHIND, Ordered, Routing, get_agent, handover::Where, once};
+use super::{
+    Change, LEFT_BEHIND, Ordered, Routing, get_agent,
+    handover::Where,
+    once,
+    told::{tell_agent, tell_queue},
+};
 use crate::{
     api::wire,
     dispatcher::Explanation,
@@ -68,7 +73,7 @@ impl Routing {
             let before = store::lock_agents(tx.conn(), tenant, std::slice::from_ref(&wanted.id))
                 .await?
                 .remove(&wanted.id);
-            if let Some(before) = before {
+            if let Some(before) = &before {
                 if wanted.capacity_units < before.used_units {
                     let message = format!(
                         "agent {} has {} units in use: complete work first, or take a capacity of at least that",
@@ -86,6 +91,7 @@ impl Routing {
             let now = tx.now();
             store::upsert_agent(tx.conn(), tenant, wanted, now).await?;
             let stored = get_agent(tx, tenant, &wanted.id).await?;
+            tell_agent(tx, before.as_ref(), &stored);
             let mut change = Change::new(tenant, tx.now());
             change.put_agent(stored.clone());
             change.save(tx, &[], &self.signals, false).await?;
@@ -106,7 +112,7 @@ impl Routing {
             let tenant = ordered.tenant;
             let items = match what {
                 Requeue::Item(id) => {
-                    let items = store::lock_items(tx.conn(), tenant, &[*id]).await?;
+                    let items = store::lock_items(tx, tenant, &[*id]).await?;
                     if items.is_empty() {
                         return Err(unknown_item(*id));
                     }
@@ -114,12 +120,11 @@ impl Routing {
                 }
                 Requeue::Agent(agent) => {
                     get_agent(tx, tenant, agent).await?;
-                    let mut items =
-                        store::lock_of_agents(tx.conn(), tenant, std::slice::from_ref(agent)).await?;
+                    let mut items = store::lock_of_agents(tx, tenant, std::slice::from_ref(agent)).await?;
                     items.retain(|i| i.in_hand().is_some_and(|(by, _)| by == agent));
                     items
                 }
-                Requeue::Queue(queue) => store::lock_waiting_in(tx.conn(), tenant, queue, AT_ONCE).await?,
+                Requeue::Queue(queue) => store::lock_waiting_in(tx, tenant, queue, AT_ONCE).await?,
             };
             let mut change = Change::new(tenant, tx.now());
             let why = if reason.is_empty() {
@@ -174,7 +179,7 @@ impl Routing {
     ) -> Result<R, Error> {
         once!(self, ordered, |tx| {
             let tenant = ordered.tenant;
-            let item = store::lock_items(tx.conn(), tenant, &[id])
+            let item = store::lock_items(tx, tenant, &[id])
                 .await?
                 .pop()
                 .ok_or_else(|| unknown_item(id))?;
@@ -286,20 +291,22 @@ impl Routing {
     ) -> Result<R, Error> {
         once!(self, ordered, |tx| {
             let resources = self.resources.snapshot();
-            let known = |name: &str| {
+            let exists = |name: &str| {
                 resources
                     .tenant(ordered.tenant)
                     .is_some_and(|r| r.queues.contains_key(name))
             };
-            if !known(queue) {
+            if !exists(queue) {
                 return Err(Error::not_found("queue", queue));
             }
-            if state.draining && (!known(&state.overflow_to) || state.overflow_to == queue) {
+            if state.draining && (!exists(&state.overflow_to) || state.overflow_to == queue) {
                 return Err(Error::invalid(
                     "overflow_to",
                     "must name another queue that exists",
                 ));
             }
+            let known = store::find_queue_states(tx.conn(), ordered.tenant).await?;
+            tell_queue(tx, queue, known.get(queue), state);
             store::set_queue_state(tx.conn(), ordered.tenant, queue, state).await?;
             let (queues, _) = self
                 .look_at_queues(tx, ordered.tenant, &[queue.to_owned()])
@@ -353,7 +360,7 @@ impl Routing {
             let item = store::find_item(tx.conn(), tenant, id)
                 .await?
                 .ok_or_else(|| unknown_item(id))?;
-            (item, store::offers_of(tx.conn(), tenant, id).await?)
+            (item, store::offers_of(&mut tx, tenant, id).await?)
         };
         // No transaction is held while the leader, maybe on another machine, is asked.
         let matcher = if item.state == "pending" {

@@ -119,7 +119,7 @@ impl Routing {
         let mut ids: Vec<WorkItemId> = wrapped_up.iter().copied().chain(quiet.iter().copied()).collect();
         if !lapsed.is_empty() {
             // Nearly all were answered long ago: their items need not be locked to see that.
-            let offers = store::read_offers(tx.conn(), tenant, lapsed).await?;
+            let offers = store::read_offers(tx, tenant, lapsed).await?;
             let unanswered = offers.iter().filter(|offer| offer.state == "pending");
             ids.extend(unanswered.map(|offer| WorkItemId::new(offer.work_item_id)));
         }
@@ -127,7 +127,7 @@ impl Routing {
         if ids.is_empty() {
             return Ok(missed);
         }
-        for item in store::lock_items(tx.conn(), tenant, &ids).await? {
+        for item in store::lock_items(tx, tenant, &ids).await? {
             change.know(&item);
             let id = item.id;
             let item = self.lapse(item, lapsed, now, &mut missed, change)?;

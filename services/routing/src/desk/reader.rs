@@ -166,7 +166,7 @@ async fn read(db: &Db, tenant: &TenantId, asks: &[Look]) -> Result<Vec<Seen>, Er
     }
     let mut rows: BTreeMap<(String, Uuid), HandRow> = BTreeMap::new();
     if !items.is_empty() {
-        for row in store::in_hand(tx.conn(), tenant, &agents, &items).await? {
+        for row in store::in_hand(&mut tx, tenant, &agents, &items).await? {
             rows.insert((row.hand_agent.clone(), row.item.work_item_id), row);
         }
     }

@@ -94,14 +94,14 @@ impl Lead {
         let anew: Vec<WorkItemId> = match floor.rerouting {
             Some(after) => {
                 let limit = i64::try_from(SLICE).unwrap_or(i64::MAX);
-                store::unanswered_after(tx.conn(), &self.tenant, after, limit).await?
+                store::unanswered_after(&mut tx, &self.tenant, after, limit).await?
             }
             None => Vec::new(),
         };
         let ids: BTreeSet<WorkItemId> = due.iter().chain(&anew).copied().collect();
         let ids: Vec<WorkItemId> = ids.into_iter().collect();
-        let items = store::lock_items(tx.conn(), &self.tenant, &ids).await?;
-        let mut contexts = store::read_snapshots(tx.conn(), &self.tenant, &ids).await?;
+        let items = store::lock_items(&mut tx, &self.tenant, &ids).await?;
+        let mut contexts = store::read_snapshots(&mut tx, &self.tenant, &ids).await?;
         let queues = store::find_queue_states(tx.conn(), &self.tenant).await?;
         // Those that were seen: a pass that began with them ends with them.
         let seen = self

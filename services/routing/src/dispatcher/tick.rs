@@ -53,7 +53,7 @@ impl Lead {
         }
         let mut after = Uuid::nil();
         loop {
-            let items = store::read_open(tx.conn(), &self.tenant, after, SLAB).await?;
+            let items = store::read_open(&mut tx, &self.tenant, after, SLAB).await?;
             for item in &items {
                 floor.put_item(item, resources, now);
             }
@@ -131,7 +131,7 @@ impl Lead {
         let items: Vec<WorkItem> = if ids.is_empty() {
             Vec::new()
         } else {
-            store::read_items(tx.conn(), &self.tenant, &ids).await?
+            store::read_items(tx, &self.tenant, &ids).await?
         };
         // Agents of these items too: their load has changed with them.
         let mut agents: BTreeSet<&AgentId> = changed.agents.iter().collect();

@@ -121,7 +121,7 @@ impl Lead {
         let ids: Vec<WorkItemId> = ids.into_iter().collect();
         let mut change = Change::new(&self.tenant, now);
         let mut items: HashMap<WorkItemId, WorkItem> = HashMap::new();
-        for item in store::lock_items(tx.conn(), &self.tenant, &ids).await? {
+        for item in store::lock_items(&mut tx, &self.tenant, &ids).await? {
             change.know(&item);
             items.insert(item.id, item);
         }
@@ -160,7 +160,7 @@ impl Lead {
         if !refused.is_empty() {
             metrics::counter!("trama_routing_refused_total").increment(refused.items.len() as u64);
             let in_hand = refused.agents.iter().map(AgentId::as_str).collect::<Vec<_>>();
-            for item in store::read_in_hand_of(tx.conn(), &self.tenant, &in_hand).await? {
+            for item in store::read_in_hand_of(&mut tx, &self.tenant, &in_hand).await? {
                 refused.items.insert(item.id);
             }
         }

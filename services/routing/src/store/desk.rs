@@ -2,11 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection};
-use trama_platform::Error;
+use trama_platform::{Error, Tx};
 use trama_proto::ids::{AgentId, OfferId, TenantId, WorkItemId};
 use uuid::Uuid;
 
-use super::reads::{WorkItemRow, columns};
+use super::{
+    items::SNAPSHOT,
+    offers::NOTE,
+    reads::{WorkItemRow, columns},
+};
 
 /// Work in an agent's hands.
 #[derive(Debug, Clone, FromRow)]
@@ -36,12 +40,12 @@ pub struct HandRow {
 
 /// Work in agents' hands: what `agents[n]` has of `items[n]`, in the order in which it was offered.
 pub async fn in_hand(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     agents: &[&str],
     items: &[Uuid],
 ) -> Result<Vec<HandRow>, Error> {
-    Ok(sqlx::query_as(columns!(
+    let mut rows: Vec<HandRow> = sqlx::query_as(columns!(
         // By primary key, item by item: without fresh statistics the planner would read all of the agent's work.
         "SELECT ",
         ", wanted.agent AS hand_agent, o.offer_id, o.state = 'pending' AS unanswered, o.expires_at, o.handover,
@@ -60,8 +64,17 @@ pub async fn in_hand(
     .bind(tenant.as_str())
     .bind(agents)
     .bind(items)
-    .fetch_all(conn)
-    .await?)
+    .fetch_all(tx.conn())
+    .await?;
+    let notes = rows
+        .iter_mut()
+        .map(|r| (tenant.as_str(), r.offer_id, &mut r.note));
+    tx.open(NOTE, notes).await?;
+    let contexts = rows
+        .iter_mut()
+        .map(|r| (tenant.as_str(), r.item.work_item_id, &mut r.snapshot));
+    tx.open(SNAPSHOT, contexts).await?;
+    Ok(rows)
 }
 
 /// Which items agents have in hand, with their versions.

@@ -7,8 +7,7 @@ mod write;
 
 use std::collections::HashMap;
 
-use sqlx::PgConnection;
-use trama_platform::Error;
+use trama_platform::{Error, Tx, sealing::Column};
 use trama_proto::ids::{AgentId, CaseId, OfferId, TenantId, WorkItemId};
 use uuid::Uuid;
 
@@ -19,16 +18,21 @@ pub use write::write_items;
 use crate::domain::WorkItem;
 use row::{Row, columns, columns_by_id};
 
-fn items(rows: Vec<Row>) -> Result<Vec<WorkItem>, Error> {
+const KEY: &[(&str, &str)] = &[("work_item_id", "uuid")];
+/// What the agent is shown of the case.
+pub const SNAPSHOT: Column = Column::bytes("work_items", "snapshot", KEY);
+/// What the next agent is told.
+pub const HANDOVER: Column = Column::json("work_items", "handover", KEY);
+/// What the second agent is told.
+pub const SECOND: Column = Column::json("work_items", "second", KEY);
+
+async fn items(tx: &mut Tx, tenant: &TenantId, mut rows: Vec<Row>) -> Result<Vec<WorkItem>, Error> {
+    row::open(tx, tenant, &mut rows).await?;
     rows.into_iter().map(Row::item).collect()
 }
 
 /// The last item of each of these cases, locked. Locks are taken in the order of ids, as everywhere.
-pub async fn last_of_cases(
-    conn: &mut PgConnection,
-    tenant: &TenantId,
-    cases: &[CaseId],
-) -> Result<Vec<WorkItem>, Error> {
+pub async fn last_of_cases(tx: &mut Tx, tenant: &TenantId, cases: &[CaseId]) -> Result<Vec<WorkItem>, Error> {
     let cases: Vec<Uuid> = cases.iter().map(|c| c.uuid()).collect();
     // A case gets its next item from its own partition only: between finding and locking nothing is added.
     let ids: Vec<Uuid> = sqlx::query_scalar(
@@ -40,42 +44,38 @@ pub async fn last_of_cases(
     )
     .bind(tenant.as_str())
     .bind(cases)
-    .fetch_all(&mut *conn)
+    .fetch_all(tx.conn())
     .await?;
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    lock(conn, tenant, &ids).await
+    lock(tx, tenant, &ids).await
 }
 
 /// Locks in the order of ids, as everywhere.
-async fn lock(conn: &mut PgConnection, tenant: &TenantId, ids: &[Uuid]) -> Result<Vec<WorkItem>, Error> {
+async fn lock(tx: &mut Tx, tenant: &TenantId, ids: &[Uuid]) -> Result<Vec<WorkItem>, Error> {
     let mut ids = ids.to_vec();
     ids.sort_unstable();
     ids.dedup();
     let rows = sqlx::query_as(columns_by_id!("FOR UPDATE"))
         .bind(tenant.as_str())
         .bind(ids)
-        .fetch_all(conn)
+        .fetch_all(tx.conn())
         .await?;
-    items(rows)
+    items(tx, tenant, rows).await
 }
 
 /// These items, locked. Tombstones are none.
-pub async fn lock_items(
-    conn: &mut PgConnection,
-    tenant: &TenantId,
-    ids: &[WorkItemId],
-) -> Result<Vec<WorkItem>, Error> {
+pub async fn lock_items(tx: &mut Tx, tenant: &TenantId, ids: &[WorkItemId]) -> Result<Vec<WorkItem>, Error> {
     let ids: Vec<Uuid> = ids.iter().map(|i| i.uuid()).collect();
-    let mut found = lock(conn, tenant, &ids).await?;
+    let mut found = lock(tx, tenant, &ids).await?;
     found.retain(|item| item.number > 0);
     Ok(found)
 }
 
 /// These items and the items of these offers, locked.
 pub async fn lock_with_offers(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     ids: &[WorkItemId],
     offers: &[OfferId],
@@ -89,32 +89,28 @@ pub async fn lock_with_offers(
     )
     .bind(tenant.as_str())
     .bind(offers)
-    .fetch_all(&mut *conn)
+    .fetch_all(tx.conn())
     .await?;
     let ids: Vec<Uuid> = ids.iter().map(|i| i.uuid()).chain(offered).collect();
-    let mut found = lock(conn, tenant, &ids).await?;
+    let mut found = lock(tx, tenant, &ids).await?;
     found.retain(|item| item.number > 0);
     Ok(found)
 }
 
 /// These items as they are, not locked.
-pub async fn read_items(
-    conn: &mut PgConnection,
-    tenant: &TenantId,
-    ids: &[WorkItemId],
-) -> Result<Vec<WorkItem>, Error> {
+pub async fn read_items(tx: &mut Tx, tenant: &TenantId, ids: &[WorkItemId]) -> Result<Vec<WorkItem>, Error> {
     let ids: Vec<Uuid> = ids.iter().map(|i| i.uuid()).collect();
     let rows = sqlx::query_as(columns_by_id!("OFFSET 0"))
         .bind(tenant.as_str())
         .bind(ids)
-        .fetch_all(conn)
+        .fetch_all(tx.conn())
         .await?;
-    items(rows)
+    items(tx, tenant, rows).await
 }
 
 /// Every open item, after `after`, not locked.
 pub async fn read_open(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     after: Uuid,
     limit: i64,
@@ -126,14 +122,14 @@ pub async fn read_open(
     .bind(tenant.as_str())
     .bind(after)
     .bind(limit)
-    .fetch_all(conn)
+    .fetch_all(tx.conn())
     .await?;
-    items(rows)
+    items(tx, tenant, rows).await
 }
 
 /// What these agents have in their hands, as owners or as second agents, not locked.
 pub async fn read_in_hand_of(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     agents: &[&str],
 ) -> Result<Vec<WorkItem>, Error> {
@@ -147,21 +143,21 @@ pub async fn read_in_hand_of(
     )
     .bind(tenant.as_str())
     .bind(agents)
-    .fetch_all(&mut *conn)
+    .fetch_all(tx.conn())
     .await?;
     ids.sort_unstable();
     ids.dedup();
     let rows = sqlx::query_as(columns_by_id!("OFFSET 0"))
         .bind(tenant.as_str())
         .bind(ids)
-        .fetch_all(conn)
+        .fetch_all(tx.conn())
         .await?;
-    items(rows)
+    items(tx, tenant, rows).await
 }
 
 /// What these agents have in their hands, or what waits for them alone, locked.
 pub async fn lock_of_agents(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     agents: &[AgentId],
 ) -> Result<Vec<WorkItem>, Error> {
@@ -173,14 +169,14 @@ pub async fn lock_of_agents(
     ))
     .bind(tenant.as_str())
     .bind(agents)
-    .fetch_all(conn)
+    .fetch_all(tx.conn())
     .await?;
-    items(rows)
+    items(tx, tenant, rows).await
 }
 
 /// What waits in a queue, locked; at most so many.
 pub async fn lock_waiting_in(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     queue: &str,
     limit: i64,
@@ -192,14 +188,14 @@ pub async fn lock_waiting_in(
     .bind(tenant.as_str())
     .bind(queue)
     .bind(limit)
-    .fetch_all(&mut *conn)
+    .fetch_all(tx.conn())
     .await?;
-    lock(conn, tenant, &ids).await
+    lock(tx, tenant, &ids).await
 }
 
 /// The encoded context of an item.
 pub async fn read_snapshot(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     item: WorkItemId,
 ) -> Result<Option<Vec<u8>>, Error> {
@@ -207,19 +203,22 @@ pub async fn read_snapshot(
         sqlx::query_scalar("SELECT snapshot FROM work_items WHERE tenant = $1 AND work_item_id = $2")
             .bind(tenant.as_str())
             .bind(item.uuid())
-            .fetch_optional(conn)
+            .fetch_optional(tx.conn())
             .await?;
-    Ok(found.flatten())
+    let mut found = found.flatten();
+    tx.open(SNAPSHOT, [(tenant.as_str(), item.uuid(), &mut found)])
+        .await?;
+    Ok(found)
 }
 
 /// The contexts of these items.
 pub async fn read_snapshots(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     items: &[WorkItemId],
 ) -> Result<HashMap<WorkItemId, Vec<u8>>, Error> {
     let ids: Vec<Uuid> = items.iter().map(|i| i.uuid()).collect();
-    let rows: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
+    let mut rows: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
         "SELECT w.work_item_id, w.snapshot FROM unnest($2::uuid[]) AS wanted (id)
          CROSS JOIN LATERAL (
              SELECT work_item_id, snapshot FROM work_items WHERE tenant = $1 AND work_item_id = wanted.id OFFSET 0
@@ -227,8 +226,10 @@ pub async fn read_snapshots(
     )
     .bind(tenant.as_str())
     .bind(ids)
-    .fetch_all(conn)
+    .fetch_all(tx.conn())
     .await?;
+    let sealed = rows.iter_mut().map(|(id, bytes)| (tenant.as_str(), *id, bytes));
+    tx.open(SNAPSHOT, sealed).await?;
     Ok(rows
         .into_iter()
         .map(|(id, bytes)| (WorkItemId::new(id), bytes))
@@ -237,7 +238,7 @@ pub async fn read_snapshots(
 
 /// Items that wait or are offered, by id after `after`.
 pub async fn unanswered_after(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     after: Uuid,
     limit: i64,
@@ -250,7 +251,7 @@ pub async fn unanswered_after(
     .bind(tenant.as_str())
     .bind(after)
     .bind(limit)
-    .fetch_all(conn)
+    .fetch_all(tx.conn())
     .await?;
     Ok(ids.into_iter().map(WorkItemId::new).collect())
 }

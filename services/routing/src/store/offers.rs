@@ -1,13 +1,19 @@
 //! Offers.
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgConnection};
-use trama_platform::Error;
+use sqlx::FromRow;
+use trama_platform::{Error, Tx, sealing::Column};
 use trama_proto::ids::{AgentId, OfferId, TenantId, WorkItemId};
 use uuid::Uuid;
 
 use super::handover_word;
 use crate::domain::HandoverNote;
+
+const KEY: &[(&str, &str)] = &[("offer_id", "uuid")];
+/// What the agent is told by who hands the work over.
+pub const NOTE: Column = Column::text("offers", "note", KEY);
+/// The agent's words when declining.
+pub const REASON: Column = Column::text("offers", "reason", KEY);
 
 /// An offer to write.
 #[derive(Debug, Clone)]
@@ -34,12 +40,16 @@ pub struct NewOffer {
 
 /// Writes offers.
 pub async fn insert_offers(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     offers: &[NewOffer],
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let told = |o: &NewOffer| o.told.as_ref().map(|t| handover_word(t.how));
+    let note = |o: &NewOffer| o.told.as_ref().map_or_else(String::new, |t| t.note.clone());
+    let mut notes: Vec<String> = offers.iter().map(note).collect();
+    let places = offers.iter().map(|o| (tenant.as_str(), o.offer.uuid()));
+    tx.seal(NOTE, places, &mut notes).await?;
     sqlx::query(
         "INSERT INTO offers (tenant, offer_id, work_item_id, agent_id, seat, state, offered_at, expires_at, handover,
                              from_agent, note, explanation, why)
@@ -60,10 +70,10 @@ pub async fn insert_offers(
     .bind(offers.iter().map(|o| o.expires_at).collect::<Vec<_>>())
     .bind(offers.iter().map(told).collect::<Vec<_>>())
     .bind(offers.iter().map(|o| o.told.as_ref().map(|t| t.from.as_str())).collect::<Vec<_>>())
-    .bind(offers.iter().map(|o| o.told.as_ref().map_or("", |t| t.note.as_str())).collect::<Vec<_>>())
+    .bind(notes)
     .bind(offers.iter().map(|o| o.explanation.as_str()).collect::<Vec<_>>())
     .bind(offers.iter().map(|o| &o.why).collect::<Vec<_>>())
-    .execute(conn)
+    .execute(tx.conn())
     .await?;
     Ok(())
 }
@@ -83,7 +93,7 @@ pub struct MovedOffer {
 
 /// Moves offers on: those that end first, so that they are out of the way of the index on live ones.
 pub async fn move_offers(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     offers: &[MovedOffer],
     now: DateTime<Utc>,
@@ -93,6 +103,9 @@ pub async fn move_offers(
         if these.is_empty() {
             continue;
         }
+        let mut reasons: Vec<String> = these.iter().map(|o| o.reason.clone()).collect();
+        let places = these.iter().map(|o| (tenant.as_str(), o.offer.uuid()));
+        tx.seal(REASON, places, &mut reasons).await?;
         sqlx::query(
             "UPDATE offers SET state = e.state, reason = e.reason, seat = CASE WHEN e.owns THEN 'owner' ELSE seat END,
                  ended_at = CASE WHEN e.state = 'accepted' THEN NULL ELSE $6 END
@@ -102,10 +115,10 @@ pub async fn move_offers(
         .bind(tenant.as_str())
         .bind(these.iter().map(|o| o.offer.uuid()).collect::<Vec<_>>())
         .bind(these.iter().map(|o| o.state).collect::<Vec<_>>())
-        .bind(these.iter().map(|o| o.reason.as_str()).collect::<Vec<_>>())
+        .bind(reasons)
         .bind(these.iter().map(|o| o.owns).collect::<Vec<_>>())
         .bind(now)
-        .execute(&mut *conn)
+        .execute(tx.conn())
         .await?;
     }
     Ok(())
@@ -130,36 +143,38 @@ pub struct OfferRow {
     pub reason: String,
 }
 
+async fn opened(tx: &mut Tx, tenant: &TenantId, mut rows: Vec<OfferRow>) -> Result<Vec<OfferRow>, Error> {
+    let sealed = rows
+        .iter_mut()
+        .map(|r| (tenant.as_str(), r.offer_id, &mut r.reason));
+    tx.open(REASON, sealed).await?;
+    Ok(rows)
+}
+
 /// These offers.
-pub async fn read_offers(
-    conn: &mut PgConnection,
-    tenant: &TenantId,
-    ids: &[OfferId],
-) -> Result<Vec<OfferRow>, Error> {
+pub async fn read_offers(tx: &mut Tx, tenant: &TenantId, ids: &[OfferId]) -> Result<Vec<OfferRow>, Error> {
     let ids: Vec<Uuid> = ids.iter().map(|o| o.uuid()).collect();
-    Ok(sqlx::query_as(
+    let rows = sqlx::query_as(
         "SELECT offer_id, work_item_id, agent_id, state, offered_at, explanation, reason
          FROM unnest($2::uuid[]) AS wanted (id)
          CROSS JOIN LATERAL (SELECT * FROM offers WHERE tenant = $1 AND offer_id = wanted.id OFFSET 0) o",
     )
     .bind(tenant.as_str())
     .bind(ids)
-    .fetch_all(conn)
-    .await?)
+    .fetch_all(tx.conn())
+    .await?;
+    opened(tx, tenant, rows).await
 }
 
 /// Offers of an item, newest first.
-pub async fn offers_of(
-    conn: &mut PgConnection,
-    tenant: &TenantId,
-    item: WorkItemId,
-) -> Result<Vec<OfferRow>, Error> {
-    Ok(sqlx::query_as(
+pub async fn offers_of(tx: &mut Tx, tenant: &TenantId, item: WorkItemId) -> Result<Vec<OfferRow>, Error> {
+    let rows = sqlx::query_as(
         "SELECT offer_id, work_item_id, agent_id, state, offered_at, explanation, reason
          FROM offers WHERE tenant = $1 AND work_item_id = $2 ORDER BY offered_at DESC, offer_id DESC LIMIT 100",
     )
     .bind(tenant.as_str())
     .bind(item.uuid())
-    .fetch_all(conn)
-    .await?)
+    .fetch_all(tx.conn())
+    .await?;
+    opened(tx, tenant, rows).await
 }

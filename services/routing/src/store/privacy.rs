@@ -1,6 +1,20 @@
 //! What is held of a person, by their cases; how it is forgotten, and what is too old to be kept.
 
-use trama_platform::privacy::{Aged, Kept};
+use trama_platform::{
+    privacy::{Aged, Kept},
+    sealing::Column,
+};
+
+use super::{items, offers};
+
+/// What is sealed.
+pub const SEALED: &[Column] = &[
+    items::SNAPSHOT,
+    items::HANDOVER,
+    items::SECOND,
+    offers::NOTE,
+    offers::REASON,
+];
 
 /// What an export shows.
 pub const KEPT: &[Kept] = &[

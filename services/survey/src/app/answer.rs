@@ -56,7 +56,7 @@ pub struct Outcome {
 pub async fn answered(tx: &mut Tx, given: Vec<(&Envelope, Given)>, config: Config) -> Result<(), Error> {
     let keys: Vec<(&TenantId, InvitationId)> =
         given.iter().map(|(_, g)| (&g.tenant, g.invitation_id)).collect();
-    let mut invitations: HashMap<(TenantId, InvitationId), Invitation> = store::lock(tx.conn(), &keys)
+    let mut invitations: HashMap<(TenantId, InvitationId), Invitation> = store::lock(tx, &keys)
         .await?
         .into_iter()
         .map(|i| ((i.tenant.clone(), i.id), i))
@@ -251,7 +251,7 @@ pub async fn undelivered(tx: &mut Tx, failed: &[Undelivered]) -> Result<(), Erro
         .zip(&questions)
         .map(|(t, (_, id, ..))| (t, InvitationId::new(*id)))
         .collect();
-    let mut invitations: HashMap<(TenantId, Uuid), Invitation> = store::lock(tx.conn(), &keys)
+    let mut invitations: HashMap<(TenantId, Uuid), Invitation> = store::lock(tx, &keys)
         .await?
         .into_iter()
         .map(|i| ((i.tenant.clone(), i.id.uuid()), i))

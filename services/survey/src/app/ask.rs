@@ -48,7 +48,7 @@ pub struct Thread<'a> {
 /// When the database is away.
 pub async fn ask_due(tx: &mut Tx, due: &[&Timer], config: Config) -> Result<(), Error> {
     let keys = keys(due)?;
-    let waiting = store::lock(tx.conn(), &keys).await?;
+    let waiting = store::lock(tx, &keys).await?;
     let mut busy: HashSet<Uuid> = store::others_open(tx.conn(), &waiting)
         .await?
         .into_iter()
@@ -88,7 +88,7 @@ pub async fn ask_due(tx: &mut Tx, due: &[&Timer], config: Config) -> Result<(), 
 pub async fn lapse_due(tx: &mut Tx, due: &[&Timer]) -> Result<(), Error> {
     let keys = keys(due)?;
     let now = tx.now();
-    let lapsed: Vec<Invitation> = store::lock(tx.conn(), &keys)
+    let lapsed: Vec<Invitation> = store::lock(tx, &keys)
         .await?
         .into_iter()
         .filter_map(|i| i.lapse(now).ok())

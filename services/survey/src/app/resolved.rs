@@ -80,7 +80,7 @@ pub async fn invite(tx: &mut Tx, resources: &Resources, resolved: Vec<Resolved<'
         decided.insert(id.uuid(), (invitation, one.customer_id));
     }
     let rows: Vec<(Invitation, CustomerId)> = order.iter().filter_map(|id| decided.remove(id)).collect();
-    let new = store::add(tx.conn(), &rows).await?;
+    let new = store::add(tx, &rows).await?;
     for (invitation, _) in rows.iter().filter(|(i, _)| new.contains(&i.id.uuid())) {
         let decision = match invitation.state {
             State::Scheduled { ask_at } => {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use prost::Message as _;
 use sqlx::{FromRow, PgConnection, Row as _, postgres::PgRow};
-use trama_platform::Error;
+use trama_platform::{Error, Tx, sealing::Column};
 use trama_proto::{
     common::v1::{ChannelKind, CustomerContext},
     ids::{CaseId, CustomerId, InvitationId, MessageId, TenantId},
@@ -22,14 +22,53 @@ const COLUMNS: &str =
     "tenant, invitation_id, survey, spec, customer_id, customer, case_id, case_subject, need, language,
     channel_kind, status, until, position, reason, follow_up_case_id, created_at";
 
-struct Row(Invitation);
+const KEY: &[(&str, &str)] = &[("invitation_id", "uuid")];
+/// Whom we ask, as far as we were told.
+pub const CUSTOMER: Column = Column::bytes("invitations", "customer", KEY);
+/// The need that was met, in the customer's words.
+pub const CASE_SUBJECT: Column = Column::text("invitations", "case_subject", KEY);
+
+/// An invitation without what is known of the customer, which stands beside it as it was read.
+struct Row {
+    invitation: Invitation,
+    customer: Vec<u8>,
+}
+
+async fn opened(tx: &mut Tx, mut rows: Vec<Row>) -> Result<Vec<Invitation>, Error> {
+    let places: Vec<(TenantId, Uuid)> = rows
+        .iter()
+        .map(|r| (r.invitation.tenant.clone(), r.invitation.id.uuid()))
+        .collect();
+    let each = || places.iter().map(|(tenant, id)| (tenant.as_str(), *id));
+    let customers = rows.iter_mut().map(|r| &mut r.customer);
+    tx.open(
+        CUSTOMER,
+        each().zip(customers).map(|((t, id), value)| (t, id, value)),
+    )
+    .await?;
+    let subjects = rows.iter_mut().map(|r| &mut r.invitation.case_subject);
+    tx.open(
+        CASE_SUBJECT,
+        each().zip(subjects).map(|((t, id), value)| (t, id, value)),
+    )
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let customer = CustomerContext::decode(row.customer.as_slice())
+                .map_err(|_| broken_row("invitations", row.invitation.id.uuid()))?;
+            Ok(Invitation {
+                customer,
+                ..row.invitation
+            })
+        })
+        .collect()
+}
 
 impl FromRow<'_, PgRow> for Row {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         let id: Uuid = row.try_get("invitation_id")?;
         let broken = || sqlx::Error::Decode(Box::new(broken_row("invitations", id)));
         let tenant: String = row.try_get("tenant")?;
-        let customer: Vec<u8> = row.try_get("customer")?;
         let status: String = row.try_get("status")?;
         let until: Option<DateTime<Utc>> = row.try_get("until")?;
         let position: Option<i32> = row.try_get("position")?;
@@ -44,13 +83,13 @@ impl FromRow<'_, PgRow> for Row {
             ("lapsed", None, None) => State::Lapsed,
             _ => return Err(broken()),
         };
-        Ok(Self(Invitation {
+        let invitation = Invitation {
             tenant: tenant.parse().map_err(|_| broken())?,
             id: InvitationId::new(id),
             survey: row.try_get("survey")?,
             spec: serde_json::from_value(row.try_get("spec")?).map_err(|_| broken())?,
             customer_id: CustomerId::new(row.try_get("customer_id")?),
-            customer: CustomerContext::decode(customer.as_slice()).map_err(|_| broken())?,
+            customer: CustomerContext::default(),
             case_id: CaseId::new(row.try_get("case_id")?),
             case_subject: row.try_get("case_subject")?,
             need: row.try_get("need")?,
@@ -62,7 +101,11 @@ impl FromRow<'_, PgRow> for Row {
                 .try_get::<Option<Uuid>, _>("follow_up_case_id")?
                 .map(CaseId::new),
             created_at: row.try_get("created_at")?,
-        }))
+        };
+        Ok(Self {
+            invitation,
+            customer: row.try_get("customer")?,
+        })
     }
 }
 
@@ -108,14 +151,16 @@ pub async fn histories(
 }
 
 /// Adds decisions; one that is known stays as it is. Returns the ids that are new.
-pub async fn add(
-    conn: &mut PgConnection,
-    invitations: &[(Invitation, CustomerId)],
-) -> Result<Vec<Uuid>, Error> {
+pub async fn add(tx: &mut Tx, invitations: &[(Invitation, CustomerId)]) -> Result<Vec<Uuid>, Error> {
     if invitations.is_empty() {
         return Ok(Vec::new());
     }
     let each = || invitations.iter().map(|(i, _)| i);
+    let places = || each().map(|i| (i.tenant.as_str(), i.id.uuid()));
+    let mut customers: Vec<Vec<u8>> = each().map(|i| i.customer.encode_to_vec()).collect();
+    tx.seal(CUSTOMER, places(), &mut customers).await?;
+    let mut subjects: Vec<String> = each().map(|i| i.case_subject.clone()).collect();
+    tx.seal(CASE_SUBJECT, places(), &mut subjects).await?;
     let specs = each()
         .map(|i| serde_json::to_value(&i.spec))
         .collect::<Result<Vec<_>, _>>()
@@ -138,9 +183,9 @@ pub async fn add(
     .bind(specs)
     .bind(each().map(|i| i.customer_id.uuid()).collect::<Vec<_>>())
     .bind(invitations.iter().map(|(_, asked)| asked.uuid()).collect::<Vec<_>>())
-    .bind(each().map(|i| i.customer.encode_to_vec()).collect::<Vec<_>>())
+    .bind(customers)
     .bind(each().map(|i| i.case_id.uuid()).collect::<Vec<_>>())
-    .bind(each().map(|i| i.case_subject.as_str()).collect::<Vec<_>>())
+    .bind(subjects)
     .bind(each().map(|i| i.need.as_str()).collect::<Vec<_>>())
     .bind(each().map(|i| i.language.as_str()).collect::<Vec<_>>())
     .bind(each().map(|i| i32::from(i.channel_kind)).collect::<Vec<_>>())
@@ -149,15 +194,12 @@ pub async fn add(
     .bind(states.iter().map(|s| s.2).collect::<Vec<_>>())
     .bind(each().map(|i| i.reason.as_str()).collect::<Vec<_>>())
     .bind(each().map(|i| i.created_at).collect::<Vec<_>>())
-    .fetch_all(conn)
+    .fetch_all(tx.conn())
     .await?)
 }
 
 /// Askings by id, locked.
-pub async fn lock(
-    conn: &mut PgConnection,
-    wanted: &[(&TenantId, InvitationId)],
-) -> Result<Vec<Invitation>, Error> {
+pub async fn lock(tx: &mut Tx, wanted: &[(&TenantId, InvitationId)]) -> Result<Vec<Invitation>, Error> {
     let (tenants, ids): (Vec<&str>, Vec<Uuid>) = wanted.iter().map(|(t, i)| (t.as_str(), i.uuid())).unzip();
     let query = sqlx::AssertSqlSafe(format!(
         "SELECT {COLUMNS} FROM invitations WHERE (tenant, invitation_id) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))
@@ -166,18 +208,14 @@ pub async fn lock(
     let rows: Vec<Row> = sqlx::query_as(query)
         .bind(tenants)
         .bind(ids)
-        .fetch_all(conn)
+        .fetch_all(tx.conn())
         .await?;
-    Ok(rows.into_iter().map(|r| r.0).collect())
+    opened(tx, rows).await
 }
 
 /// One asking.
-pub async fn find(
-    conn: &mut PgConnection,
-    tenant: &TenantId,
-    id: InvitationId,
-) -> Result<Option<Invitation>, Error> {
-    Ok(lock(conn, &[(tenant, id)]).await?.pop())
+pub async fn find(tx: &mut Tx, tenant: &TenantId, id: InvitationId) -> Result<Option<Invitation>, Error> {
+    Ok(lock(tx, &[(tenant, id)]).await?.pop())
 }
 
 /// Customers of whom another asking has a question open, by the id of the asking that wants to be next.
@@ -354,7 +392,7 @@ pub async fn save_responses(conn: &mut PgConnection, responses: &[Response]) -> 
 
 /// Askings, newest first, from after `start`.
 pub async fn list(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     tenant: &TenantId,
     customer: Option<CustomerId>,
     start: Option<(DateTime<Utc>, Uuid)>,
@@ -373,9 +411,9 @@ pub async fn list(
         .bind(created)
         .bind(id)
         .bind(limit)
-        .fetch_all(conn)
+        .fetch_all(tx.conn())
         .await?;
-    Ok(rows.into_iter().map(|r| r.0).collect())
+    opened(tx, rows).await
 }
 
 /// Answers of askings: asking, question, score.

@@ -4,9 +4,15 @@ use sqlx::PgConnection;
 use trama_platform::{
     Error,
     privacy::{Aged, Kept},
+    sealing::Column,
 };
 use trama_proto::ids::TenantId;
 use uuid::Uuid;
+
+use super::invitations;
+
+/// What is sealed.
+pub const SEALED: &[Column] = &[invitations::CUSTOMER, invitations::CASE_SUBJECT];
 
 /// What an export shows, by the customers who were asked.
 pub const KEPT: &[Kept] = &[

@@ -2,7 +2,7 @@
 
 use async_nats::jetstream::message::StreamMessage;
 use sqlx::{Connection as _, PgConnection};
-use trama_platform::bus::Stream;
+use trama_platform::{Config, bus::Stream};
 use trama_proto::{
     case::v1::{
         CaseStatus, ListCasesRequest, ReplyToCaseRequest, ResolveCaseRequest,
@@ -68,6 +68,10 @@ pub struct Person {
 
 impl World {
     pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub async fn start_with(change: impl FnOnce(&mut Config) + Send + 'static) -> Self {
         let services = [
             trama_ingest::service(),
             trama_identity_resolution::service(),
@@ -78,7 +82,10 @@ impl World {
         ];
         let app = TestApp::builder(&services)
             .resources(RESOURCES)
-            .configure(|config| config.privacy.secret = "a secret of the test, long enough".into())
+            .configure(|config| {
+                config.privacy.secret = "a secret of the test, long enough".into();
+                change(config);
+            })
             .start()
             .await;
         Self { app }
@@ -303,7 +310,7 @@ impl World {
         .expect("a delivery");
     }
 
-    async fn database(&self) -> PgConnection {
+    pub async fn database(&self) -> PgConnection {
         let mut db = PgConnection::connect(&self.app.config.database_url)
             .await
             .expect("PostgreSQL");

@@ -337,7 +337,7 @@ async fn begin(sender: &Sender, plans: Vec<(Claimed, Plan)>) -> Result<Prepared,
             tries_here: job.row.tries_here,
         })
         .collect();
-    let ours: HashSet<Uuid> = store::begin(tx.conn(), &tries, now).await?.into_iter().collect();
+    let ours: HashSet<Uuid> = store::begin(&mut tx, &tries, now).await?.into_iter().collect();
     tx.commit().await?;
     ready.retain(|job| ours.contains(&job.row.message_id.uuid()));
     Ok(Prepared { jobs: ready })

@@ -46,7 +46,7 @@ impl Fold {
         }
         let mut change = Change::new(tenant, tx.now());
         let mut found = BTreeMap::new();
-        for item in store::lock_with_offers(tx.conn(), tenant, &items, &offers).await? {
+        for item in store::lock_with_offers(tx, tenant, &items, &offers).await? {
             change.know(&item);
             found.insert(item.id, item);
         }
@@ -54,7 +54,7 @@ impl Fold {
         let offers = if offers.is_empty() {
             HashMap::new()
         } else {
-            let rows = store::read_offers(tx.conn(), tenant, &offers).await?;
+            let rows = store::read_offers(tx, tenant, &offers).await?;
             rows.into_iter().map(|o| (OfferId::new(o.offer_id), o)).collect()
         };
         let callers: Vec<&str> = orders.iter().map(|(agent, _)| agent.as_str()).collect();

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::{FromRow, types::Json};
-use trama_platform::Error;
-use trama_proto::ids::{AgentId, CaseId, OfferId, WorkItemId};
+use trama_platform::{Error, Tx};
+use trama_proto::ids::{AgentId, CaseId, OfferId, TenantId, WorkItemId};
 use uuid::Uuid;
 
 use crate::{
@@ -18,6 +18,8 @@ use crate::{
     error::broken_row,
     store::kind,
 };
+
+use super::{HANDOVER, SECOND};
 
 macro_rules! columns {
     ($($from:literal),+) => {
@@ -82,6 +84,18 @@ pub(super) struct Row {
     second_joined_at: Option<DateTime<Utc>>,
     manner: Json<Manner>,
     trace: Option<String>,
+}
+
+/// Opens what agents tell each other.
+pub(super) async fn open(tx: &mut Tx, tenant: &TenantId, rows: &mut [Row]) -> Result<(), Error> {
+    let told = rows
+        .iter_mut()
+        .map(|r| (tenant.as_str(), r.work_item_id, &mut r.handover));
+    tx.open(HANDOVER, told).await?;
+    let wanted = rows
+        .iter_mut()
+        .map(|r| (tenant.as_str(), r.work_item_id, &mut r.second));
+    tx.open(SECOND, wanted).await
 }
 
 /// A hand-over as JSON.

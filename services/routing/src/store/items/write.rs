@@ -1,22 +1,19 @@
 //! Writing whole items as sets.
 
 use serde_json::Value;
-use sqlx::{PgConnection, types::Json};
-use trama_platform::Error;
+use sqlx::types::Json;
+use trama_platform::{Error, Tx};
 use trama_proto::ids::{AgentId, TenantId};
 
 use super::{
+    HANDOVER, SECOND, SNAPSHOT,
     columns::{Columns, bind_hands},
     row::{ExclusionJson, NoteJson},
 };
 use crate::{domain::WorkItem, error::lost_race};
 
 /// Writes items as they are now, with all that belongs to them; each must still have the version it was read with.
-pub async fn write_items(
-    conn: &mut PgConnection,
-    tenant: &TenantId,
-    items: &[&WorkItem],
-) -> Result<(), Error> {
+pub async fn write_items(tx: &mut Tx, tenant: &TenantId, items: &[&WorkItem]) -> Result<(), Error> {
     let states: Vec<Columns<'_>> = items.iter().map(|i| Columns::of(i)).collect();
     let excluded: Vec<Value> = items
         .iter()
@@ -25,7 +22,7 @@ pub async fn write_items(
             serde_json::to_value(all).unwrap_or_default()
         })
         .collect();
-    let notes: Vec<Option<Value>> = items
+    let mut notes: Vec<Option<Value>> = items
         .iter()
         .map(|i| {
             i.handover
@@ -33,6 +30,12 @@ pub async fn write_items(
                 .and_then(|h| serde_json::to_value(NoteJson::of(h)).ok())
         })
         .collect();
+    let mut seconds: Vec<Option<Value>> = states.iter().map(|s| s.second.clone()).collect();
+    let mut snapshots: Vec<Option<Vec<u8>>> = items.iter().map(|i| i.snapshot.clone()).collect();
+    let places = || items.iter().map(|i| (tenant.as_str(), i.id.uuid()));
+    tx.seal(HANDOVER, places(), &mut notes).await?;
+    tx.seal(SECOND, places(), &mut seconds).await?;
+    tx.seal(SNAPSHOT, places(), &mut snapshots).await?;
     let statement = sqlx::query(WRITE)
         .bind(tenant.as_str())
         .bind(items.iter().map(|i| i.id.uuid()).collect::<Vec<_>>())
@@ -77,9 +80,9 @@ pub async fn write_items(
         .bind(excluded)
         .bind(items.iter().map(|i| i.transfers).collect::<Vec<_>>())
         .bind(notes)
-        .bind(items.iter().map(|i| i.snapshot.as_deref()).collect::<Vec<_>>());
+        .bind(snapshots);
     let done = bind_hands(statement, &states)
-        .bind(states.iter().map(|s| s.second.clone()).collect::<Vec<_>>())
+        .bind(seconds)
         .bind(states.iter().map(|s| s.second_agent).collect::<Vec<_>>())
         .bind(states.iter().map(|s| s.second_offer).collect::<Vec<_>>())
         .bind(states.iter().map(|s| s.second_units).collect::<Vec<_>>())
@@ -87,7 +90,7 @@ pub async fn write_items(
         .bind(states.iter().map(|s| s.second_joined).collect::<Vec<_>>())
         .bind(items.iter().map(|i| Json(&i.manner)).collect::<Vec<_>>())
         .bind(items.iter().map(|i| i.trace.as_deref()).collect::<Vec<_>>())
-        .execute(conn)
+        .execute(tx.conn())
         .await?;
     if done.rows_affected() == items.len() as u64 {
         Ok(())
