@@ -120,7 +120,7 @@ pub fn is_ready(admin: SocketAddr) -> io::Result<()> {
 pub async fn until_terminated(services: &[Arc<dyn Service>], config: Config, options: Options) -> ExitCode {
     // The first process of a container has no default: what nobody listens to is not heard.
     let started = tokio::select! {
-        started = Box::pin(start(services, config, options)) => started,
+        started = start(services, config, options) => started,
         () = terminated() => return ExitCode::SUCCESS,
     };
     let running = match started {
