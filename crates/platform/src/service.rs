@@ -157,7 +157,8 @@ pub async fn start(
         .map_err(|e| Error::new(Kind::Precondition, e.to_string()))?;
     let clock = options.clock.clone().unwrap_or_else(Clock::system);
     let lifecycle = Lifecycle::default();
-    match start_with(services, config, options, clock, &lifecycle).await {
+    // Boxed: it is larger than what callers may hold in their own futures.
+    match Box::pin(start_with(services, config, options, clock, &lifecycle)).await {
         Ok(running) => Ok(running),
         Err(error) => {
             lifecycle.stop();

@@ -125,7 +125,10 @@ def test_the_configuration_has_the_keys_that_the_services_know():
     text = (ROOT / "docs/reference/configuration.md").read_text()
     known = tomllib.loads(text.split("```toml\n")[1].split("```")[0])
     # The chart's business, or absent from the defaults because optional.
-    ours = {"database_url", "nats_url", "objects", "privacy", "remotes", "remote_tls", "sealing", "services"}
+    ours = {
+        "database_url", "nats_url", "objects", "privacy", "remotes", "remote_tls", "sealing", "services",
+        "start_wait_seconds",
+    }
     optional = {"bus": {"monitor_url"}, "telemetry": {"otlp_endpoint"}}
     chart = schema()["properties"]["config"]["properties"]
     assert set(known) - ours == set(chart)

@@ -71,7 +71,6 @@ async fn whose_keys_are_which_is_known_through_joining_taking_apart_and_erasing(
         handle: Some(handle("phone:+393331234567")),
         reason: "another's".into(),
         request_id: "e1".into(),
-        ..Default::default()
     };
     client(&app)
         .extract_handle(app.request(TENANT, "dora", extract))
