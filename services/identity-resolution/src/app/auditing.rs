@@ -1,17 +1,23 @@
 //! Who changed what, in all services: kept as it is told, shown to whoever may see it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::{DateTime, Utc};
 use trama_platform::{Error, Tx, page, stage::Envelope};
 use trama_proto::{
     audit::v1::AuditRecorded,
-    identity_resolution::v1::{ListAuditEntriesRequest, ListAuditEntriesResponse},
-    ids::TenantId,
+    common::v1::ChannelKind,
+    identity_resolution::v1::{ConsentStatus, ListAuditEntriesRequest, ListAuditEntriesResponse},
+    ids::{CustomerId, TenantId},
     time::from_wire,
 };
 use uuid::Uuid;
 
 use super::App;
-use crate::store::audit::{self, Line, Wanted};
+use crate::{
+    domain::customer::Profile,
+    store::audit::{self, Line, Wanted},
+};
 
 /// Longest text that is looked for, in bytes.
 const LONGEST: usize = 255;
@@ -75,4 +81,56 @@ impl App {
             next_page_token: last.unwrap_or_default(),
         })
     }
+}
+
+/// Tells the audit log what became of a profile: all but the name, which is the person's.
+pub(super) fn profile_changed(tx: &Tx, id: CustomerId, before: &Profile, after: &Profile) {
+    let customer: (&str, &dyn std::fmt::Display) = ("customer", &id);
+    for (field, before, after) in [
+        ("language", &before.language, &after.language),
+        ("entitlement", &before.entitlement, &after.entitlement),
+        ("persona_group", &before.persona_group, &after.persona_group),
+    ] {
+        tx.changed(customer, field, before, after);
+    }
+    let kind = |number: i32| ChannelKind::try_from(number).map_or("", |kind| kind.as_str_name());
+    let status = |number: i32| ConsentStatus::try_from(number).map_or("", |status| status.as_str_name());
+    numbers_changed(
+        tx,
+        customer,
+        "preferences",
+        (&before.preferences, &after.preferences),
+        kind,
+    );
+    numbers_changed(
+        tx,
+        customer,
+        "consents",
+        (&before.consents, &after.consents),
+        status,
+    );
+}
+
+fn numbers_changed(
+    tx: &Tx,
+    customer: (&str, &dyn std::fmt::Display),
+    field: &str,
+    (before, after): (&BTreeMap<String, i32>, &BTreeMap<String, i32>),
+    word: impl Fn(i32) -> &'static str,
+) {
+    for key in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
+        let word = |of: &BTreeMap<String, i32>| of.get(key).map_or("", |number| word(*number));
+        tx.changed(customer, &format!("{field}/{key}"), word(before), word(after));
+    }
+}
+
+/// Tells the audit log who is somebody's alias, and who no longer is.
+pub(super) fn merged_changed(
+    tx: &Tx,
+    merged: CustomerId,
+    before: Option<CustomerId>,
+    after: Option<CustomerId>,
+) {
+    let word = |of: Option<CustomerId>| of.map(|id| id.to_string()).unwrap_or_default();
+    tx.changed(("customer", &merged), "merged_into", &word(before), &word(after));
 }

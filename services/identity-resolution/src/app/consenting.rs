@@ -14,7 +14,7 @@ use trama_proto::{
 };
 use uuid::Uuid;
 
-use super::{App, Caller, Received, profiles::rows, publish_change};
+use super::{App, Caller, Received, auditing::profile_changed, profiles::rows, publish_change};
 use crate::{
     domain::{
         challenge::{Answer, Challenge, Code, hash_token},
@@ -422,6 +422,7 @@ impl App {
         let mut customers = [self.read(tx, tenant, id).await?];
         let views = self.refresh(tx, tenant, &mut customers).await?;
         let [customer] = customers;
+        profile_changed(tx, customer.id, &before.profile, &customer.profile);
         if !views.is_empty() || customer.profile.consents != before.profile.consents {
             publish_change(tx, tenant, &customer, &self.rules(tenant), &["consent"]);
         }

@@ -8,7 +8,7 @@ use trama_proto::{
     time::to_wire,
 };
 
-use super::{App, Caller, linking::BY_HAND, publish_change};
+use super::{App, Caller, auditing::profile_changed, linking::BY_HAND, publish_change};
 use crate::{
     domain::{
         contact,
@@ -133,7 +133,7 @@ impl App {
         let mut customer = self.read_alone(&mut tx, tenant, id).await?;
         let mut changed = Vec::new();
         let origin = by_hand(&tx);
-        let id = customer.id;
+        let (id, was) = (customer.id, customer.profile.clone());
         for (field, new) in [
             (Field::DisplayName, change.display_name),
             (Field::Language, change.language),
@@ -153,6 +153,7 @@ impl App {
             }
         }
         self.save_own(&mut tx, tenant, &customer).await?;
+        profile_changed(&tx, id, &was, &customer.profile);
         if !changed.is_empty() {
             self.note(&mut tx, caller, &[customer.id], "changed", &changed.join(", "))
                 .await?;
@@ -190,14 +191,15 @@ impl App {
         }
         let rules = self.rules(tenant);
         let mut customer = self.read_alone(&mut tx, tenant, id).await?;
-        let before = customer.profile.preferences.clone();
+        let before = customer.profile.clone();
         let (id, origin) = (customer.id, by_hand(&tx));
         if let Some(own) = customer.own_mut(id) {
             own.prefer(&need, kind, origin);
         }
         customer.choose(&rules);
         self.save_own(&mut tx, tenant, &customer).await?;
-        if customer.profile.preferences != before {
+        profile_changed(&tx, id, &before, &customer.profile);
+        if customer.profile.preferences != before.preferences {
             publish_change(&mut tx, tenant, &customer, &rules, &["preferences"]);
         }
         let response = wire::SetChannelPreferenceResponse {
@@ -241,14 +243,15 @@ impl App {
             by: caller.subject.as_str(),
         };
         store::challenges::add_consent(tx.conn(), tenant, &entry, now).await?;
-        let (rules, before) = (self.rules(tenant), customer.profile.consent(kind, purpose));
+        let (rules, before) = (self.rules(tenant), customer.profile.clone());
         let (own_id, origin) = (customer.id, by_hand(&tx));
         if let Some(own) = customer.own_mut(own_id) {
             own.consent(kind, purpose, status, origin);
         }
         customer.choose(&rules);
         self.save_own(&mut tx, tenant, &customer).await?;
-        if customer.profile.consent(kind, purpose) != before {
+        profile_changed(&tx, own_id, &before, &customer.profile);
+        if customer.profile.consent(kind, purpose) != before.consent(kind, purpose) {
             publish_change(&mut tx, tenant, &customer, &rules, &["consent"]);
         }
         let response = wire::SetConsentResponse {};

@@ -285,6 +285,8 @@ impl App {
         for member in &mut customer.members {
             let wanted = protected && member.id == customer.id;
             if member.own.protected != wanted {
+                let word = |protected: bool| if protected { "true" } else { "false" };
+                tx.changed(("customer", &member.id), "protected", word(!wanted), word(wanted));
                 member.own.protected = wanted;
                 changed.push((member.id, member.own.clone()));
             }

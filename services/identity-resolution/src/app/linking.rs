@@ -8,7 +8,10 @@ use trama_proto::{
     ids::{CustomerId, MergeId},
 };
 
-use super::{App, Caller, observing::merged_event, publish_change, similarity::values_of_both};
+use super::{
+    App, Caller, auditing::merged_changed, observing::merged_event, publish_change,
+    similarity::values_of_both,
+};
 use crate::{
     domain::{
         customer::{Customer, Held},
@@ -203,6 +206,7 @@ impl App {
         };
         let record = merge::merge(MergeId::new(tx.new_id()), &mut survivor, lost, reason, rules, now);
         store::merges::save(tx.conn(), &[(tenant, record.clone())], &HashSet::new(), now).await?;
+        merged_changed(tx, record.merged, None, Some(survivor.id));
         let event = merged_event(&record, survivor.context(rules, now, false));
         tx.publish(tenant, &survivor.id.to_string(), &event);
         metrics::counter!("trama_identity_resolution_merges_total", "by" => "person").increment(1);

@@ -12,6 +12,7 @@ use trama_proto::{
 
 use super::{
     App, Caller,
+    auditing::merged_changed,
     customers::wire_merge,
     observing::arm,
     publish_change,
@@ -161,6 +162,7 @@ impl App {
             parted.survivor.context(rules, now, false),
             parted.restored.context(rules, now, false),
         );
+        merged_changed(tx, record.merged, Some(whole.id), None);
         tell_of_split(tx, tenant, record.id, (&survivor, &restored), &interactions);
         Ok((survivor, restored))
     }

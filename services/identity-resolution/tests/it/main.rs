@@ -1,5 +1,6 @@
 //! Against real PostgreSQL and NATS.
 
+mod audited;
 mod consent;
 mod crash;
 mod documents;

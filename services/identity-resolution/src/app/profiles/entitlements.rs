@@ -117,13 +117,15 @@ impl App {
         };
         if wanted != held {
             let rules = self.rules(tenant);
-            let (mut customer, wanted) = (customer.clone(), wanted.to_owned());
+            let (before, wanted) = (held.clone(), wanted.to_owned());
+            let mut customer = customer.clone();
             let (own_id, origin) = (customer.id, by_hand(tx));
             if let Some(own) = customer.own_mut(own_id) {
                 own.say(Field::Entitlement, &wanted, origin);
             }
             customer.choose(&rules);
             self.save_own(tx, tenant, &customer).await?;
+            tx.changed(("customer", &own_id), Field::Entitlement.name(), &before, &wanted);
             let mut customers = [customer];
             self.refresh(tx, tenant, &mut customers).await?;
             publish_change(tx, tenant, &customers[0], &self.rules(tenant), &["entitlement"]);
