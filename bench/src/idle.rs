@@ -6,12 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
 use trama_platform::{Config, Options, resources::ResourceStore};
 
 use crate::{
@@ -96,7 +91,7 @@ pub async fn stay_idle(arguments: &Arguments, file: &Path) -> anyhow::Result<()>
     let began = Instant::now();
     let running = trama_platform::start(&app::services(), config, options).await;
     let running = running.map_err(|e| anyhow::anyhow!(e.detail()))?;
-    while !is_ready(running.addresses.admin).await.context("/readyz")? {
+    while trama_platform::is_ready(running.addresses.admin).await.is_err() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let ready_ms = began.elapsed().as_secs_f64() * 1e3;
@@ -111,14 +106,4 @@ pub async fn stay_idle(arguments: &Arguments, file: &Path) -> anyhow::Result<()>
     println!("{}", serde_json::to_string(&seen)?);
     running.stop().await;
     Ok(())
-}
-
-async fn is_ready(admin: std::net::SocketAddr) -> anyhow::Result<bool> {
-    let mut stream = TcpStream::connect(admin).await?;
-    stream
-        .write_all(b"GET /readyz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
-        .await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer.starts_with("HTTP/1.1 200"))
 }

@@ -3,12 +3,18 @@
 //! Exit codes: 0 ended as told, 1 died or could not start, 64 wrong words, 78 wrong configuration.
 
 use std::{
-    io::{self, Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
     time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
 };
 
 use crate::{
@@ -61,7 +67,7 @@ pub fn main(service: Arc<dyn Service>, cluster: OpenCluster) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if check {
-        return match is_ready(config.listen.admin) {
+        return match block_on(is_ready(config.listen.admin)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("trama-{name}: {error}");
@@ -91,7 +97,11 @@ pub fn main(service: Arc<dyn Service>, cluster: OpenCluster) -> ExitCode {
 ///
 /// # Errors
 /// Says what it answered, or that nobody did.
-pub fn is_ready(admin: SocketAddr) -> io::Result<()> {
+pub async fn is_ready(admin: SocketAddr) -> io::Result<()> {
+    timeout(PATIENCE, ask_whether_ready(admin)).await?
+}
+
+async fn ask_whether_ready(admin: SocketAddr) -> io::Result<()> {
     if admin.port() == 0 {
         return Err(io::Error::other(
             "listen.admin names no port; say --config as the one that runs was told",
@@ -102,12 +112,12 @@ pub fn is_ready(admin: SocketAddr) -> io::Result<()> {
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(host, admin.port()), PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    let mut stream = TcpStream::connect((host, admin.port())).await?;
+    stream
+        .write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .await?;
     let mut answer = String::new();
-    stream.take(4096).read_to_string(&mut answer)?;
+    stream.take(4096).read_to_string(&mut answer).await?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     if head.split(' ').nth(1) == Some("200") {
         Ok(())
@@ -156,7 +166,10 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpListener,
+    };
 
     use super::*;
 
@@ -171,7 +184,7 @@ mod tests {
                 let _ = stream.read(&mut question).unwrap();
                 stream.write_all(answer.as_bytes()).unwrap();
             });
-            is_ready(SocketAddr::from((host, port)))
+            block_on(is_ready(SocketAddr::from((host, port))))
         })
     }
 
@@ -192,7 +205,7 @@ mod tests {
     #[test]
     fn nobody_there_is_not_ready() {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        assert!(is_ready(address).is_err());
-        assert!(is_ready(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).is_err());
+        assert!(block_on(is_ready(address)).is_err());
+        assert!(block_on(is_ready(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))).is_err());
     }
 }

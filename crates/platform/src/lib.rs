@@ -24,6 +24,7 @@ mod origin;
 pub mod outbound;
 mod outbox;
 pub mod page;
+mod patience;
 pub mod privacy;
 pub mod resources;
 pub mod sealing;
@@ -44,7 +45,6 @@ pub use db::{Command, Db, Tx};
 pub use error::{Error, Kind, Violation};
 pub use lifecycle::Lifecycle;
 pub use origin::Origins;
+pub use patience::Patience;
 pub use server::{Addresses, Sockets};
-pub use service::{
-    Context, Options, Parts, Patience, Quiet, Running, Service, Task, install_crypto, principal, start,
-};
+pub use service::{Context, Options, Parts, Quiet, Running, Service, Task, install_crypto, principal, start};

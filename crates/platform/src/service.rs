@@ -1,9 +1,6 @@
 //! The one wiring: a service says what it owns, serves and listens to; [`start`] runs one of them or all six.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -24,6 +21,7 @@ use crate::{
     objects::Objects,
     outbound::Outbound,
     outbox,
+    patience::Patience,
     privacy::{self, Holder},
     resources::{self, OpenCluster, ResourceStore, Secrets},
     sealing,
@@ -317,43 +315,6 @@ async fn start_with(
 }
 
 /// Brings a schema up to date, or refuses one that is not.
-/// How long a start waits for what may still be on the way.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience(Instant);
-
-/// Between two tries.
-const AGAIN: Duration = Duration::from_secs(1);
-
-impl Patience {
-    /// From now on.
-    pub fn of_seconds(seconds: u64) -> Self {
-        Self(Instant::now() + Duration::from_secs(seconds))
-    }
-
-    fn lasts(self) -> bool {
-        Instant::now() < self.0
-    }
-
-    /// Tries until somebody answers, or patience ends.
-    ///
-    /// # Errors
-    /// Whatever went wrong last.
-    pub async fn for_others<T, F: Future<Output = Result<T, Error>>>(
-        self,
-        attempt: impl Fn() -> F,
-    ) -> Result<T, Error> {
-        loop {
-            match attempt().await {
-                Err(error) if error.kind() == Kind::Unavailable && self.lasts() => {
-                    tracing::info!(detail = error.detail(), "waiting");
-                    tokio::time::sleep(AGAIN).await;
-                }
-                done => return done,
-            }
-        }
-    }
-}
-
 async fn prepare(db: &Db, service: &dyn Service, migrate: bool, patience: Patience) -> Result<(), Error> {
     if migrate && db.schema_state(service.migrations()).await? != SchemaState::Ahead {
         return db.migrate(service.migrations()).await;
@@ -362,7 +323,7 @@ async fn prepare(db: &Db, service: &dyn Service, migrate: bool, patience: Patien
     // Whoever migrates may still be at it.
     while state == SchemaState::Behind && patience.lasts() {
         tracing::info!(schema = db.schema(), "waiting for the schema");
-        tokio::time::sleep(AGAIN).await;
+        patience.pause().await;
         state = db.schema_state(service.migrations()).await?;
     }
     match state {

@@ -19,6 +19,7 @@ use tower::Service;
 use trama_platform::{
     Clock, Config,
     auth::{ApiKey, write_private},
+    is_ready,
 };
 
 use crate::{commands::new_api_key, services};
@@ -225,7 +226,7 @@ impl Process {
                         log(&self.config).display()
                     );
                 }
-                if is_ready(self.admin).await {
+                if is_ready(self.admin).await.is_ok() {
                     return Ok(());
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -239,19 +240,6 @@ impl Process {
             )
         })?
     }
-}
-
-/// Asks `/readyz` as a kubelet would.
-async fn is_ready(admin: SocketAddr) -> bool {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let asked = async {
-        let mut line = tokio::net::TcpStream::connect(admin).await?;
-        line.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await?;
-        let mut answer = [0; 12];
-        line.read_exact(&mut answer).await?;
-        std::io::Result::Ok(answer.ends_with(b"200"))
-    };
-    asked.await.unwrap_or(false)
 }
 
 fn channel(address: SocketAddr) -> anyhow::Result<tonic::transport::Endpoint> {

@@ -121,7 +121,7 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Story(story) => story.execute().await,
         Command::Migrate(given) => given.execute().await,
         Command::Healthcheck(configured) => {
-            trama_platform::is_ready(configured.load()?.listen.admin)?;
+            trama_platform::is_ready(configured.load()?.listen.admin).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Resources(command) => command.execute(),

@@ -102,29 +102,14 @@ impl Platform {
         };
         let mut child = command.spawn().expect("the binary starts");
         for _ in 0..1500 {
-            if self.ready().await || child.try_wait().expect("a child").is_some() {
+            if trama_platform::is_ready(self.admin).await.is_ok()
+                || child.try_wait().expect("a child").is_some()
+            {
                 return child;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         panic!("the platform did not become ready in 30 s");
-    }
-
-    async fn ready(&self) -> bool {
-        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-        let Ok(mut socket) = tokio::net::TcpStream::connect(self.admin).await else {
-            return false;
-        };
-        if socket
-            .write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            .await
-            .is_err()
-        {
-            return false;
-        }
-        let mut answer = String::new();
-        let _ = socket.read_to_string(&mut answer).await;
-        answer.starts_with("HTTP/1.1 200")
     }
 
     /// How often each provider message stands in a timeline, by the id that WhatsApp gave it.
