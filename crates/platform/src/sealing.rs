@@ -24,6 +24,9 @@ pub(crate) use {
     vault::Vault,
 };
 
+/// What names a row besides its tenant: the rest of the primary key, with the types of PostgreSQL. These never change.
+pub type Key = &'static [(&'static str, &'static str)];
+
 /// A column whose values are sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Column {
@@ -31,8 +34,8 @@ pub struct Column {
     pub table: &'static str,
     /// Column.
     pub column: &'static str,
-    /// What names a row besides its tenant: the rest of the primary key, with the types of PostgreSQL. These never change.
-    pub key: &'static [(&'static str, &'static str)],
+    /// What names a row besides its tenant.
+    pub key: Key,
     /// What is in the column.
     pub shape: Shape,
 }
@@ -50,44 +53,26 @@ pub enum Shape {
 
 impl Column {
     /// A column of encoded messages.
-    pub const fn bytes(
-        table: &'static str,
-        column: &'static str,
-        key: &'static [(&'static str, &'static str)],
-    ) -> Self {
-        Self {
-            table,
-            column,
-            key,
-            shape: Shape::Bytes,
-        }
+    pub const fn bytes(table: &'static str, column: &'static str, key: Key) -> Self {
+        Self::of(Shape::Bytes, table, column, key)
     }
 
     /// A column of texts.
-    pub const fn text(
-        table: &'static str,
-        column: &'static str,
-        key: &'static [(&'static str, &'static str)],
-    ) -> Self {
-        Self {
-            table,
-            column,
-            key,
-            shape: Shape::Text,
-        }
+    pub const fn text(table: &'static str, column: &'static str, key: Key) -> Self {
+        Self::of(Shape::Text, table, column, key)
     }
 
     /// A column of JSON.
-    pub const fn json(
-        table: &'static str,
-        column: &'static str,
-        key: &'static [(&'static str, &'static str)],
-    ) -> Self {
+    pub const fn json(table: &'static str, column: &'static str, key: Key) -> Self {
+        Self::of(Shape::Json, table, column, key)
+    }
+
+    const fn of(shape: Shape, table: &'static str, column: &'static str, key: Key) -> Self {
         Self {
             table,
             column,
             key,
-            shape: Shape::Json,
+            shape,
         }
     }
 

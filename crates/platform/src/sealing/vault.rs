@@ -455,21 +455,20 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_sealed_and_opened_within_microseconds() {
+    fn a_long_text_is_sealed_and_opened() {
         let (key, text) = (key(), "il rubinetto perde ".repeat(27));
         let place = b"schema.table.column|acme|0197a3c1-0000-7000-8000-000000000001";
-        // The best of some rounds: the machine does other things too.
+        // The best of some rounds, for whoever reads it: the machine does other things too.
         let rounds = (0..20).map(|_| {
             let began = Instant::now();
             for _ in 0..1000 {
                 let sealed = key.seal(place, text.as_bytes()).expect("sealed");
-                assert!(key.open(place, &sealed).is_some());
+                assert_eq!(key.open(place, &sealed).as_deref(), Some(text.as_bytes()));
             }
             began.elapsed() / 1000
         });
         let each = rounds.min().unwrap_or_default();
         println!("{} characters: sealed and opened in {each:?}", text.len());
-        assert!(each < Duration::from_micros(100), "{each:?}");
     }
 
     #[test]
