@@ -3,10 +3,7 @@
 
 use trama_platform::Tx;
 
-use crate::{
-    domain::{Agent, Presence},
-    store::QueueState,
-};
+use crate::{domain::Agent, store::QueueState};
 
 /// What became of an agent. Nobody before: they are new.
 pub(super) fn tell_agent(tx: &Tx, before: Option<&Agent>, after: &Agent) {
@@ -18,19 +15,13 @@ pub(super) fn tell_agent(tx: &Tx, before: Option<&Agent>, after: &Agent) {
 }
 
 fn told(agent: &Agent) -> Vec<(&'static str, String)> {
-    let presence = match agent.presence {
-        Presence::Offline => "offline",
-        Presence::Available => "available",
-        Presence::Away => "away",
-        Presence::NotResponding => "not_responding",
-    };
     let skills: Vec<String> = agent
         .skills
         .iter()
         .map(|(skill, level)| format!("{skill}:{level}"))
         .collect();
     vec![
-        ("presence", presence.to_owned()),
+        ("presence", agent.presence.word().to_owned()),
         ("draining", agent.draining.to_string()),
         ("skills", skills.join(" ")),
         ("languages", agent.languages.join(" ")),

@@ -18,6 +18,25 @@ pub enum Presence {
     NotResponding,
 }
 
+impl Presence {
+    /// As it is kept and told.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Offline => "offline",
+            Self::Available => "available",
+            Self::Away => "away",
+            Self::NotResponding => "not_responding",
+        }
+    }
+
+    /// What was kept.
+    pub fn of_word(word: &str) -> Option<Self> {
+        [Self::Offline, Self::Available, Self::Away, Self::NotResponding]
+            .into_iter()
+            .find(|presence| presence.word() == word)
+    }
+}
+
 /// Somebody who acts on cases: human or bot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Agent {

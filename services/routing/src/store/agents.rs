@@ -51,7 +51,7 @@ struct Row {
 
 impl Row {
     fn agent(self) -> Result<Agent, Error> {
-        let presence = presence(&self.presence)
+        let presence = Presence::of_word(&self.presence)
             .ok_or_else(|| broken_row("agents", &self.agent_id, "unknown presence"))?;
         let kinds = |numbers: Vec<i32>| numbers.into_iter().map(kind).collect();
         Ok(Agent {
@@ -79,26 +79,6 @@ impl Row {
 
 fn agents(rows: Vec<Row>) -> Result<Vec<Agent>, Error> {
     rows.into_iter().map(Row::agent).collect()
-}
-
-fn presence(word: &str) -> Option<Presence> {
-    [
-        Presence::Offline,
-        Presence::Available,
-        Presence::Away,
-        Presence::NotResponding,
-    ]
-    .into_iter()
-    .find(|p| presence_word(*p) == word)
-}
-
-const fn presence_word(presence: Presence) -> &'static str {
-    match presence {
-        Presence::Offline => "offline",
-        Presence::Available => "available",
-        Presence::Away => "away",
-        Presence::NotResponding => "not_responding",
-    }
 }
 
 /// Creates an agent or changes it; presence and load stay.
@@ -228,12 +208,7 @@ pub async fn write_presence(
     )
     .bind(tenant.as_str())
     .bind(changed.iter().map(|a| a.id.as_str()).collect::<Vec<_>>())
-    .bind(
-        changed
-            .iter()
-            .map(|a| presence_word(a.presence))
-            .collect::<Vec<_>>(),
-    )
+    .bind(changed.iter().map(|a| a.presence.word()).collect::<Vec<_>>())
     .bind(
         changed
             .iter()

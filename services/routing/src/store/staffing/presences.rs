@@ -53,13 +53,8 @@ pub async fn seen(
     .await?;
     let mut all: BTreeMap<AgentId, Vec<Seen>> = BTreeMap::new();
     for (agent, at, word) in rows {
-        let presence = match word.as_str() {
-            "offline" => Presence::Offline,
-            "available" => Presence::Available,
-            "away" => Presence::Away,
-            "not_responding" => Presence::NotResponding,
-            _ => return Err(broken_row("presences", agent, "unknown presence")),
-        };
+        let presence =
+            Presence::of_word(&word).ok_or_else(|| broken_row("presences", &agent, "unknown presence"))?;
         all.entry(agent.parse()?).or_default().push(Seen { at, presence });
     }
     Ok(all)
