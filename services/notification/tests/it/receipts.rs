@@ -110,15 +110,7 @@ async fn a_send_whose_answer_is_lost_without_receipt_is_tried_once_more() {
 async fn a_sender_that_died_is_taken_over() {
     let world = World::new().await;
     let request = message("died", &world.anna());
-    world.sandbox.fail_next(FaultRule {
-        provider: Some(Provider::WhatsApp),
-        to: None,
-        times: 1,
-        fault: Fault::Status {
-            status: 500,
-            retry_after_s: Some(3_600),
-        },
-    });
+    world.refuses_once(Provider::WhatsApp, 500, Some(3_600));
     world.ask(&request).await;
     world.failed_tries(&request.message_id, 1).await;
     // As a process leaves it that dies between the provider's answer and its own record.

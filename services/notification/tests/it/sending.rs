@@ -53,24 +53,8 @@ async fn a_message_goes_the_preferred_way_in_the_persona_s_tone_and_once() {
 async fn a_provider_s_bad_moment_is_waited_out_and_order_stays() {
     let world = World::new().await;
     let anna = world.anna();
-    world.sandbox.fail_next(FaultRule {
-        provider: Some(Provider::WhatsApp),
-        to: None,
-        times: 1,
-        fault: Fault::Status {
-            status: 500,
-            retry_after_s: None,
-        },
-    });
-    world.sandbox.fail_next(FaultRule {
-        provider: Some(Provider::WhatsApp),
-        to: None,
-        times: 1,
-        fault: Fault::Status {
-            status: 429,
-            retry_after_s: Some(60),
-        },
-    });
+    world.refuses_once(Provider::WhatsApp, 500, None);
+    world.refuses_once(Provider::WhatsApp, 429, Some(60));
     let names = ["a", "b", "c", "d"];
     for name in names {
         world.ask(&message(name, &anna)).await;
@@ -386,15 +370,7 @@ async fn the_door_checks_repeats_and_shows_nothing_to_other_tenants() {
 async fn a_withdrawal_stops_what_is_queued_already() {
     let world = World::new().await;
     let anna = world.anna();
-    world.sandbox.fail_next(FaultRule {
-        provider: Some(Provider::WhatsApp),
-        to: None,
-        times: 1,
-        fault: Fault::Status {
-            status: 500,
-            retry_after_s: None,
-        },
-    });
+    world.refuses_once(Provider::WhatsApp, 500, None);
     let request = MessageRequested {
         purpose: Purpose::Survey.into(),
         ..message("question", &anna)

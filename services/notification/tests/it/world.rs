@@ -13,7 +13,7 @@ use trama_proto::{
     },
     time::to_wire,
 };
-use trama_sandbox::{Accounts, Provider, Sandbox, Sent, TwilioAccount, WhatsAppAccount};
+use trama_sandbox::{Accounts, Fault, FaultRule, Provider, Sandbox, Sent, TwilioAccount, WhatsAppAccount};
 use trama_testkit::TestApp;
 
 use crate::identity::{Identity, point};
@@ -65,6 +65,19 @@ spec: {{text: {{it: "Novità per {{{{ name }}}}: {{{{ news }}}}"}}, whatsappTemp
 }
 
 impl World {
+    /// The provider does not take the next message; `retry_after_s` is when it wants to be asked again.
+    pub fn refuses_once(&self, provider: Provider, status: u16, retry_after_s: Option<u64>) {
+        self.sandbox.fail_next(FaultRule {
+            provider: Some(provider),
+            to: None,
+            times: 1,
+            fault: Fault::Status {
+                status,
+                retry_after_s,
+            },
+        });
+    }
+
     pub async fn new() -> Self {
         trama_platform::install_crypto();
         let config = trama_sandbox::Config {
