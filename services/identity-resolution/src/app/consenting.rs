@@ -133,7 +133,7 @@ impl App {
             refused("the customer has no address on this channel that a message could go to")
         })?;
         let code = self.code()?;
-        let (salt, token) = (self.random::<16>()?, hex_of(&self.random::<32>()?));
+        let (salt, token) = (self.random::<16>()?, hex::encode(self.random::<32>()?));
         let confirmation = Confirmation {
             id: tx.new_id(),
             customer: customer.id,
@@ -438,10 +438,6 @@ impl App {
         }
         Ok(customer)
     }
-}
-
-fn hex_of(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// For the wire.

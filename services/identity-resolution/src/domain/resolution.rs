@@ -154,6 +154,23 @@ pub struct Outcome {
     pub merges: Vec<MergeRecord>,
     /// What a person shall decide.
     pub questions: Vec<Question>,
+    /// A handle that the customer had is believed more than before.
+    pub trusts_more: bool,
+}
+
+impl Outcome {
+    /// Whether anything is otherwise than before. That somebody was seen again, or a record came once more, is nothing.
+    pub fn is_news(&self) -> bool {
+        let linked = |handle: &Held| handle.first_seen == handle.last_seen;
+        self.created.is_some()
+            || self.changed
+            || self.trusts_more
+            || self.sightings.iter().any(linked)
+            || !(self.moved.is_empty()
+                && self.claims.is_empty()
+                && self.merges.is_empty()
+                && self.questions.is_empty())
+    }
 }
 
 /// What was said before and is said now.
@@ -332,6 +349,7 @@ impl World {
             claims: Vec::new(),
             merges,
             questions: decision.questions,
+            trusts_more: false,
         };
         // Somebody new is known by the first handle that they get; the others came through it.
         let mut anchor = decision.anchor.map(|a| a.evidence());

@@ -15,13 +15,7 @@ pub fn signature(secret: &str, body: &[u8], now: DateTime<Utc>) -> String {
     mac.update(seconds.to_string().as_bytes());
     mac.update(b".");
     mac.update(body);
-    let hex: String = mac
-        .finalize()
-        .into_bytes()
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
-    format!("t={seconds},v1={hex}")
+    format!("t={seconds},v1={}", hex::encode(mac.finalize().into_bytes()))
 }
 
 /// How far the moment of a signature may be from ours: clocks differ, and an old request shall not be sent again for ever.

@@ -41,6 +41,30 @@ pub struct Stored {
     pub state: Challenge,
 }
 
+impl Stored {
+    /// One that is answered with a word, not with a code that we sent.
+    pub fn without_code(
+        id: ChallengeId,
+        customer: CustomerId,
+        (method, level): (ProofMethod, i32),
+        case_id: &str,
+        state: Challenge,
+    ) -> Self {
+        Self {
+            id,
+            customer,
+            method,
+            handle: None,
+            question: String::new(),
+            level,
+            case_id: case_id.to_owned(),
+            salt: Vec::new(),
+            code_hash: Vec::new(),
+            state,
+        }
+    }
+}
+
 /// How many codes a customer was sent since a moment.
 pub async fn count_since(
     conn: &mut PgConnection,

@@ -3,10 +3,10 @@
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Row as _};
 use trama_platform::Error;
-use trama_proto::ids::{CustomerId, TenantId};
+use trama_proto::ids::{AgentId, CustomerId, TenantId};
 use uuid::Uuid;
 
-use crate::domain::proof::Failures;
+use crate::domain::{handle::evidence_of_customer, proof::Failures};
 
 /// One line of the log of verifications.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,7 +129,16 @@ pub struct Scopes<'a> {
     pub source: &'a str,
 }
 
-impl Scopes<'_> {
+impl<'a> Scopes<'a> {
+    /// Of a method that rests on no handle.
+    pub fn of_customer(customer: CustomerId, source: &'a AgentId) -> Self {
+        Self {
+            customer,
+            handle: evidence_of_customer(customer),
+            source: source.as_str(),
+        }
+    }
+
     fn keys(&self) -> [String; 3] {
         [
             format!("customer:{}", self.customer),

@@ -39,13 +39,7 @@ pub async fn begin(
 fn signed(secret: &str, seconds: i64, body: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
     mac.update(format!("{seconds}.{body}").as_bytes());
-    let hex: String = mac
-        .finalize()
-        .into_bytes()
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
-    format!("t={seconds},v1={hex}")
+    format!("t={seconds},v1={}", hex::encode(mac.finalize().into_bytes()))
 }
 
 async fn post(app: &TestApp, tenant: &str, signature: &str, body: &str) -> (u16, String) {

@@ -6,8 +6,8 @@ use tonic::Code;
 use trama_proto::{
     common::v1::Handle,
     identity_resolution::v1::{
-        FindCustomersRequest, ImportState, Person, RecordFormat, RequestErasureRequest, ResolveRecordRequest,
-        StartImportRequest, UpsertCustomerRequest, person, privacy_service_client::PrivacyServiceClient,
+        FindCustomersRequest, ImportState, RecordFormat, ResolveRecordRequest, StartImportRequest,
+        UpsertCustomerRequest,
     },
     time::to_wire,
 };
@@ -17,7 +17,7 @@ use crate::{
     import::{open, send},
     profile_world::profiles,
     similar::{anna as facts, record},
-    world::{TENANT, client, count, handle, interaction, receive, who},
+    world::{TENANT, client, count, erase, handle, interaction, receive, who},
 };
 
 const DEVICE: &str = "device:0f9c-aa31-77de";
@@ -62,18 +62,7 @@ async fn files_records_and_changes_of_a_crm_do_not_bring_back_who_was_erased() {
     let before = app.clock.now();
     app.advance(Duration::from_secs(3600)).await;
 
-    let erase = RequestErasureRequest {
-        person: Some(Person {
-            person: Some(person::Person::CustomerId(vera.clone())),
-        }),
-        reason: "ticket 82".into(),
-        request_id: "x1".into(),
-    };
-    PrivacyServiceClient::new(app.grpc())
-        .request_erasure(app.request(TENANT, "dora", erase))
-        .await
-        .expect("asked");
-    app.settle().await;
+    erase(&app, &vera).await;
     assert_eq!(count(&app, "customers").await, 1, "Ugo stays");
 
     // The same file, once as it was and once dated before the erasure.

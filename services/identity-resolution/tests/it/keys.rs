@@ -2,16 +2,14 @@
 
 use trama_proto::{
     audit::v1::{AuditEntry, AuditOutcome, AuditRecorded},
-    identity_resolution::v1::{
-        ExtractHandleRequest, PersonFacts, RequestErasureRequest, person,
-        privacy_service_client::PrivacyServiceClient,
-    },
+    common::v1::Trust,
+    identity_resolution::v1::{ExtractHandleRequest, PersonFacts},
 };
 use trama_testkit::TestApp;
 
 use crate::{
     similar::{anna, id, record, resolve},
-    world::{TENANT, client, count, handle, start},
+    world::{TENANT, client, count, erase, handle, start},
 };
 
 /// Rows of keys that only one of the two places knows.
@@ -79,18 +77,7 @@ async fn whose_keys_are_which_is_known_through_joining_taking_apart_and_erasing(
     app.settle().await;
     assert_eq!(differences(&app).await, 0, "taken apart");
 
-    let erase = RequestErasureRequest {
-        person: Some(trama_proto::identity_resolution::v1::Person {
-            person: Some(person::Person::CustomerId(id(&first))),
-        }),
-        reason: "ticket 9".into(),
-        request_id: "x1".into(),
-    };
-    PrivacyServiceClient::new(app.grpc())
-        .request_erasure(app.request(TENANT, "dora", erase))
-        .await
-        .expect("asked");
-    app.settle().await;
+    erase(&app, &id(&first)).await;
     assert_eq!(differences(&app).await, 0, "erased");
     app.stop().await;
 }
@@ -122,5 +109,17 @@ async fn a_record_leaves_an_entry_in_the_audit_log_if_it_says_something_new() {
     )
     .await;
     assert_eq!(entries(&app).await.len(), 2);
+
+    let mut believed = record("crm", "4", &["email:annalisa@shop.test"], anna("Lodi"));
+    let handles = believed.record.iter_mut().flat_map(|record| &mut record.handles);
+    handles.for_each(|handle| handle.set_trust(Trust::Verified));
+    resolve(&app, believed.clone()).await;
+    assert_eq!(
+        entries(&app).await.len(),
+        3,
+        "an address is believed more than before"
+    );
+    resolve(&app, believed).await;
+    assert_eq!(entries(&app).await.len(), 3);
     app.stop().await;
 }

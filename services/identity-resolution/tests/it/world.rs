@@ -3,7 +3,8 @@
 use trama_proto::{
     common::v1::{ChannelKind, Handle, Interaction, InteractionKind, Login, Trust},
     identity_resolution::v1::{
-        CustomerMerged, InteractionIdentified, identity_service_client::IdentityServiceClient,
+        CustomerMerged, InteractionIdentified, Person, RequestErasureRequest,
+        identity_service_client::IdentityServiceClient, person, privacy_service_client::PrivacyServiceClient,
     },
     ids::derive,
     ingest::v1::InteractionReceived,
@@ -145,4 +146,20 @@ pub async fn count(app: &TestApp, table: &'static str) -> i64 {
         .fetch_one(tx.conn())
         .await
         .expect("a count")
+}
+
+/// Has a person erased, and waits until it is done.
+pub async fn erase(app: &TestApp, customer: &str) {
+    let request = RequestErasureRequest {
+        person: Some(Person {
+            person: Some(person::Person::CustomerId(customer.to_owned())),
+        }),
+        reason: "ticket 82".into(),
+        request_id: "x1".into(),
+    };
+    PrivacyServiceClient::new(app.grpc())
+        .request_erasure(app.request(TENANT, "dora", request))
+        .await
+        .expect("asked");
+    app.settle().await;
 }

@@ -57,10 +57,7 @@ impl Manifest {
 
     /// Notes a file.
     pub fn add(&mut self, name: &str, content: &[u8]) {
-        let digest: String = Sha256::digest(content)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digest = hex::encode(Sha256::digest(content));
         self.0.insert(name.to_owned(), (content.len(), digest));
     }
 

@@ -14,7 +14,7 @@ use crate::{
     app::{App, Caller},
     domain::{
         challenge::{Answer, Challenge},
-        handle::{HandleKey, HandleKind, Trust, evidence_of_customer},
+        handle::{HandleKey, HandleKind, Trust},
     },
     error::{no_challenge, refused},
     store::{self, challenges::Stored, proofs::Scopes},
@@ -54,26 +54,13 @@ impl App {
                 "the customer has no account that the app could know them by",
             ));
         }
-        let scopes = Scopes {
-            customer: customer.id,
-            handle: evidence_of_customer(customer.id),
-            source: caller.subject.as_str(),
-        };
+        let scopes = Scopes::of_customer(customer.id, &caller.subject);
         unless_locked(&mut tx, tenant, scopes, &rules).await?;
         let good_for = Duration::minutes(self.config.code_minutes);
-        let stored = Stored {
-            id: ChallengeId::new(tx.new_id()),
-            customer: customer.id,
-            method: ProofMethod::InAppConfirm,
-            handle: None,
-            question: String::new(),
-            level,
-            case_id: request.case_id.clone(),
-            salt: Vec::new(),
-            code_hash: Vec::new(),
-            // The app says yes or no; there is nothing to guess.
-            state: Challenge::start(1, good_for, now),
-        };
+        // The app says yes or no; there is nothing to guess.
+        let state = Challenge::start(1, good_for, now);
+        let (new_id, how) = (ChallengeId::new(tx.new_id()), (ProofMethod::InAppConfirm, level));
+        let stored = Stored::without_code(new_id, customer.id, how, &request.case_id, state);
         store::challenges::add(tx.conn(), tenant, &stored, caller.subject.as_str(), now).await?;
         let response = wire::StartConfirmationResponse {
             challenge_id: stored.id.to_string(),

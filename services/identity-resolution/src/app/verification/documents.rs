@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use trama_platform::{Command, Error, Kind, Tx};
 use trama_proto::{
     identity_resolution::v1 as wire,
-    ids::{AgentId, ChallengeId, CustomerId, TenantId},
+    ids::{ChallengeId, CustomerId, TenantId},
     resources::{DocumentHook, ProofMethod},
     time::to_wire,
 };
@@ -33,14 +33,6 @@ fn hook(rules: &Rules) -> Result<&DocumentHook, Error> {
     hook.ok_or_else(|| {
         refused("no hook for identity documents: set verification.documentHook of the MatchingPolicy")
     })
-}
-
-fn scopes<'a>(customer: CustomerId, source: &'a AgentId) -> Scopes<'a> {
-    Scopes {
-        customer,
-        handle: evidence_of_customer(customer),
-        source: source.as_str(),
-    }
 }
 
 impl App {
@@ -118,7 +110,13 @@ impl App {
             return Err(refused("the policy does not accept documents"));
         }
         let customer = self.read_alone(tx, tenant, id).await?;
-        unless_locked(tx, tenant, scopes(customer.id, &caller.subject), &rules).await?;
+        unless_locked(
+            tx,
+            tenant,
+            Scopes::of_customer(customer.id, &caller.subject),
+            &rules,
+        )
+        .await?;
         let check = if request.request_id.is_empty() {
             ChallengeId::new(tx.new_id())
         } else {
@@ -133,19 +131,10 @@ impl App {
             return Ok(stored);
         }
         let good_for = Duration::minutes(i64::from(hook.minutes));
-        let stored = Stored {
-            id: check,
-            customer: customer.id,
-            method: ProofMethod::Document,
-            handle: None,
-            question: String::new(),
-            level,
-            case_id: request.case_id.clone(),
-            salt: Vec::new(),
-            code_hash: Vec::new(),
-            // One result is reported; there is nothing to guess.
-            state: Challenge::start(1, good_for, now),
-        };
+        // One result is reported; there is nothing to guess.
+        let state = Challenge::start(1, good_for, now);
+        let how = (ProofMethod::Document, level);
+        let stored = Stored::without_code(check, customer.id, how, &request.case_id, state);
         store::challenges::add(tx.conn(), tenant, &stored, caller.subject.as_str(), now).await?;
         Ok(stored)
     }
@@ -202,7 +191,7 @@ impl App {
                 "passed"
             }
             (Finding::Failed, Answer::Locked) if is_news => {
-                let scopes = scopes(stored.customer, &caller.subject);
+                let scopes = Scopes::of_customer(stored.customer, &caller.subject);
                 count_failure(&mut tx, &caller, scopes, ProofMethod::Document, &stored.case_id).await?;
                 "failed"
             }

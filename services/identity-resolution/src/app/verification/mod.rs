@@ -206,11 +206,7 @@ impl App {
             .map(|(row, _)| row)
             .collect();
         let history = store::proofs::history(tx.conn(), tenant, &rows).await?;
-        let scopes = Scopes {
-            customer: customer.id,
-            handle: evidence_of_customer(customer.id),
-            source: caller.subject.as_str(),
-        };
+        let scopes = Scopes::of_customer(customer.id, &caller.subject);
         let policy = &rules.policy().verification;
         let since = now - proof::window(policy.lock_out);
         let failures = store::proofs::failures(tx.conn(), tenant, scopes, since).await?;

@@ -35,14 +35,6 @@ fn hook(rules: &Rules) -> Result<&Hook, Error> {
     })
 }
 
-fn scopes<'a>(customer: CustomerId, caller: &'a Caller) -> Scopes<'a> {
-    Scopes {
-        customer,
-        handle: evidence_of_customer(customer),
-        source: caller.subject.as_str(),
-    }
-}
-
 impl App {
     /// Fetches a question. The hook is called between two transactions: neither waits for the other side.
     pub async fn ask_question(
@@ -58,7 +50,13 @@ impl App {
         let (customer, now) = {
             let mut tx = self.db.tx(tenant).await?;
             let customer = self.read(&mut tx, tenant, id).await?;
-            unless_locked(&mut tx, tenant, scopes(customer.id, caller), &rules).await?;
+            unless_locked(
+                &mut tx,
+                tenant,
+                Scopes::of_customer(customer.id, &caller.subject),
+                &rules,
+            )
+            .await?;
             let now = tx.now();
             (customer, now)
         };
@@ -100,17 +98,14 @@ impl App {
         let now = tx.now();
         let customer = self.read_alone(&mut tx, tenant, customer.id).await?;
         let good_for = Duration::minutes(self.config.code_minutes);
+        let state = Challenge::start(rules.policy().verification_attempts, good_for, now);
+        let (new_id, how) = (
+            ChallengeId::new(tx.new_id()),
+            (ProofMethod::KnowledgeQuestion, LEVEL),
+        );
         let stored = Stored {
-            id: ChallengeId::new(tx.new_id()),
-            customer: customer.id,
-            method: ProofMethod::KnowledgeQuestion,
-            handle: None,
             question: question_id,
-            level: LEVEL,
-            case_id: request.case_id.clone(),
-            salt: Vec::new(),
-            code_hash: Vec::new(),
-            state: Challenge::start(rules.policy().verification_attempts, good_for, now),
+            ..Stored::without_code(new_id, customer.id, how, &request.case_id, state)
         };
         store::challenges::add(tx.conn(), tenant, &stored, caller.subject.as_str(), now).await?;
         tx.commit().await?;
@@ -135,7 +130,13 @@ impl App {
         let (stored, now) = {
             let mut tx = self.db.tx(tenant).await?;
             let stored = self.open_question(&mut tx, tenant, id).await?;
-            unless_locked(&mut tx, tenant, scopes(stored.customer, caller), &rules).await?;
+            unless_locked(
+                &mut tx,
+                tenant,
+                Scopes::of_customer(stored.customer, &caller.subject),
+                &rules,
+            )
+            .await?;
             let now = tx.now();
             (stored, now)
         };
@@ -179,7 +180,7 @@ impl App {
             Answer::Spent => Err(refused("this question was answered before; ask another one")),
         };
         if matches!(answer, Answer::Wrong { .. } | Answer::Locked) {
-            let scopes = scopes(customer.id, caller);
+            let scopes = Scopes::of_customer(customer.id, &caller.subject);
             count_failure(
                 &mut tx,
                 caller,

@@ -31,6 +31,7 @@ impl World {
                     return;
                 };
                 if handle.trust > held.trust || now - held.last_seen >= SIGHTING {
+                    outcome.trusts_more |= handle.trust > held.trust;
                     held.trust = held.trust.max(handle.trust);
                     held.last_seen = now;
                     outcome.sightings.push(held.clone());
