@@ -18,7 +18,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use clap::{Parser, ValueEnum};
 use trama_platform::{config::TelemetryConfig, telemetry::Telemetry};
 
-use crate::{machine::Machine, servers::Servers};
+use crate::{identity::Mix, machine::Machine, servers::Servers};
 
 // As the platform's own binaries.
 #[global_allocator]
@@ -46,6 +46,9 @@ pub struct Arguments {
     /// Customers that are known before `identity` resolves anything.
     #[arg(long, default_value_t = 1_000_000)]
     customers: u64,
+    /// Only this kind of call in `identity`: for a profile, or to try something out.
+    #[arg(long)]
+    only: Option<Mix>,
     /// Desks of `floor`.
     #[arg(long, default_value_t = 10_000)]
     agents: usize,

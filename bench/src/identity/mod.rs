@@ -14,10 +14,10 @@ use std::{
 use trama_platform::Service;
 use trama_testkit::TestApp;
 
+pub use self::people::Mix;
 use self::{
     bare::bare,
     online::{Pace, ask},
-    people::Mix,
     seeding::seed,
     stream::in_batches,
 };
@@ -69,6 +69,9 @@ async fn measure(
     ask(app, customers, 0, Mix::All, callers, seconds / 5).await?;
     caught_up(app).await?;
 
+    if let Some(mix) = arguments.only {
+        return alone(app, customers, mix, seconds, report).await;
+    }
     let pages = pages_looked_at(app).await?;
     let cpu = Cpu::now();
     let most = ask(app, customers, 10_000_000, Mix::All, callers, seconds).await?;
@@ -85,36 +88,8 @@ async fn measure(
         .also
         .insert("pages looked at per resolution", pages / most.count as f64);
 
-    for (mix, salt, [per_second, half, most]) in [
-        (
-            Mix::Known,
-            30_000_000,
-            [
-                "known by the handle, per second",
-                "known by the handle, p50 ms at half of that",
-                "known by the handle, p99 ms at half of that",
-            ],
-        ),
-        (
-            Mix::Unknown,
-            40_000_000,
-            [
-                "to be matched, per second",
-                "to be matched, p50 ms at half of that",
-                "to be matched, p99 ms at half of that",
-            ],
-        ),
-    ] {
-        let answered = ask(app, customers, salt, mix, callers, seconds / 2).await?;
-        caught_up(app).await?;
-        let pace = Pace::PerSecond(answered.rate() / 2.0);
-        let mut steady = ask(app, customers, salt + 5_000_000, mix, pace, seconds / 2).await?;
-        caught_up(app).await?;
-        report.also.insert(per_second, answered.rate());
-        for (name, share) in [(half, 0.5), (most, 0.99)] {
-            let latency = steady.latencies.percentile(share).unwrap_or(0.0);
-            report.also.insert(name, latency);
-        }
+    for mix in [Mix::Known, Mix::Unknown] {
+        alone(app, customers, mix, seconds / 2, report).await?;
     }
 
     let offered = Pace::PerSecond(OFFERED);
@@ -152,6 +127,71 @@ async fn measure(
          {CALLERS} callers get answered: {cpu}, callers and looking again included. Latencies at {rate:.0} per second, half of that, from \
          when each call was due."
     );
+    Ok(())
+}
+
+/// One kind of call: as many as are answered, and how fast at half of that.
+async fn alone(
+    app: &TestApp,
+    customers: u64,
+    mix: Mix,
+    seconds: Duration,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let (salt, [per_second, ours, postgres, half, most]) = match mix {
+        Mix::All => (
+            25_000_000,
+            [
+                "mix, per second",
+                "mix, µs of our CPU",
+                "mix, µs of PostgreSQL's",
+                "mix, p50 ms at half of that",
+                "mix, p99 ms at half of that",
+            ],
+        ),
+        Mix::Known => (
+            30_000_000,
+            [
+                "known by the handle, per second",
+                "known by the handle, µs of our CPU",
+                "known by the handle, µs of PostgreSQL's",
+                "known by the handle, p50 ms at half of that",
+                "known by the handle, p99 ms at half of that",
+            ],
+        ),
+        Mix::Unknown => (
+            40_000_000,
+            [
+                "to be matched, per second",
+                "to be matched, µs of our CPU",
+                "to be matched, µs of PostgreSQL's",
+                "to be matched, p50 ms at half of that",
+                "to be matched, p99 ms at half of that",
+            ],
+        ),
+    };
+    let cpu = Cpu::now();
+    let answered = ask(
+        app,
+        customers,
+        salt,
+        mix,
+        Pace::AsAnswered { callers: CALLERS },
+        seconds,
+    )
+    .await?;
+    caught_up(app).await?;
+    let cpu = cpu.since(answered.count, 0.0);
+    let pace = Pace::PerSecond(answered.rate() / 2.0);
+    let mut steady = ask(app, customers, salt + 2_500_000, mix, pace, seconds).await?;
+    caught_up(app).await?;
+    report.also.insert(per_second, answered.rate());
+    report.also.insert(ours, cpu.ourselves_us + cpu.load_us);
+    report.also.insert(postgres, cpu.postgres_us);
+    for (name, share) in [(half, 0.5), (most, 0.99)] {
+        let latency = steady.latencies.percentile(share).unwrap_or(0.0);
+        report.also.insert(name, latency);
+    }
     Ok(())
 }
 

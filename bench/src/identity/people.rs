@@ -76,7 +76,7 @@ impl Somebody {
 }
 
 /// Whose records are asked about.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mix {
     /// Half of them known by their handle, the others not.
     All,

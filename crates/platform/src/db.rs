@@ -188,17 +188,18 @@ impl Db {
     }
 
     /// The same for statements that work on arrays by the key: each is planned once for a connection, as after
-    /// [`Tx::plan_once`].
+    /// [`Tx::plan_once`]. The transaction begins with `locks`, statements whose results nobody needs, in the same round trip;
+    /// they know the tenant as `current_setting('trama.tenant')`.
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn batch_tx(&self, tenant: &TenantId) -> Result<Tx, Error> {
-        self.begin(tenant, PLAN_ONCE).await
+    pub async fn batch_tx(&self, tenant: &TenantId, locks: &'static str) -> Result<Tx, Error> {
+        self.begin(tenant, &format!("{PLAN_ONCE}; {locks}")).await
     }
 
-    async fn begin(&self, tenant: &TenantId, setting: &'static str) -> Result<Tx, Error> {
+    async fn begin(&self, tenant: &TenantId, first: &str) -> Result<Tx, Error> {
         // One round trip. The name of a tenant needs no quoting: it is made of a-z, 0-9 and hyphens, or is none.
-        let begin = format!("BEGIN; SET LOCAL trama.tenant = '{tenant}'; {setting}");
+        let begin = format!("BEGIN; SET LOCAL trama.tenant = '{tenant}'; {first}");
         let inner = self.api.begin_with(sqlx::AssertSqlSafe(begin)).await?;
         Ok(Tx::new(self, inner, crate::telemetry::current_trace()))
     }

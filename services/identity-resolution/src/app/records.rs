@@ -83,7 +83,6 @@ impl App {
                 proof: None,
             })
             .collect();
-        self.under_new_ids(tx, &mut items).await?;
         let decided = self.observe(tx, &mut items).await?;
         Ok(decided.into_iter().map(|d| tell(tx, tenant, d)).collect())
     }

@@ -3,10 +3,14 @@
 
 use std::{
     borrow::Cow,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use tokio::sync::{mpsc, oneshot};
+use futures::FutureExt as _;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use trama_platform::{
     Error, Kind,
@@ -24,7 +28,7 @@ use super::{
     privacy::was_erased,
     records::{NewRecord, observation},
 };
-use crate::error::overtaken;
+use crate::{error::overtaken, store::privacy::HOLD_DECISIONS};
 
 /// Records that wait at most, in all.
 const MOST_WAITING: usize = 4_096;
@@ -32,6 +36,8 @@ const MOST_WAITING: usize = 4_096;
 const AT_ONCE: usize = 64;
 /// Transactions at the same time.
 pub const WORKERS: usize = 3;
+/// Records that are worth another transaction while one is under way.
+const COMPANY: usize = 16;
 
 struct Wanted {
     tenant: TenantId,
@@ -47,6 +53,10 @@ type Answer = oneshot::Sender<Result<wire::ResolveRecordResponse, Error>>;
 pub struct Waiting {
     sender: mpsc::Sender<Wanted>,
     receiver: tokio::sync::Mutex<mpsc::Receiver<Wanted>>,
+    /// Transactions under way.
+    busy: AtomicUsize,
+    /// There is company enough, or a transaction is through.
+    news: Notify,
 }
 
 impl Default for Waiting {
@@ -55,7 +65,44 @@ impl Default for Waiting {
         Self {
             sender,
             receiver: tokio::sync::Mutex::new(receiver),
+            busy: AtomicUsize::new(0),
+            news: Notify::new(),
         }
+    }
+}
+
+impl Waiting {
+    fn add(&self, wanted: Wanted) -> Result<(), Error> {
+        self.sender
+            .try_send(wanted)
+            .map_err(|_| Error::new(Kind::Exhausted, "too many records wait; try again in a moment"))?;
+        if self.sender.max_capacity() - self.sender.capacity() == COMPANY {
+            self.news.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The next records to work in together. What a transaction costs by itself is more than a record's own share: while
+    /// one is under way, those who come gather until they are many, or until it is through.
+    async fn next(&self, batch: &mut Vec<Wanted>) -> Underway<'_> {
+        let mut receiver = self.receiver.lock().await;
+        receiver.recv_many(batch, 1).await;
+        while self.busy.load(Ordering::Relaxed) > 0 && receiver.len() + 1 < COMPANY {
+            self.news.notified().await;
+        }
+        receiver.recv_many(batch, AT_ONCE - 1).now_or_never();
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        Underway(self)
+    }
+}
+
+/// A transaction, until it is through.
+struct Underway<'a>(&'a Waiting);
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+        self.0.news.notify_one();
     }
 }
 
@@ -76,10 +123,7 @@ impl App {
             call: audit::current(),
             answer,
         };
-        self.waiting
-            .sender
-            .try_send(wanted)
-            .map_err(|_| Error::new(Kind::Exhausted, "too many records wait; try again in a moment"))?;
+        self.waiting.add(wanted)?;
         answered
             .await
             .map_err(|_| Error::new(Kind::Unavailable, "the service stops; try again"))?
@@ -119,13 +163,10 @@ impl App {
     pub async fn resolve_waiting(self: Arc<Self>, stopping: CancellationToken) -> Result<(), Error> {
         let mut batch: Vec<Wanted> = Vec::with_capacity(AT_ONCE);
         loop {
-            {
-                let mut receiver = self.waiting.receiver.lock().await;
-                tokio::select! {
-                    () = stopping.cancelled() => return Ok(()),
-                    _ = receiver.recv_many(&mut batch, AT_ONCE) => {}
-                }
-            }
+            let _underway = tokio::select! {
+                () = stopping.cancelled() => return Ok(()),
+                underway = self.waiting.next(&mut batch) => underway,
+            };
             batch.sort_by(|a, b| a.tenant.cmp(&b.tenant));
             while let Some(first) = batch.first() {
                 let tenant = first.tenant.clone();
@@ -170,10 +211,10 @@ impl App {
         (records, calls): (&[NewRecord], &[Option<Call>]),
         callers: &Callers,
     ) -> Result<(), Error> {
-        let mut tx = self.db.batch_tx(tenant).await?;
+        let mut tx = self.db.batch_tx(tenant, HOLD_DECISIONS).await?;
         let known_by = records.iter().map(|r| (r.handles.as_slice(), r.recorded_at));
         let void = self
-            .void_rows(&mut tx, tenant, &known_by.collect::<Vec<_>>())
+            .void_among(&mut tx, tenant, &known_by.collect::<Vec<_>>())
             .await?;
         let taken: Cow<'_, [NewRecord]> = if void.contains(&true) {
             let kept = records.iter().zip(&void).filter(|(_, void)| !**void);

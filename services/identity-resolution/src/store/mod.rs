@@ -16,7 +16,7 @@ pub mod reviews;
 pub mod similar;
 pub mod telling;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, types::Json};
@@ -61,6 +61,24 @@ pub async fn lock(
         .filter(|(_, into)| into.is_some())
         .map(|(id, _)| CustomerId::new(id))
         .collect())
+}
+
+/// Whom ids lead to; those of nobody any more lead to nobody.
+pub async fn roots(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    ids: impl Iterator<Item = CustomerId>,
+) -> Result<BTreeSet<CustomerId>, Error> {
+    let roots: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT c.root FROM unnest($2::uuid[]) AS a (customer_id)
+         CROSS JOIN LATERAL (SELECT COALESCE(merged_into, customer_id) AS root FROM customers
+             WHERE tenant = $1 AND customer_id = a.customer_id LIMIT 1) c",
+    )
+    .bind(tenant.as_str())
+    .bind(ids.map(CustomerId::uuid).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await?;
+    Ok(roots.into_iter().map(CustomerId::new).collect())
 }
 
 /// Writes new customers, with what is said of them.

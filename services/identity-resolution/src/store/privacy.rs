@@ -167,6 +167,10 @@ pub async fn handles_of(
     .await?)
 }
 
+/// [`hold_decisions`] of the transaction's own tenant, not alone, for where a transaction begins.
+pub const HOLD_DECISIONS: &str =
+    "SELECT pg_advisory_xact_lock_shared(hashtextextended(current_setting('trama.tenant'), 23))";
+
 /// Keeps everybody who takes interactions and records in from deciding while somebody is forgotten, and the other way
 /// round: who decides holds it together with all others who decide, who erases holds it alone.
 pub async fn hold_decisions(conn: &mut PgConnection, tenants: &[&str], alone: bool) -> Result<(), Error> {

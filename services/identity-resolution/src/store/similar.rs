@@ -1,9 +1,12 @@
 //! What similarity needs remembered: blocking keys, what records said, how frequent values are, whom to look at again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::LazyLock,
+};
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, Row as _};
+use sqlx::{PgConnection, Postgres, Row as _, postgres::PgArguments};
 use trama_platform::Error;
 use trama_proto::ids::{CustomerId, TenantId};
 use uuid::Uuid;
@@ -122,6 +125,9 @@ pub async fn frequencies(
     conn: &mut PgConnection,
     values: &[(&TenantId, i64)],
 ) -> Result<Vec<(TenantId, i64, u32)>, Error> {
+    if values.is_empty() {
+        return Ok(Vec::new());
+    }
     let rows: Vec<(String, i64, i32)> = sqlx::query_as(
         "SELECT a.tenant, a.value, s.customers FROM unnest($1::text[], $2::bigint[]) AS a (tenant, value)
          CROSS JOIN LATERAL (SELECT customers FROM value_stats WHERE tenant = a.tenant AND value = a.value LIMIT 1) s",
@@ -184,38 +190,7 @@ pub struct Observed<'a> {
 
 /// Writes what a batch adds.
 pub async fn save(conn: &mut PgConnection, news: &News<'_>, now: DateTime<Utc>) -> Result<(), Error> {
-    put_keys(conn, &news.keys, false).await?;
-    put_keys(conn, &news.first_keys, true).await?;
-    if !news.values.is_empty() {
-        sqlx::query(
-            "INSERT INTO value_batches (tenant, valued, deltas) SELECT tenant, array_agg(value), array_agg(delta)
-             FROM unnest($1::text[], $2::bigint[], $3::integer[]) AS n (tenant, value, delta) GROUP BY tenant",
-        )
-        .bind(news.values.iter().map(|(t, ..)| t.as_str()).collect::<Vec<_>>())
-        .bind(news.values.iter().map(|(_, v, _)| *v).collect::<Vec<_>>())
-        .bind(news.values.iter().map(|(.., d)| *d).collect::<Vec<_>>())
-        .execute(&mut *conn)
-        .await?;
-    }
-    if !news.observations.is_empty() {
-        let all = &news.observations;
-        sqlx::query(
-            "INSERT INTO observations (tenant, observation_id, customer_id, source, evidence, said, first_at, last_at)
-             SELECT DISTINCT ON (tenant, observation_id) tenant, observation_id, customer_id, source, evidence, said, $7, $7
-             FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::bytea[])
-                 AS o (tenant, observation_id, customer_id, source, evidence, said) ORDER BY 1, 2
-             ON CONFLICT (tenant, observation_id) DO UPDATE SET said = excluded.said, last_at = excluded.last_at",
-        )
-        .bind(all.iter().map(|o| o.tenant.as_str()).collect::<Vec<_>>())
-        .bind(all.iter().map(|o| o.id.uuid()).collect::<Vec<_>>())
-        .bind(all.iter().map(|o| o.member.uuid()).collect::<Vec<_>>())
-        .bind(all.iter().map(|o| o.source).collect::<Vec<_>>())
-        .bind(all.iter().map(|o| o.evidence).collect::<Vec<_>>())
-        .bind(all.iter().map(|o| o.said.encode()).collect::<Vec<_>>())
-        .bind(now)
-        .execute(&mut *conn)
-        .await?;
-    }
+    put_keys(conn, &news.keys).await?;
     if !news.again.is_empty() {
         sqlx::query(
             "INSERT INTO reevaluations AS q (tenant, customer_id, queued_at)
@@ -228,66 +203,114 @@ pub async fn save(conn: &mut PgConnection, news: &News<'_>, now: DateTime<Utc>) 
         .execute(&mut *conn)
         .await?;
     }
-    queue_settled(conn, &news.settled, now).await
+    if news.first_keys.is_empty() && news.values.is_empty() && news.settled.is_empty() {
+        put_observations(conn, &news.observations, now).await
+    } else {
+        put_arrivals(conn, news, now).await
+    }
 }
 
-/// Writes keys. Those of ids that this transaction made cannot be there yet: to look whether a row is there before it is
-/// written costs half as much again.
-async fn put_keys(
+const OBSERVE: &str =
+    "INSERT INTO observations (tenant, observation_id, customer_id, source, evidence, said, first_at, last_at)
+     SELECT DISTINCT ON (tenant, observation_id) tenant, observation_id, customer_id, source, evidence, said, $7, $7
+     FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::bytea[])
+         AS o (tenant, observation_id, customer_id, source, evidence, said) ORDER BY 1, 2
+     ON CONFLICT (tenant, observation_id) DO UPDATE SET said = excluded.said, last_at = excluded.last_at";
+
+async fn put_observations(
     conn: &mut PgConnection,
-    keys: &[(&TenantId, i64, CustomerId)],
-    first: bool,
+    observations: &[Observed<'_>],
+    now: DateTime<Utc>,
 ) -> Result<(), Error> {
+    if observations.is_empty() {
+        return Ok(());
+    }
+    observed_by(OBSERVE, observations, now).execute(conn).await?;
+    Ok(())
+}
+
+/// What [`OBSERVE`] is bound to.
+fn observed_by<'q>(
+    statement: &'static str,
+    all: &[Observed<'q>],
+    now: DateTime<Utc>,
+) -> sqlx::query::Query<'q, Postgres, PgArguments> {
+    sqlx::query(statement)
+        .bind(all.iter().map(|o| o.tenant.as_str()).collect::<Vec<_>>())
+        .bind(all.iter().map(|o| o.id.uuid()).collect::<Vec<_>>())
+        .bind(all.iter().map(|o| o.member.uuid()).collect::<Vec<_>>())
+        .bind(all.iter().map(|o| o.source).collect::<Vec<_>>())
+        .bind(all.iter().map(|o| o.evidence).collect::<Vec<_>>())
+        .bind(all.iter().map(|o| o.said.encode()).collect::<Vec<_>>())
+        .bind(now)
+}
+
+/// What comes with people who are new: their keys, what they say, how frequent that is, and that they were settled when they
+/// came. One statement, for each has to be waited for. Keys of ids that this transaction made cannot be there yet: to look
+/// whether a row is there before it is written costs half as much again.
+///
+/// Settled customers need to be looked at only if others came at the same time. A transaction that took long is not worth the
+/// trouble: whom it could have met may have been through the queue already. Nor is who is in the queue anyway.
+async fn put_arrivals(conn: &mut PgConnection, news: &News<'_>, now: DateTime<Utc>) -> Result<(), Error> {
+    static STATEMENT: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "WITH said AS ({OBSERVE}),
+             new AS (SELECT * FROM unnest($8::text[], $9::bigint[], $10::uuid[]) AS k (tenant, key, customer_id)),
+             put AS (INSERT INTO block_keys (tenant, key, customer_id) SELECT tenant, key, customer_id FROM new ORDER BY 2, 1, 3),
+             of AS (
+                 INSERT INTO keys_of (tenant, customer_id, keys)
+                 SELECT tenant, customer_id, array_agg(key) FROM new GROUP BY 1, 2 ORDER BY 2, 1),
+             counted AS (
+                 INSERT INTO value_batches (tenant, valued, deltas) SELECT tenant, array_agg(value), array_agg(delta)
+                 FROM unnest($11::text[], $12::bigint[], $13::integer[]) AS n (tenant, value, delta) GROUP BY tenant)
+             INSERT INTO reevaluations AS q (tenant, customer_id, queued_at, keys, batch, complete_to)
+             SELECT tenant, customer_id, $7,
+                 CASE WHEN clock_timestamp() - transaction_timestamp() < interval '500 ms' THEN keys END,
+                 pg_current_xact_id()::text::bigint, complete_to
+             FROM unnest($14::text[], $15::uuid[], $16::bytea[], $17::bigint[]) AS r (tenant, customer_id, keys, complete_to)
+             ORDER BY 1, 2
+             ON CONFLICT (tenant, customer_id) DO UPDATE SET keys = NULL WHERE q.keys IS NOT NULL"
+        )
+    });
+    let (keys, values, settled) = (&news.first_keys, &news.values, &news.settled);
+    observed_by(&STATEMENT, &news.observations, now)
+        .bind(keys.iter().map(|(t, ..)| t.as_str()).collect::<Vec<_>>())
+        .bind(keys.iter().map(|(_, k, _)| *k).collect::<Vec<_>>())
+        .bind(keys.iter().map(|(.., c)| c.uuid()).collect::<Vec<_>>())
+        .bind(values.iter().map(|(t, ..)| t.as_str()).collect::<Vec<_>>())
+        .bind(values.iter().map(|(_, v, _)| *v).collect::<Vec<_>>())
+        .bind(values.iter().map(|(.., d)| *d).collect::<Vec<_>>())
+        .bind(settled.iter().map(|s| s.tenant.as_str()).collect::<Vec<_>>())
+        .bind(settled.iter().map(|s| s.customer.uuid()).collect::<Vec<_>>())
+        .bind(
+            settled
+                .iter()
+                .map(|s| s.keys.iter().copied().flat_map(half).collect::<Vec<u8>>())
+                .collect::<Vec<_>>(),
+        )
+        .bind(settled.iter().map(|s| s.complete_to).collect::<Vec<_>>())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Writes keys of ids that were there before.
+async fn put_keys(conn: &mut PgConnection, keys: &[(&TenantId, i64, CustomerId)]) -> Result<(), Error> {
     if keys.is_empty() {
         return Ok(());
     }
-    let statement = if first {
-        "WITH new AS (SELECT * FROM unnest($1::text[], $2::bigint[], $3::uuid[]) AS k (tenant, key, customer_id)),
-         put AS (INSERT INTO block_keys (tenant, key, customer_id) SELECT tenant, key, customer_id FROM new ORDER BY 2, 1, 3)
-         INSERT INTO keys_of (tenant, customer_id, keys)
-         SELECT tenant, customer_id, array_agg(key) FROM new GROUP BY 1, 2 ORDER BY 2, 1"
-    } else {
+    sqlx::query(
         "WITH new AS (SELECT * FROM unnest($1::text[], $2::bigint[], $3::uuid[]) AS k (tenant, key, customer_id)),
          put AS (
              INSERT INTO block_keys (tenant, key, customer_id) SELECT tenant, key, customer_id FROM new ORDER BY 2, 1, 3
              ON CONFLICT DO NOTHING)
          INSERT INTO keys_of AS o (tenant, customer_id, keys)
          SELECT tenant, customer_id, array_agg(key) FROM new GROUP BY 1, 2 ORDER BY 2, 1
-         ON CONFLICT (customer_id, tenant) DO UPDATE SET keys = ARRAY(SELECT unnest(o.keys) UNION SELECT unnest(excluded.keys))"
-    };
-    sqlx::query(statement)
-        .bind(keys.iter().map(|(t, ..)| t.as_str()).collect::<Vec<_>>())
-        .bind(keys.iter().map(|(_, k, _)| *k).collect::<Vec<_>>())
-        .bind(keys.iter().map(|(.., c)| c.uuid()).collect::<Vec<_>>())
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
-/// Queues customers who need to be looked at only if others came at the same time. A transaction that took long is not worth
-/// the trouble: whom it could have met may have been through the queue already. Nor is who is in the queue anyway.
-async fn queue_settled(
-    conn: &mut PgConnection,
-    settled: &[Settled<'_>],
-    now: DateTime<Utc>,
-) -> Result<(), Error> {
-    if settled.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "INSERT INTO reevaluations AS q (tenant, customer_id, queued_at, keys, batch, complete_to)
-         SELECT tenant, customer_id, $5,
-             CASE WHEN clock_timestamp() - transaction_timestamp() < interval '500 ms' THEN keys END,
-             pg_current_xact_id()::text::bigint, complete_to
-         FROM unnest($1::text[], $2::uuid[], $3::bytea[], $4::bigint[]) AS r (tenant, customer_id, keys, complete_to)
-         ORDER BY 1, 2
-         ON CONFLICT (tenant, customer_id) DO UPDATE SET keys = NULL WHERE q.keys IS NOT NULL",
+         ON CONFLICT (customer_id, tenant) DO UPDATE SET keys = ARRAY(SELECT unnest(o.keys) UNION SELECT unnest(excluded.keys))",
     )
-    .bind(settled.iter().map(|s| s.tenant.as_str()).collect::<Vec<_>>())
-    .bind(settled.iter().map(|s| s.customer.uuid()).collect::<Vec<_>>())
-    .bind(settled.iter().map(|s| s.keys.iter().copied().flat_map(half).collect::<Vec<u8>>()).collect::<Vec<_>>())
-    .bind(settled.iter().map(|s| s.complete_to).collect::<Vec<_>>())
-    .bind(now)
+    .bind(keys.iter().map(|(t, ..)| t.as_str()).collect::<Vec<_>>())
+    .bind(keys.iter().map(|(_, k, _)| *k).collect::<Vec<_>>())
+    .bind(keys.iter().map(|(.., c)| c.uuid()).collect::<Vec<_>>())
     .execute(conn)
     .await?;
     Ok(())
@@ -419,7 +442,7 @@ pub async fn replace_keys(
         .iter()
         .flat_map(|(member, keys)| keys.iter().map(|k| (tenant, *k, *member)))
         .collect();
-    put_keys(conn, &keys, false).await
+    put_keys(conn, &keys).await
 }
 
 /// What was observed under an id, for putting together anew what is known there.

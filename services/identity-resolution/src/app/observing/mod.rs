@@ -26,10 +26,11 @@ use crate::{
         customer::Verification,
         handle::HandleKey,
         merge::MergeRecord,
-        resolution::{Observation, Outcome, Verdict},
+        resolution::{Observation, Outcome, Verdict, World},
         rules::Rules,
     },
     error::overtaken,
+    matching::Facts,
     store::{
         self, HandleRow, OwnRow, Question, Worlds,
         similar::{News, Observed, Settled},
@@ -145,15 +146,24 @@ impl App {
         let rules = |tenant: &TenantId| self.rules(tenant);
         let mut worlds = store::load(tx.conn(), &question, &rules, now).await?;
         drop(question);
+        let nobody = World::default();
+        let facts: Vec<Option<Facts>> = items
+            .iter_mut()
+            .map(|item| {
+                let world = worlds.get(item.tenant).unwrap_or(&nobody);
+                similarity::compare(&mut item.observation, &item.rules, world)
+            })
+            .collect();
+        self.under_new_ids(tx, items, &mut worlds).await?;
         let mut records: Vec<Records<'a, '_>> = Vec::new();
-        for item in items.iter_mut() {
+        for (item, facts) in items.iter_mut().zip(facts) {
             let tenant = item.tenant;
             match records.iter_mut().find(|r| r.tenant == tenant) {
-                Some(records) => records.observations.push(&mut item.observation),
+                Some(records) => records.observations.push((&mut item.observation, facts)),
                 None => records.push(Records {
                     tenant,
                     rules: Arc::clone(&item.rules),
-                    observations: vec![&mut item.observation],
+                    observations: vec![(&mut item.observation, facts)],
                 }),
             }
         }

@@ -14,10 +14,11 @@ use crate::{
     app::{App, Received, identify::customer_of_interaction, observing::Item},
     domain::{
         handle::{Handle, HandleKey},
+        resolution::{Observation, World},
         rules::Rules,
     },
     error::refused,
-    store::privacy,
+    store::{Question, Worlds, load, privacy},
 };
 
 /// An address and its tenant, hashed.
@@ -121,6 +122,16 @@ impl App {
         rows: &[(&[Handle], Option<DateTime<Utc>>)],
     ) -> Result<Vec<bool>, Error> {
         privacy::hold_decisions(tx.conn(), &[tenant.as_str()], false).await?;
+        self.void_among(tx, tenant, rows).await
+    }
+
+    /// The same for a transaction that holds decisions already.
+    pub(in crate::app) async fn void_among(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        rows: &[(&[Handle], Option<DateTime<Utc>>)],
+    ) -> Result<Vec<bool>, Error> {
         if !self.privacy.keys.are_set()
             || privacy::tenants_with_erased(tx.conn(), &[tenant.as_str()])
                 .await?
@@ -145,23 +156,43 @@ impl App {
         Ok(void.collect())
     }
 
-    /// Ids that follow from a record may be those of somebody who was erased: whoever is there again is somebody new.
+    /// Ids that follow from records may be those of somebody who was erased: whoever is there again is somebody new. For
+    /// the records of nobody who is known; whoever is there under such a new id is added to the worlds.
     pub(in crate::app) async fn under_new_ids(
         &self,
         tx: &mut Tx,
         items: &mut [Item<'_>],
+        worlds: &mut Worlds,
     ) -> Result<(), Error> {
-        let Some(tenant) = items.first().map(|i| i.tenant.clone()) else {
-            return Ok(());
-        };
-        let ids: Vec<_> = items.iter().map(|i| i.observation.new_id.uuid()).collect();
-        let gone = forgotten(tx, &tenant, &ids).await?;
+        let nobody = World::default();
+        let mut by_tenant: BTreeMap<&TenantId, Vec<&mut Observation>> = BTreeMap::new();
         for item in items {
-            let id = item.observation.new_id.uuid();
-            if let Some(at) = gone.get(&id) {
-                let parts: [&[u8]; 2] = [id.as_bytes(), &at.timestamp_micros().to_be_bytes()];
-                item.observation.new_id = CustomerId::new(derive(&parts));
+            let world = worlds.get(item.tenant).unwrap_or(&nobody);
+            if item.observation.record.is_some() && world.knows_nobody(&item.observation, &item.rules) {
+                by_tenant
+                    .entry(item.tenant)
+                    .or_default()
+                    .push(&mut item.observation);
             }
+        }
+        let mut again = Question::default();
+        for (tenant, observations) in by_tenant {
+            let ids: Vec<_> = observations.iter().map(|o| o.new_id.uuid()).collect();
+            let gone = forgotten(tx, tenant, &ids).await?;
+            for observation in observations {
+                let id = observation.new_id.uuid();
+                if let Some(at) = gone.get(&id) {
+                    let parts: [&[u8]; 2] = [id.as_bytes(), &at.timestamp_micros().to_be_bytes()];
+                    observation.new_id = CustomerId::new(derive(&parts));
+                    again.customers.push((tenant, observation.new_id));
+                }
+            }
+        }
+        let now = tx.now();
+        let rules = |tenant: &TenantId| self.rules(tenant);
+        for (tenant, world) in load(tx.conn(), &again, &rules, now).await? {
+            let into = worlds.entry(tenant).or_default();
+            world.into_customers().for_each(|customer| into.add(customer));
         }
         Ok(())
     }

@@ -96,14 +96,14 @@ impl App {
         rearranged: &BTreeMap<CustomerId, &Envelope>,
     ) -> Result<(), Error> {
         for _ in 0..5 {
-            let found = self.roots(tx, tenant, rearranged.keys()).await?;
-            let all: Vec<_> = found.iter().map(|c| (tenant, c.id)).collect();
+            let found = store::roots(tx.conn(), tenant, rearranged.keys().copied()).await?;
+            let all: Vec<_> = found.iter().map(|id| (tenant, *id)).collect();
             if !store::lock(tx.conn(), &all, true).await?.is_empty() {
                 continue;
             }
-            // Read again: they may have changed while we waited for the locks.
             let mut customers = self.roots(tx, tenant, rearranged.keys()).await?;
-            if !customers.iter().map(|c| c.id).eq(found.iter().map(|c| c.id)) {
+            // They may have been joined to others while we waited for the locks.
+            if !customers.iter().all(|c| found.contains(&c.id)) {
                 continue;
             }
             let changed = self.refresh(tx, tenant, &mut customers).await?;

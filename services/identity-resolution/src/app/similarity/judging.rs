@@ -25,11 +25,25 @@ pub struct Records<'t, 'a> {
     pub tenant: &'t TenantId,
     /// What holds.
     pub rules: Arc<Rules>,
-    /// The records to judge, in order.
-    pub observations: Vec<&'a mut Observation>,
+    /// The records to judge, in order, with what [`compare`] made of them.
+    pub observations: Vec<(&'a mut Observation, Option<Facts>)>,
 }
 
-/// Notes for each record whom it cannot mean, and judges those whom no handle names. Gives what was found at homes, to count.
+/// Notes whom a record cannot mean although they have a handle of it. Gives what it says, where similarity may judge it.
+pub fn compare(seen: &mut Observation, rules: &Rules, world: &World) -> Option<Facts> {
+    let policy = rules.similarity()?;
+    seen.verdict = Verdict::Nobody;
+    seen.settled = None;
+    seen.contradicts.clear();
+    if !seen.said.names_somebody() {
+        return None;
+    }
+    let facts = seen.said.facts(policy);
+    contradictions(seen, &facts, world, policy);
+    Some(facts)
+}
+
+/// Judges the records whom no handle names. Gives what was found at homes, to count.
 pub async fn judge<'t>(
     conn: &mut PgConnection,
     mut records: Vec<Records<'t, '_>>,
@@ -39,20 +53,11 @@ pub async fn judge<'t>(
     let mut unknown: Vec<(usize, Vec<(usize, Facts)>)> = Vec::new();
     for (place, of_tenant) in records.iter_mut().enumerate() {
         let world = worlds.get(of_tenant.tenant).unwrap_or(&nobody);
-        let Some(policy) = of_tenant.rules.similarity() else {
-            continue;
-        };
         let mut facts_here = Vec::new();
-        for (number, seen) in of_tenant.observations.iter_mut().enumerate() {
-            seen.verdict = Verdict::Nobody;
-            seen.settled = None;
-            seen.contradicts.clear();
-            if !seen.said.names_somebody() {
-                continue;
-            }
-            let facts = seen.said.facts(policy);
-            contradictions(seen, &facts, world, policy);
-            if world.knows_nobody(seen, &of_tenant.rules) {
+        for (number, (seen, facts)) in of_tenant.observations.iter_mut().enumerate() {
+            if let Some(facts) = facts.take()
+                && world.knows_nobody(seen, &of_tenant.rules)
+            {
                 facts_here.push((number, facts));
             }
         }
@@ -79,7 +84,7 @@ pub async fn judge<'t>(
         };
         let before = near.homes();
         for (number, facts) in facts {
-            let seen = &mut of_tenant.observations[number];
+            let (seen, _) = &mut of_tenant.observations[number];
             let (verdict, settled) = near.judge(policy, seen.new_id, &facts);
             seen.verdict = verdict;
             seen.settled = settled.then_some(near.complete_to);

@@ -18,7 +18,7 @@ use crate::{
     store::similar::POPULATION,
 };
 
-pub use judging::{Records, judge};
+pub use judging::{Records, compare, judge};
 pub use loading::{homes_are_shared, neighbourhoods, widen};
 pub use neighbourhood::{Groups, Neighbourhood};
 
