@@ -42,10 +42,10 @@ up: ## Start PostgreSQL and NATS for development (.dev/)
 down: ## Stop them; the data stay
 	@scripts/dev down
 
-test: toolchain ## Run all tests on servers of their own, then the story
+test: toolchain ## Run all tests on servers of their own, then the story, in one process and in six
 	scripts/dev with --dir .dev/test --fast -- cargo test --workspace --no-fail-fast $(ARGS)
 ifeq ($(strip $(ARGS)),)
-	@$(MAKE) --no-print-directory story
+	@$(MAKE) --no-print-directory story story-apart
 endif
 
 # Not part of `make test`: the first time it builds Kubernetes.

@@ -22,7 +22,7 @@ use crate::{
     Error, Kind,
     audit::Trail,
     auth::{AuthLayer, Authenticator},
-    config::Config,
+    config::{Config, RemoteTls},
     lifecycle::Lifecycle,
     limits::Limits,
     tls,
@@ -122,6 +122,18 @@ impl Clients {
             metadata.insert(crate::bus::TRACE_HEADER, value);
         }
         request
+    }
+}
+
+/// A channel to somebody's gRPC door for a client that is no service: with TLS where the address says `https://`.
+///
+/// # Errors
+/// When the address is no URL, or a file makes no sense.
+pub fn channel_to(address: &str, tls: &RemoteTls) -> Result<Channel, Error> {
+    if address.starts_with("https://") {
+        secure_channel(address, tls::Client::of(tls)?)
+    } else {
+        Ok(endpoint(address)?.connect_lazy())
     }
 }
 

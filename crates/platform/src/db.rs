@@ -17,8 +17,8 @@ use tokio::sync::Notify;
 use trama_proto::ids::TenantId;
 use uuid::Uuid;
 
-pub(crate) use tx::PAYLOAD;
 pub use tx::{Command, Tx};
+pub(crate) use tx::{PAYLOAD, RESPONSE};
 
 use crate::{
     Clock, Error,

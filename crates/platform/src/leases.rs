@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::watch;
 
-use crate::{Error, bus::Bus, db::Db, lifecycle::Lifecycle};
+use crate::{Error, bus::Bus, db::Db, lifecycle::Lifecycle, sealing};
 
 const BEAT: Duration = Duration::from_secs(1);
 
@@ -57,6 +57,9 @@ impl Keeper {
             .bind(presence)
             .execute(&mut connection)
             .await?;
+        if self.db.vault().is_sealing() {
+            sealing::stand(&mut connection, self.db.schema()).await?;
+        }
         let mut mine: Vec<u32> = Vec::new();
         loop {
             let (live, before_me): (i64, i64) = sqlx::query_as(

@@ -139,6 +139,41 @@ pub(crate) async fn sweep(db: &Db, age: Duration) -> Result<usize, Error> {
     Ok(if done.len() == rows.len() { rows.len() } else { 0 })
 }
 
+/// Turns sealed events that are on their way back to clear ones. Returns how many.
+pub(crate) async fn unseal(db: &Db) -> Result<u64, Error> {
+    let mut tx = db.system_tx().await?;
+    let rows: Vec<(Uuid, String, Vec<u8>)> = sqlx::query_as(
+        "SELECT id, subject, payload FROM outbox WHERE length(payload) > 0 AND get_byte(payload, 0) = 0 FOR UPDATE",
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    let (mut ids, mut payloads) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+    let mut subjects = Vec::with_capacity(rows.len());
+    for (id, subject, payload) in rows {
+        ids.push(id);
+        subjects.push(subject);
+        payloads.push(payload);
+    }
+    let places = subjects.iter().map(|subject| tenant_of(subject)).zip(&ids);
+    tx.open(
+        PAYLOAD,
+        places
+            .zip(&mut payloads)
+            .map(|((tenant, id), payload)| (tenant, *id, payload)),
+    )
+    .await?;
+    let done = sqlx::query(
+        "UPDATE outbox o SET payload = row.payload FROM unnest($1::uuid[], $2::bytea[]) AS row (id, payload)
+         WHERE o.id = row.id",
+    )
+    .bind(&ids)
+    .bind(&payloads)
+    .execute(tx.conn())
+    .await?;
+    tx.commit().await?;
+    Ok(done.rows_affected())
+}
+
 async fn forget(db: &Db, days: u64) -> Result<(), Error> {
     let mut tx = db.system_tx().await?;
     sqlx::query("DELETE FROM inbox WHERE received_at < now() - make_interval(days => $1)")

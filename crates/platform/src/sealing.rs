@@ -9,6 +9,8 @@
 
 pub mod keys;
 mod old;
+mod rows;
+mod unseal;
 mod vault;
 
 use std::{collections::BTreeSet, fmt::Display};
@@ -19,8 +21,10 @@ use uuid::Uuid;
 
 use crate::{Error, db::Tx};
 
+pub use unseal::Unsealed;
 pub(crate) use {
     old::{round as seal_old, start},
+    unseal::stand,
     vault::Vault,
 };
 

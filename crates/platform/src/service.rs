@@ -24,7 +24,7 @@ use crate::{
     patience::Patience,
     privacy::{self, Holder},
     resources::{self, OpenCluster, ResourceStore, Secrets},
-    sealing,
+    sealing::{self, Column},
     server::{Addresses, Doors, DoorsTls, Sockets},
     stage::{Loop, Stage},
     statistics,
@@ -40,6 +40,10 @@ pub trait Service: Send + Sync + 'static {
     fn schema(&self) -> &'static str;
     /// Migrations of that schema.
     fn migrations(&self) -> &'static Migrator;
+    /// Its columns whose values are sealed, for whoever wants it: the same that its holder names.
+    fn sealed(&self) -> &'static [Column] {
+        &[]
+    }
     /// Builds what it serves and listens to.
     async fn build(&self, context: Context) -> Result<Parts, Error>;
 }
@@ -243,6 +247,7 @@ async fn start_with(
         if let Some(holder) = &parts.privacy {
             privacy::start_worker(name, db, &objects, holder, lifecycle);
             privacy::start_retention(db, &objects, &resources, holder, lifecycle);
+            debug_assert_eq!(service.sealed(), holder.sealed(), "{name} says it twice");
             sealing::start(db, holder.sealed(), lifecycle);
             holders.push((db.clone(), Arc::clone(holder)));
         }

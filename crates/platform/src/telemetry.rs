@@ -183,6 +183,16 @@ pub(crate) fn message_span(
     Some((span, carried))
 }
 
+/// A span for a call to somebody outside, in a trace that was kept. Nothing when nobody collects traces.
+pub fn call_span(name: &'static str, trace: Option<&str>) -> tracing::Span {
+    if !TRACED.load(Ordering::Relaxed) {
+        return tracing::Span::none();
+    }
+    let span = tracing::info_span!("call", otel.name = name, otel.kind = "client");
+    follow(&span, trace);
+    span
+}
+
 /// The context that a `traceparent` names.
 pub fn context_of(trace: &str) -> Context {
     TraceContextPropagator::new().extract(&From(trace))

@@ -1,6 +1,9 @@
 //! The six services as six processes, each the binary that a cluster runs: for the proof that they really are apart.
 //!
-//! They share PostgreSQL and NATS, ask each other over gRPC with a service key, and know nothing else of one another.
+//! They share PostgreSQL and NATS, ask each other over gRPC with a service key and a certificate, and know nothing else
+//! of one another.
+
+mod certificates;
 
 use std::{
     collections::BTreeMap,
@@ -15,14 +18,21 @@ use anyhow::Context as _;
 use futures::future::BoxFuture;
 use tokio::process::{Child, Command};
 use tonic::transport::Channel;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower::Service;
 use trama_platform::{
     Clock, Config,
     auth::{ApiKey, write_private},
+    client::channel_to,
+    config::RemoteTls,
     is_ready,
 };
 
-use crate::{commands::new_api_key, services};
+use self::certificates::{Authority, Papers};
+use crate::{
+    commands::{detail, new_api_key},
+    services,
+};
 
 /// Longest wait for a process to be ready, or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,6 +41,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Apart {
     processes: Vec<Process>,
     pub smtp: SocketAddr,
+    /// Of the story, which is a client like others.
+    papers: Papers,
+    /// Of somebody who has nothing to do with us.
+    forged: Papers,
     next: usize,
 }
 
@@ -54,7 +68,8 @@ pub enum Ways {
 impl Ways {
     /// To one process.
     pub async fn one(address: SocketAddr) -> anyhow::Result<Self> {
-        Ok(Self::One(channel(address)?.connect().await?))
+        let channel = Channel::from_shared(format!("http://{address}"))?;
+        Ok(Self::One(channel.connect().await?))
     }
 }
 
@@ -95,6 +110,8 @@ impl Apart {
     pub async fn start(config: &Config, http: SocketAddr, dir: &Path) -> anyhow::Result<Self> {
         let dir = dir.join("apart");
         std::fs::create_dir_all(&dir)?;
+        let authority = Authority::make(&dir.join("tls"), "ca")?;
+        let stranger = Authority::make(&dir.join("tls-of-others"), "ca")?;
         let names: Vec<_> = services::all().iter().map(|service| service.name()).collect();
         let ports = free(2 * names.len() + 2)?;
         let ([smtp, spare], doors) = ports.split_at(2) else {
@@ -128,6 +145,9 @@ impl Apart {
             let mut own = common.clone();
             own.listen.grpc = grpc(at);
             own.listen.admin = doors[2 * at + 1];
+            let papers = authority.vouch_for(&format!("trama-{name}"))?;
+            own.listen.grpc_tls = Some(papers.at_the_door());
+            own.remote_tls = papers.for_calls();
             // Only ingest has a web door; the others' is never knocked at.
             own.listen.http = if name == "ingest" {
                 http
@@ -138,7 +158,7 @@ impl Apart {
                 .iter()
                 .enumerate()
                 .filter(|(_, other)| **other != name)
-                .map(|(at, other)| ((*other).to_owned(), format!("http://{}", grpc(at))))
+                .map(|(at, other)| ((*other).to_owned(), format!("https://{}", grpc(at))))
                 .collect();
             let file = dir.join(format!("{name}.toml"));
             // Passwords are in it.
@@ -157,6 +177,8 @@ impl Apart {
         let mut apart = Self {
             processes,
             smtp: *smtp,
+            papers: authority.vouch_for("story")?,
+            forged: stranger.vouch_for("story")?,
             next: 0,
         };
         for process in &mut apart.processes {
@@ -167,13 +189,41 @@ impl Apart {
 
     /// The ways to all of them.
     pub fn ways(&self) -> anyhow::Result<Ways> {
+        let tls = self.papers.for_calls();
         let of = |process: &Process| {
             let package = process.name.replace('-', "_");
-            Ok((package, channel(process.grpc)?.connect_lazy()))
+            Ok((package, process.channel(&tls)?))
         };
         Ok(Ways::Each(
             self.processes.iter().map(of).collect::<anyhow::Result<_>>()?,
         ))
+    }
+
+    /// Tries every door with a certificate of ours, without one, with one of another CA, and without TLS: only the first
+    /// may get in. Returns how many doors that are.
+    ///
+    /// # Errors
+    /// Names the door that let somebody in, or us not.
+    pub async fn try_doors(&self) -> anyhow::Result<usize> {
+        for process in &self.processes {
+            let name = process.name;
+            ask(process.channel(&self.papers.for_calls())?)
+                .await
+                .with_context(|| format!("{name} refuses a certificate of its CA"))?;
+            let plain = Channel::from_shared(format!("http://{}", process.grpc))?.connect_lazy();
+            let strangers = [
+                ("without a certificate", process.channel(&self.papers.without())?),
+                (
+                    "with a certificate of another CA",
+                    process.channel(&self.forged.shown_to(&self.papers))?,
+                ),
+                ("without TLS", plain),
+            ];
+            for (how, channel) in strangers {
+                anyhow::ensure!(ask(channel).await.is_err(), "{name} lets somebody in {how}");
+            }
+        }
+        Ok(self.processes.len())
     }
 
     /// Kills the next one that may be killed, as a crash would, and starts it again. Returns its name.
@@ -216,6 +266,10 @@ impl Apart {
 }
 
 impl Process {
+    fn channel(&self, tls: &RemoteTls) -> anyhow::Result<Channel> {
+        channel_to(&format!("https://{}", self.grpc), tls).map_err(detail)
+    }
+
     async fn ready(&mut self) -> anyhow::Result<()> {
         let ready = async {
             loop {
@@ -242,8 +296,12 @@ impl Process {
     }
 }
 
-fn channel(address: SocketAddr) -> anyhow::Result<tonic::transport::Endpoint> {
-    Ok(Channel::from_shared(format!("http://{address}"))?)
+/// Asks for the health behind a door, which needs no credential.
+async fn ask(channel: Channel) -> anyhow::Result<()> {
+    HealthClient::new(channel)
+        .check(HealthCheckRequest::default())
+        .await?;
+    Ok(())
 }
 
 /// One that is free now.

@@ -57,7 +57,9 @@ def server():
 
     def established():
         items = found.ask("GET", DEFINED)[1]["items"]
-        conditions = [{c["type"]: c["status"] for c in d.get("status", {}).get("conditions", [])} for d in items]
+        # Until a controller has looked at one, its conditions are null.
+        known = [(d.get("status") or {}).get("conditions") or [] for d in items or []]
+        conditions = [{c["type"]: c["status"] for c in them} for them in known]
         assert not any("NonStructuralSchema" in c for c in conditions)
         return len(items) == len(DEFINITIONS) and all(c.get("Established") == "True" for c in conditions)
 

@@ -52,6 +52,10 @@ impl Service for CaseService {
         &MIGRATIONS
     }
 
+    fn sealed(&self) -> &'static [trama_platform::sealing::Column] {
+        store::privacy::SEALED
+    }
+
     async fn build(&self, context: Context) -> Result<Parts, Error> {
         let config: config::Config = context.config.section(self.name())?;
         let app = Arc::new(app::App::new(context.db, context.resources, config));

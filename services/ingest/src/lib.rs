@@ -73,6 +73,10 @@ impl Service for Ingest {
         &MIGRATIONS
     }
 
+    fn sealed(&self) -> &'static [trama_platform::sealing::Column] {
+        store::privacy::SEALED
+    }
+
     async fn build(&self, context: Context) -> Result<Parts, Error> {
         let config: IngestConfig = context.config.section("ingest")?;
         config.validate()?;

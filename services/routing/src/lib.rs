@@ -64,6 +64,10 @@ impl Service for RoutingOfTrama {
         &MIGRATIONS
     }
 
+    fn sealed(&self) -> &'static [trama_platform::sealing::Column] {
+        store::privacy::SEALED
+    }
+
     async fn build(&self, context: Context) -> Result<Parts, Error> {
         let config: config::Config = context.config.section(self.name())?;
         let me: Arc<str> = format!("routing-{}", context.clock.new_id().simple()).into();

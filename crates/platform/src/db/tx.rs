@@ -438,7 +438,7 @@ impl Tx {
 }
 
 /// Answers that are remembered.
-const RESPONSE: Column = Column::bytes(
+pub(crate) const RESPONSE: Column = Column::bytes(
     "requests",
     "response",
     &[("subject", "text"), ("method", "text"), ("request_id", "text")],

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{
     MAGIC,
     keys::{self, KeyService, Wrapped, random},
+    unseal,
 };
 use crate::{
     Error, Kind,
@@ -326,6 +327,11 @@ impl Vault {
                 .wrap(&[0; 32], b"a try at the start")
                 .await
                 .map_err(|error| refused(error.detail()))?;
+            if !unseal::is_open(db).await? {
+                return Err(refused(format!(
+                    "those of schema `{schema}` are being turned back by `trama keys unseal`: start when it is done"
+                )));
+            }
         }
         let mut tx = db.system_tx().await?;
         let rows: Vec<KeyRow> =

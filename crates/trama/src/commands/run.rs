@@ -334,6 +334,10 @@ async fn start_apart(
         "Trama up in {:.1} s: six services, six processes.",
         began.elapsed().as_secs_f64()
     );
+    let doors = apart.try_doors().await?;
+    println!(
+        "{doors} gRPC doors tried: each lets in a certificate of its CA, and nobody without one, with another's or without TLS."
+    );
     let doors = (apart.ways()?, http, apart.smtp);
     let mut world = stage.world(&script, file, doors, &sandbox, manner)?;
     let held = story::play(&script, &mut world, crashes.then_some(&mut apart)).await?;

@@ -44,6 +44,13 @@ impl Desk {
         Self { seen }
     }
 
+    /// The trace of the work on a case; empty when there is none.
+    pub fn trace_of(&self, case_id: &str) -> String {
+        let of_case = |o: &Offer| o.work_item.as_ref().is_some_and(|w| w.case_id == case_id);
+        let offer = self.offers().into_iter().find(of_case);
+        offer.map(|o| o.traceparent).unwrap_or_default()
+    }
+
     /// What is on the desk, newest first.
     pub fn offers(&self) -> Vec<Offer> {
         let seen = self

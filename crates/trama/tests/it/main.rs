@@ -3,6 +3,7 @@
 mod access;
 mod audit;
 mod crash;
+mod keys;
 mod leader;
 mod platform;
 mod privacy;

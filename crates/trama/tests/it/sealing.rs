@@ -15,15 +15,15 @@ use crate::privacy::{
 };
 
 /// What she wrote, and what was written to her.
-const WORDS: [&str; 2] = ["rubinettodorato", "rubinetto"];
+pub const WORDS: [&str; 2] = ["rubinettodorato", "rubinetto"];
 /// Who she is. (Her first name is in the id of a visitor too, which is not sealed.)
 const NAMES: [&str; 1] = ["Quattrocchi"];
 
 /// A folder of keys, as a mounted Secret.
-struct Keys(PathBuf);
+pub struct Keys(PathBuf);
 
 impl Keys {
-    fn new(name: &str, ids: &[&str]) -> Self {
+    pub fn new(name: &str, ids: &[&str]) -> Self {
         let dir = std::env::temp_dir().join(format!("trama-sealing-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a folder");
         let keys = Self(dir);
@@ -33,17 +33,17 @@ impl Keys {
         keys
     }
 
-    fn put(&self, id: &str) {
+    pub fn put(&self, id: &str) {
         let mut bytes = [0; 32];
         bytes[..id.len()].copy_from_slice(id.as_bytes());
         std::fs::write(self.0.join(id), STANDARD.encode(bytes)).expect("a file");
     }
 
-    fn remove(&self, id: &str) {
+    pub fn remove(&self, id: &str) {
         std::fs::remove_file(self.0.join(id)).expect("a file");
     }
 
-    fn in_use(&self, id: &'static str) -> impl FnOnce(&mut Config) + Send + 'static {
+    pub fn in_use(&self, id: &'static str) -> impl FnOnce(&mut Config) + Send + 'static {
         let dir = self.0.clone();
         move |config| {
             config.sealing.keys_dir = Some(dir);
@@ -59,7 +59,7 @@ impl Drop for Keys {
 }
 
 /// Tables of a tenant that show one of the words.
-async fn shown(world: &World, whose: &str, words: &[&str]) -> Vec<String> {
+pub async fn shown(world: &World, whose: &str, words: &[&str]) -> Vec<String> {
     let mut places: Vec<String> = everywhere::search(&world.app, whose, words)
         .await
         .iter()
@@ -70,7 +70,7 @@ async fn shown(world: &World, whose: &str, words: &[&str]) -> Vec<String> {
 }
 
 /// What the case service shows of everything that was said.
-async fn timelines(world: &World, whose: &str, person: &Person) -> Result<String, tonic::Status> {
+pub async fn timelines(world: &World, whose: &str, person: &Person) -> Result<String, tonic::Status> {
     let mut client = CaseServiceClient::new(world.app.grpc());
     let list = ListCasesRequest {
         customer_id: person.customers[0].clone(),

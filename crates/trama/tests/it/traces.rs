@@ -1,4 +1,5 @@
-//! One trace from a provider's request to the offer on an agent's desk, through every service and the bus.
+//! One trace from a provider's request to the offer on an agent's desk, the answer, and the question how it was: through
+//! every service, the bus and a desk that passes the trace on.
 
 use std::{
     collections::BTreeSet,
@@ -35,7 +36,7 @@ impl TraceService for Collector {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[expect(clippy::disallowed_methods, reason = "the collector is outside the platform")]
-async fn a_webhook_and_its_offer_are_in_one_trace() {
+async fn a_webhook_its_offer_its_answer_and_the_survey_are_in_one_trace() {
     let collector = Collector::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
@@ -46,7 +47,7 @@ async fn a_webhook_and_its_offer_are_in_one_trace() {
 
     let folder = std::env::temp_dir().join(format!("trama-traces-{}", std::process::id()));
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_trama"))
-        .args(["story", "play", "examples/stories/anna.yaml", "--dev-dir"])
+        .args(["story", "play", "examples/stories/giulia.yaml", "--dev-dir"])
         .arg(&folder)
         .env("TRAMA_TELEMETRY__OTLP_ENDPOINT", endpoint)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
@@ -70,14 +71,22 @@ async fn a_webhook_and_its_offer_are_in_one_trace() {
             .map(|(_, name)| name.as_str())
             .collect()
     };
-    // The caller's ringing phone: door → journal → who → which need → whose hands → told to the case.
+    // Door → journal → who → which need → whose hands → the answer → the need is met → how was it → sent.
     let way = [
         "/webhooks/{tenant}/{channel}",
-        "event.phone.handle",
+        "event.whatsapp.handle",
         "event.interaction_received.handle",
         "event.interaction_identified.handle",
         "event.work_requested.handle",
         "event.offer_made.handle",
+        "/trama.routing.v1.DeskService/AcceptOffer",
+        "/trama.case.v1.CaseService/ReplyToCase",
+        "/trama.case.v1.CaseService/ResolveCase",
+        "event.case_resolved.handle",
+        "event.survey_question_asked.handle",
+        "event.message_requested.handle",
+        "provider.message.send",
+        "event.message_read.handle",
     ];
     let whole = traces.iter().any(|trace| {
         let names = names_of(trace);

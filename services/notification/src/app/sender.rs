@@ -11,7 +11,8 @@ use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use prepare::{Job, Prepared};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use trama_platform::{Clients, Context, Db, Error, resources::ResourceStore};
+use tracing::Instrument as _;
+use trama_platform::{Clients, Context, Db, Error, resources::ResourceStore, telemetry::call_span};
 
 use super::settle;
 use crate::{
@@ -154,7 +155,9 @@ impl Sender {
 
     async fn send(&self, job: Job) -> Step {
         let started = std::time::Instant::now();
-        let result = self.providers.send(&job.channel, &job.outgoing).await;
+        let span = call_span("provider.message.send", job.row.trace.as_deref());
+        let call = self.providers.send(&job.channel, &job.outgoing);
+        let result = call.instrument(span).await;
         let kind = job.row.channel_kind.as_str_name();
         metrics::histogram!("trama_notification_send_seconds", "kind" => kind)
             .record(started.elapsed().as_secs_f64());

@@ -179,6 +179,7 @@ pub(crate) fn hand(hand: HandRow) -> v1::Offer {
             .into(),
         from_agent_id: hand.from_agent.unwrap_or_default(),
         note: hand.note,
+        traceparent: hand.trace.unwrap_or_default(),
     }
 }
 

@@ -36,6 +36,8 @@ pub struct HandRow {
     pub offer_explanation: String,
     /// Encoded context.
     pub snapshot: Option<Vec<u8>>,
+    /// The trace that the item belongs to.
+    pub trace: Option<String>,
 }
 
 /// Work in agents' hands: what `agents[n]` has of `items[n]`, in the order in which it was offered.
@@ -49,7 +51,7 @@ pub async fn in_hand(
         // By primary key, item by item: without fresh statistics the planner would read all of the agent's work.
         "SELECT ",
         ", wanted.agent AS hand_agent, o.offer_id, o.state = 'pending' AS unanswered, o.expires_at, o.handover,
-            o.from_agent, o.note, o.explanation AS offer_explanation, w.snapshot
+            o.from_agent, o.note, o.explanation AS offer_explanation, w.snapshot, w.trace
          FROM unnest($2::text[], $3::uuid[]) AS wanted (agent, id)
          CROSS JOIN LATERAL (
              SELECT *, CASE WHEN agent_id = wanted.agent AND state IN ('offered', 'assigned', 'wrapping')

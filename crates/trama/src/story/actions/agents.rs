@@ -1,6 +1,7 @@
 //! What agents do.
 
 use anyhow::{Context as _, ensure};
+use trama_platform::bus::TRACE_HEADER;
 use trama_proto::{
     case::v1::{
         ListCasesRequest, ReplyToCaseRequest, ResolveCaseRequest, case_service_client::CaseServiceClient,
@@ -76,12 +77,12 @@ impl World {
         });
         let offer = offer.context("there is no open offer on the desk")?;
         let request = AcceptOfferRequest {
-            offer_id: offer.offer_id,
+            offer_id: offer.offer_id.clone(),
             request_id: format!("story-accept-{}", self.sent),
         };
         let mut client = DeskServiceClient::new(self.grpc());
         let taken = client
-            .accept_offer(self.request(agent, request)?)
+            .accept_offer(self.in_trace(agent, &offer.traceparent, request)?)
             .await
             .map_err(said)?
             .into_inner();
@@ -227,8 +228,10 @@ impl World {
         text: &str,
         article: Option<&str>,
     ) -> anyhow::Result<Vec<String>> {
+        let case_id = self.case(person).await?.case_id;
+        let trace = self.desk_trace(agent, &case_id);
         let request = ReplyToCaseRequest {
-            case_id: self.case(person).await?.case_id,
+            case_id,
             text: text.to_owned(),
             article_version: article.unwrap_or_default().to_owned(),
             channel_kind: 0,
@@ -236,7 +239,7 @@ impl World {
         };
         let mut cases = CaseServiceClient::new(self.grpc());
         let sent = cases
-            .reply_to_case(self.request(agent, request)?)
+            .reply_to_case(self.in_trace(agent, &trace, request)?)
             .await
             .map_err(said)?
             .into_inner();
@@ -245,17 +248,34 @@ impl World {
     }
 
     pub(super) async fn resolve(&self, agent: &str, person: &str) -> anyhow::Result<Vec<String>> {
+        let case_id = self.case(person).await?.case_id;
+        let trace = self.desk_trace(agent, &case_id);
         let request = ResolveCaseRequest {
-            case_id: self.case(person).await?.case_id,
+            case_id,
             etag: String::new(),
             request_id: format!("story-resolve-{}", self.sent),
         };
         let mut cases = CaseServiceClient::new(self.grpc());
         cases
-            .resolve_case(self.request(agent, request)?)
+            .resolve_case(self.in_trace(agent, &trace, request)?)
             .await
             .map_err(said)?;
         Ok(vec!["gRPC CaseService.ResolveCase: the need is met".to_owned()])
+    }
+
+    /// The trace that an agent's work on a case belongs to.
+    fn desk_trace(&self, agent: &str, case_id: &str) -> String {
+        let desk = self.desks.get(agent);
+        desk.map(|d| d.trace_of(case_id)).unwrap_or_default()
+    }
+
+    /// A request that stays in the trace of the offer, as a front end sends it.
+    fn in_trace<T>(&self, agent: &str, trace: &str, message: T) -> anyhow::Result<tonic::Request<T>> {
+        let mut request = self.request(agent, message)?;
+        if !trace.is_empty() {
+            request.metadata_mut().insert(TRACE_HEADER, trace.parse()?);
+        }
+        Ok(request)
     }
 }
 
