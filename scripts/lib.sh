@@ -95,6 +95,30 @@ wheel_binary() {
     printf '%s\n' "$target"
 }
 
+# python_packages NAME REQUIREMENT...: prints a folder with these packages, installing them into .dev/tools first.
+python_packages() {
+    local name=$1 target
+    shift
+    target=$TOOLS/$name-$(printf '%s\n' "$@" | cat - "${REQUIREMENTS:-/dev/null}" | sha256sum | cut -c1-12)
+    if [[ ! -d $target ]]; then
+        need_python
+        mkdir -p "$TOOLS"
+        local tmp
+        tmp=$(mktemp -d "$TOOLS/tmp.XXXXXX")
+        say "installing $name from the Python package index"
+        if ! python3 -m pip --disable-pip-version-check install --quiet --no-warn-script-location --only-binary=:all: \
+            --target "$tmp/site" "$@" </dev/null >"$tmp/log" 2>&1; then
+            excerpt "$tmp/log"
+            rm -rf "$tmp"
+            die "pip could not install $name" "check the network and pip's index (pip config list), then run again"
+        fi
+        # A rename, so that a second process never sees half a folder.
+        mv "$tmp/site" "$target" 2>/dev/null || [[ -d $target ]]
+        rm -rf "$tmp"
+    fi
+    printf '%s\n' "$target"
+}
+
 # is_process PID TEXT: PID is alive and its command line holds TEXT. A pid alone proves nothing: pids are reused.
 is_process() {
     local pid=$1 text=$2 args
