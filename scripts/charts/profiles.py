@@ -32,6 +32,21 @@ PROFILES = {
         },
         "trust": {"configMap": "our-roots", "secret": "their-roots"},
         "privacy": {"existingSecret": "trama-privacy"},
+        "objects": {
+            "s3": {
+                "bucket": "acme-media",
+                "endpoint": "https://minio.storage.svc:9000",
+                "prefix": "contact/trama",
+                "existingSecret": "trama-objects",
+                "keys": {"sessionToken": "token"},
+            }
+        },
+        "networkPolicy": {
+            "objects": {
+                "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "storage"}}}],
+                "ports": [9000],
+            }
+        },
         "nats": {"keys": {"nkey": "seed"}},
         "sealing": {"existingSecret": "trama-sealing", "key": "2026-11", "tenants": ["acme"]},
         "migrations": {"mode": "job"},

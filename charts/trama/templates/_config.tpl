@@ -58,7 +58,16 @@
 {{- $_ := set $resources "secrets_dir" "/etc/trama/secrets" -}}
 {{- end -}}
 {{- $_ := set $config "resources" $resources -}}
-{{- $_ := set $config "objects" (dict "dir" "/var/lib/trama/objects") -}}
+{{- $objects := dict "dir" "/var/lib/trama/objects" -}}
+{{- $s3 := $root.Values.objects.s3 -}}
+{{- if $s3.bucket -}}
+{{- $bucket := dict "bucket" $s3.bucket "region" $s3.region "endpoint" $s3.endpoint "prefix" $s3.prefix -}}
+{{- if $s3.existingSecret -}}
+{{- $_ := set $bucket "credentials_dir" "/etc/trama/objects" -}}
+{{- end -}}
+{{- $_ := set $objects "s3" $bucket -}}
+{{- end -}}
+{{- $_ := set $config "objects" $objects -}}
 {{- with include "trama.calls" $name | fromJsonArray -}}
 {{- $remotes := dict -}}
 {{- range . -}}
@@ -92,6 +101,12 @@
 {{- if $own -}}
 {{ include "trama.tomlTable" (list (printf "services.%s" $name) $own) }}
 {{- end -}}
+{{- end -}}
+
+{{- /* Whether all services reach the same files: a bucket, or a volume that many nodes may write. */ -}}
+{{- define "trama.sharedObjects" -}}
+{{- $objects := .Values.objects -}}
+{{- if or $objects.s3.bucket (and $objects.persistence.enabled (eq $objects.persistence.accessMode "ReadWriteMany")) -}}yes{{- end -}}
 {{- end -}}
 
 {{- /* Whether our doors speak TLS. */ -}}

@@ -63,6 +63,18 @@
 {{- fail "values: tls.clients asks for certificates, but tls.mode is off" -}}
 {{- end -}}
 
+{{- $s3 := $v.objects.s3 -}}
+{{- if $s3.bucket -}}
+{{- if not (or $s3.region $s3.endpoint) -}}
+{{- fail "values: objects.s3.region is empty: where is the bucket?" -}}
+{{- end -}}
+{{- else if or $s3.region $s3.endpoint $s3.prefix $s3.existingSecret -}}
+{{- fail "values: objects.s3.bucket is empty: which bucket is the rest of objects.s3 about?" -}}
+{{- end -}}
+{{- if and $v.privacy.existingSecret (not (include "trama.sharedObjects" $root)) -}}
+{{- fail "values: privacy.existingSecret lets people be exported and erased, but their files would be out of reach of the services that do it: use objects.s3, or objects.persistence with accessMode ReadWriteMany" -}}
+{{- end -}}
+
 {{- $cluster := $v.resources.kubernetes -}}
 {{- if $cluster.enabled -}}
 {{- if include "trama.hasResources" $root -}}
@@ -114,9 +126,8 @@
 {{- end -}}
 {{- if eq $name "ingest" -}}
 {{- $most := eq $scaling.mode "none" | ternary (int $service.replicas) (int $scaling.max) -}}
-{{- $objects := $v.objects.persistence -}}
-{{- if and (gt $most 1) (or (not $objects.enabled) (ne $objects.accessMode "ReadWriteMany")) -}}
-{{- fail "values: more than one ingest needs objects.persistence.enabled with accessMode ReadWriteMany: all of them read and write the attachments" -}}
+{{- if and (gt $most 1) (not (include "trama.sharedObjects" $root)) -}}
+{{- fail "values: more than one ingest needs objects.s3.bucket, or objects.persistence.enabled with accessMode ReadWriteMany: all of them read and write the attachments" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

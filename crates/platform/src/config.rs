@@ -1,6 +1,7 @@
 //! Configuration: defaults < file < environment, validated before anything is bound.
 
 mod limits;
+mod objects;
 mod sealing;
 mod tls;
 
@@ -13,6 +14,7 @@ use figment::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use limits::{LimitsConfig, Rate, Rates};
+pub use objects::{ObjectsConfig, S3Config};
 pub use sealing::SealingConfig;
 pub use tls::{RemoteTls, ServerTls};
 
@@ -209,14 +211,6 @@ pub struct KubernetesConfig {
     pub max_backoff_seconds: u64,
 }
 
-/// Where attachments go.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ObjectsConfig {
-    /// A local folder.
-    pub dir: PathBuf,
-}
-
 /// Exports and erasures.
 #[derive(Debug, Clone, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
@@ -329,14 +323,6 @@ impl Default for KubernetesConfig {
     }
 }
 
-impl Default for ObjectsConfig {
-    fn default() -> Self {
-        Self {
-            dir: PathBuf::from(".dev/objects"),
-        }
-    }
-}
-
 impl Default for OutboundConfig {
     fn default() -> Self {
         Self {
@@ -439,7 +425,7 @@ impl Config {
         if let Some(problem) = self.limits.problem() {
             return fail("limits", problem);
         }
-        if let Some((key, problem)) = self.listen.problem().or_else(|| self.remote_tls.problem()) {
+        if let Some((key, problem)) = self.first_problem() {
             return fail(key, problem);
         }
         if self.bus.partitions == 0 || self.bus.partitions > 1024 {
@@ -480,6 +466,15 @@ impl Config {
             return fail("telemetry.sample_ratio", "must be from 0 to 1");
         }
         Ok(())
+    }
+
+    fn first_problem(&self) -> Option<(&'static str, &'static str)> {
+        let problems = [
+            self.listen.problem(),
+            self.remote_tls.problem(),
+            self.objects.problem(),
+        ];
+        problems.into_iter().flatten().next()
     }
 
     /// A service's own section; defaults when there is none.

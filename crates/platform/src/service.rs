@@ -198,7 +198,7 @@ async fn start_with(
             ResourceStore::start(source, lifecycle)?
         }
     };
-    let objects = Objects::local(&config.objects.dir)?;
+    let objects = patience.for_others(|| Objects::open(&config.objects)).await?;
     let secrets = Secrets::new(config.resources.secrets_dir.clone(), clock.clone());
 
     let mut databases = Vec::new();

@@ -3,6 +3,7 @@
 //!
 //! `make test` starts the servers; by hand: `scripts/dev with --dir .dev/test --fast -- cargo test`.
 
+mod bucket;
 mod events;
 mod resources;
 
@@ -26,6 +27,7 @@ use trama_platform::{
 use trama_proto::{events::Event, ids::TenantId};
 use uuid::Uuid;
 
+pub use bucket::Bucket;
 pub use events::Published;
 pub use resources::resources;
 

@@ -269,7 +269,7 @@ def test_our_own_references_exist(profile):
     made = {(o["kind"], o["metadata"]["name"]) for o in rendered(profile)}
     # cert-manager makes these.
     made |= {("Secret", o["spec"]["secretName"]) for o in of(profile, "Certificate")}
-    yours = {"trama-database", "trama-nats", "trama-auth", "trama-pg-app", "trama-pg-ca", "trama-privacy", "trama-sealing"}
+    yours = {"trama-database", "trama-nats", "trama-auth", "trama-pg-app", "trama-pg-ca", "trama-privacy", "trama-sealing", "trama-objects"}
 
     def check(kind, name):
         if name.startswith(("trama-", "cc-")) and name not in yours:
@@ -416,6 +416,42 @@ def test_the_trials_servers_are_reached_by_us_alone():
         assert rule["ports"] == [{"protocol": "TCP", "port": port}] and "egress" not in found[name]
         peers = {peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in rule["from"]}
         assert peers == {*OURS, "migrate", "test"}
+
+
+def test_a_bucket_is_reached_by_everybody_with_credentials_that_may_change():
+    profile = "parts-tls-trust"
+    wanted = {"bucket": "acme-media", "region": "", "endpoint": "https://minio.storage.svc:9000", "prefix": "contact/trama"}
+    text = (ROOT / "docs/reference/configuration.md").read_text()
+    known = tomllib.loads(text.split("```toml\n")[1].split("```")[0])["objects"]["s3"]
+    for deployment in of(profile, "Deployment"):
+        name, spec = component(deployment), deployment["spec"]["template"]["spec"]
+        given = config(profile, name)["objects"]["s3"]
+        assert given == {**wanted, "credentials_dir": "/etc/trama/objects"}
+        assert set(given) <= set(known) | {"credentials_dir"}
+        [volume] = [v["secret"] for v in spec["volumes"] if v["name"] == "objects"]
+        assert volume["secretName"] == "trama-objects"
+        assert {i["path"] for i in volume["items"]} == {"access-key-id", "secret-access-key", "session-token"}
+        [mount] = [m for m in spec["containers"][0]["volumeMounts"] if m["name"] == "objects"]
+        assert mount == {"name": "objects", "mountPath": "/etc/trama/objects", "readOnly": True}
+        assert 9000 in ports(policies(profile)[name]["egress"])
+    assert not of(profile, "PersistentVolumeClaim")
+    # By a workload identity: nothing is mounted.
+    for deployment in of("ha", "Deployment"):
+        assert "objects" not in {v["name"] for v in deployment["spec"]["template"]["spec"]["volumes"]}
+        assert config("ha", component(deployment))["objects"]["s3"]["region"] == "eu-central-1"
+        assert 443 in ports(policies("ha")[component(deployment)]["egress"])
+
+
+def test_a_volume_that_many_nodes_may_write_is_in_every_service():
+    def claims(profile):
+        found = {}
+        for deployment in of(profile, "Deployment"):
+            [volume] = [v for v in deployment["spec"]["template"]["spec"]["volumes"] if v["name"] == "objects"]
+            found[component(deployment)] = volume.get("persistentVolumeClaim", {}).get("claimName")
+        return found
+
+    assert claims("nothing-around") == dict.fromkeys(OURS, "mine")
+    assert claims("default") == {**dict.fromkeys(OURS), "ingest": "trama-objects"}
 
 
 @each_profile

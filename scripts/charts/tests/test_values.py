@@ -47,6 +47,8 @@ WRONG = [
     ({"resources": {"kubernetes": {"namespaces": ["A"]}}}, "namespaces"),
     ({"trial": {"password": "a b"}}, "password"),
     ({"objects": {"persistence": {"size": "big"}}}, "size"),
+    ({"objects": {"s3": {"bucket": "Media"}}}, "bucket"),
+    ({"objects": {"s3": {"bucket": "media", "endpoint": "minio:9000"}}}, "endpoint"),
     ({"pods": {"stopSeconds": 5}}, "stopSeconds"),
     # What the schema cannot say.
     ({"resources": {"kubernetes": {"enabled": True}, "configMaps": ["acme"]}}, "one place"),
@@ -72,6 +74,9 @@ WRONG = [
     ({"config": {"bus": {"replicas": 1}}}, "replicas of 3"),
     ({"config": {"bus": {"retention_days": 30}}}, "inbox_days"),
     ({"services": {"ingest": {"replicas": 2}}}, "ReadWriteMany"),
+    ({"privacy": {"existingSecret": "p"}}, "objects.s3"),
+    ({"objects": {"s3": {"bucket": "media"}}}, "objects.s3.region"),
+    ({"objects": {"s3": {"region": "eu-south-1"}}}, "objects.s3.bucket"),
     ({"services": {"ingest": {"enabled": False}}}, "switched off"),
     ({"services": {"case": {"autoscaling": {"mode": "keda"}}}}, "keda.monitoringEndpoint"),
     ({"services": {"case": {"autoscaling": {"mode": "keda", "max": 17}}}, "keda": {"monitoringEndpoint": "n:1"}}, "partitions"),

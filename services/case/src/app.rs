@@ -9,6 +9,7 @@ mod reading;
 mod report;
 mod snapshot;
 mod split;
+mod told;
 mod work;
 mod workspace;
 

@@ -170,6 +170,8 @@ async fn ask(
         ..MessageRequested::default()
     };
     tx.publish(tenant, &event.customer_id, &event);
+    let queued = MessageStatus::Queued.as_str_name();
+    tx.changed(("message", &id), "status", "", queued);
     let response = SendMessageResponse {
         message_id: id.to_string(),
     };

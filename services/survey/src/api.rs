@@ -146,6 +146,7 @@ async fn submit(
         subject: String::new(),
         at: tx.now(),
     };
+    let before = invitation.state;
     let outcome = app::one(tx, invitation, &given, config).map_err(|refused| {
         let error: Error = refused.into();
         if error.kind() == Kind::Invalid {
@@ -155,6 +156,10 @@ async fn submit(
         }
     })?;
     let invitation = outcome.save(tx).await?;
+    let (was, is) = (told(&before), told(&invitation.state));
+    for ((field, was), (_, is)) in was.into_iter().zip(is) {
+        tx.changed(("invitation", &id), field, &was, &is);
+    }
     let invitation = with_scores(tx, tenant, vec![invitation]).await?.pop();
     let response = SubmitResponseResponse { invitation };
     tx.remember(&command, &response).await?;
@@ -177,20 +182,35 @@ async fn with_scores(
         .collect())
 }
 
-fn message(invitation: &Invitation, scores: HashMap<String, i32>) -> InvitationMessage {
-    let status = match invitation.state {
+/// What the audit log is told of where an asking stands; never an answer.
+fn told(state: &State) -> [(&'static str, String); 2] {
+    let open = match state {
+        State::Asked { question, .. } => question.to_string(),
+        State::Scheduled { .. } | State::Completed | State::Suppressed | State::Lapsed => String::new(),
+    };
+    [
+        ("status", status(state).as_str_name().to_owned()),
+        ("open_question", open),
+    ]
+}
+
+const fn status(state: &State) -> InvitationStatus {
+    match state {
         State::Scheduled { .. } => InvitationStatus::Scheduled,
         State::Asked { .. } => InvitationStatus::Asked,
         State::Completed => InvitationStatus::Completed,
         State::Suppressed => InvitationStatus::Suppressed,
         State::Lapsed => InvitationStatus::Lapsed,
-    };
+    }
+}
+
+fn message(invitation: &Invitation, scores: HashMap<String, i32>) -> InvitationMessage {
     InvitationMessage {
         invitation_id: invitation.id.to_string(),
         survey: invitation.survey.clone(),
         customer_id: invitation.customer_id.to_string(),
         case_id: invitation.case_id.to_string(),
-        status: status.into(),
+        status: status(&invitation.state).into(),
         reason: invitation.reason.clone(),
         scores,
         create_time: Some(to_wire(invitation.created_at)),

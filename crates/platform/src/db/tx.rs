@@ -159,6 +159,11 @@ impl Tx {
         self.calls.extend(calls);
     }
 
+    /// Whether there is a call of whom the audit log is told: what it is told need not be put into words otherwise.
+    pub fn is_for_a_call(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
     /// Tells the audit log what became of something. `before` and `after` are words of ours, states and numbers; never
     /// what a person wrote.
     pub fn changed(&self, object: (&str, &dyn std::fmt::Display), field: &str, before: &str, after: &str) {

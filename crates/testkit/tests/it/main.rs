@@ -5,5 +5,6 @@
 mod auth;
 mod counter;
 mod limits;
+mod objects;
 mod stage;
 mod timers;

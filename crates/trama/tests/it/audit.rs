@@ -1,6 +1,8 @@
 //! Who changed what: nothing that changes something goes by without a trail. Read from the descriptors, so that a new
 //! method is covered at once.
 
+mod walk;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use tonic::Code;

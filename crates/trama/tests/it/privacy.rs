@@ -14,6 +14,7 @@ use trama_proto::{
     notification::v1::MessageStatus,
     privacy::v1::{PrivacyDone, PrivacyRequested},
 };
+use trama_testkit::Bucket;
 use world::{ADDRESSES, Person, World};
 
 /// What must not be anywhere once she is forgotten: her name, addresses and words, as they are and as bytes.
@@ -27,7 +28,40 @@ const NEEDLES: [&str; 5] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_holds_everything_of_every_channel_and_member() {
-    let world = World::start().await;
+    export_holds_everything(World::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_in_a_bucket_are_exported_like_those_in_a_folder() {
+    let bucket = Bucket::start().await;
+    let s3 = bucket.config();
+    export_holds_everything(World::start_with(move |config| config.objects.s3 = s3).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_erased_leaves_no_file_in_a_bucket() {
+    let bucket = Bucket::start().await;
+    let s3 = bucket.config();
+    let world = World::start_with(move |config| config.objects.s3 = s3).await;
+    let zelinda = world.live("acme").await;
+    world.live("globex").await;
+    world.request_export("acme", &zelinda, "e1").await;
+    world.app.settle().await;
+    // Her photo, and what every service wrote for her.
+    let hers = world.objects_with("acme", &NEEDLES).await;
+    assert!(hers.iter().any(|key| key.contains("/privacy/")), "{hers:?}");
+    assert!(hers.iter().any(|key| !key.contains("/privacy/")), "{hers:?}");
+    let others = world.objects("globex").await;
+    let request = world.request_erasure("acme", &zelinda, "x1").await;
+    world.app.settle().await;
+    assert_eq!(world.get("acme", &request).await.state(), PrivacyState::Done);
+    assert_eq!(world.objects("acme").await, Vec::<String>::new());
+    assert_eq!(world.objects("globex").await, others);
+    assert!(!world.objects_with("globex", &NEEDLES).await.is_empty());
+    world.app.stop().await;
+}
+
+async fn export_holds_everything(world: World) {
     let zelinda = world.live("acme").await;
     let request = world.request_export("acme", &zelinda, "e1").await;
     world.app.settle().await;
@@ -80,7 +114,8 @@ async fn an_export_holds_everything_of_every_channel_and_member() {
         .advance(std::time::Duration::from_secs(8 * 86_400))
         .await;
     assert_eq!(world.get("acme", &request).await.state(), PrivacyState::Expired);
-    assert!(!world.objects().iter().any(|path| path.contains("/privacy/")));
+    let left = world.objects("acme").await;
+    assert!(!left.iter().any(|key| key.contains("/privacy/")), "{left:?}");
     world.app.stop().await;
 }
 
@@ -118,8 +153,8 @@ async fn whoever_is_erased_is_nowhere_and_stays_so() {
         others,
         "another tenant is untouched"
     );
-    assert_eq!(world.objects_with("acme", &NEEDLES), Vec::<String>::new());
-    assert!(!world.objects_with("globex", &NEEDLES).is_empty());
+    assert_eq!(world.objects_with("acme", &NEEDLES).await, Vec::<String>::new());
+    assert!(!world.objects_with("globex", &NEEDLES).await.is_empty());
 
     // The report says what every service did, and that it was this platform that says so.
     let report: SignedReport = serde_json::from_str(&done.report).expect("a report");

@@ -155,7 +155,7 @@ async fn the_database_shows_nothing_that_people_write_and_everything_works() {
         done.waiting_for
     );
     assert_eq!(
-        world.objects_with("acme", &WORDS),
+        world.objects_with("acme", &WORDS).await,
         Vec::<String>::new(),
         "files are found by sealed rows"
     );

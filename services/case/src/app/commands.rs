@@ -2,7 +2,7 @@
 
 use trama_platform::{Error, Kind as ErrorKind, Tx};
 use trama_proto::{
-    case::v1::{CaseResolved, CaseStatus, WithdrawReason, WorkWithdrawn},
+    case::v1::{CaseResolved, WithdrawReason, WorkWithdrawn},
     common::v1::{ChannelKind, Direction, Interaction, InteractionKind},
     identity_resolution::v1::Purpose,
     ids::{CaseId, InteractionId, MessageId, TenantId},
@@ -14,6 +14,7 @@ use super::{
     App,
     hear::{after, outbound_line},
     report::{step_id, step_of},
+    told::tell_case,
 };
 use crate::{
     domain::{Case, Line, OutboundStatus},
@@ -71,10 +72,10 @@ impl App {
             ));
         }
         let now = tx.now();
+        let was = case.clone();
         let was_waited_for = case.state.is_open();
-        let status = case.state.status();
         case.answer(reply.author, now)?;
-        tell_status(tx, &case, status);
+        tell_case(tx, &was, &case);
         let lines =
             timeline::load_last(tx, &[tenant.as_str()], &[case.id.uuid()], self.config.lines()).await?;
         let asked_on = match reply.channel_kind {
@@ -180,6 +181,12 @@ impl App {
             understanding: None,
         };
         timeline::save(tx, &[&line]).await?;
+        tx.changed(
+            ("interaction", &note),
+            "kind",
+            "",
+            InteractionKind::Note.as_str_name(),
+        );
         Ok(note)
     }
 
@@ -200,9 +207,9 @@ impl App {
             return Err(case_changed(id));
         }
         let now = tx.now();
-        let before = case.state.status();
+        let was = case.clone();
         case.resolve(by, now)?;
-        tell_status(tx, &case, before);
+        tell_case(tx, &was, &case);
         case.version += 1;
         case.work_revision += 1;
         cases::save(tx, &[&case]).await?;
@@ -253,17 +260,6 @@ pub fn parse_article_version(text: &str) -> Result<Option<(&str, i32)>, Error> {
 /// The answer to "there is no such thing".
 pub fn not_found(what: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no {what}"))
-}
-
-/// Tells the audit log what became of a case.
-fn tell_status(tx: &Tx, case: &Case, before: CaseStatus) {
-    let after = case.state.status();
-    tx.changed(
-        ("case", &case.id),
-        "status",
-        before.as_str_name(),
-        after.as_str_name(),
-    );
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use trama_proto::{
     ids::{CaseId, TenantId},
 };
 
-use super::App;
+use super::{App, told::tell_article};
 use crate::{
     config::Config,
     domain::{Case, Kind, Line},
@@ -199,7 +199,10 @@ impl App {
             intents: article.intents.clone(),
             published_at: tx.now(),
         };
+        articles::lock(tx.conn(), tenant, &version).await?;
+        let before = articles::find(tx.conn(), tenant, &version.key, &version.language, 0).await?;
         version.version = articles::publish(tx.conn(), tenant, &version).await?;
+        tell_article(tx, before.as_ref(), &version);
         metrics::counter!("trama_case_articles_published_total").increment(1);
         Ok(version)
     }

@@ -65,6 +65,14 @@ impl State {
         }
     }
 
+    /// When the need was met, if it was.
+    pub const fn resolved_at(&self) -> Option<DateTime<Utc>> {
+        match self {
+            State::Resolved { at, .. } => Some(*at),
+            State::Live(_) | State::Merged { .. } => None,
+        }
+    }
+
     /// Whether it is not at its end.
     pub const fn is_live(&self) -> bool {
         matches!(self, State::Live(_))

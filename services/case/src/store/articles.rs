@@ -162,18 +162,25 @@ pub struct Version {
     pub published_at: DateTime<Utc>,
 }
 
-/// Publishes the next version and makes its words searchable. Returns its number.
+/// Keeps others from publishing the article meanwhile: two at once would take the same number.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn publish(db: &mut PgConnection, tenant: &TenantId, article: &Version) -> Result<i32, Error> {
-    // Two at once would take the same number.
+pub async fn lock(db: &mut PgConnection, tenant: &TenantId, article: &Version) -> Result<(), Error> {
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1 || '/' || $2 || '/' || $3, 18))")
         .bind(tenant.as_str())
         .bind(&article.key)
         .bind(&article.language)
-        .execute(&mut *db)
+        .execute(db)
         .await?;
+    Ok(())
+}
+
+/// Publishes the next version, [`lock`]ed, and makes its words searchable. Returns its number.
+///
+/// # Errors
+/// When the database is away.
+pub async fn publish(db: &mut PgConnection, tenant: &TenantId, article: &Version) -> Result<i32, Error> {
     let version: i32 = sqlx::query_scalar(
         "INSERT INTO article_versions (tenant, key, language, version, title, body, sample_questions, intents, published_at)
          SELECT $1, $2, $3, 1 + coalesce(max(version), 0), $4, $5, $6, $7, $8

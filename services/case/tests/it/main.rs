@@ -2,6 +2,7 @@
 
 mod api;
 mod assistant;
+mod audited;
 mod brands;
 mod intake;
 mod knowledge;

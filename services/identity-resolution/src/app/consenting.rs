@@ -14,7 +14,12 @@ use trama_proto::{
 };
 use uuid::Uuid;
 
-use super::{App, Caller, Received, auditing::profile_changed, profiles::rows, publish_change};
+use super::{
+    App, Caller, Received,
+    auditing::{challenge_changed, profile_changed},
+    profiles::rows,
+    publish_change,
+};
 use crate::{
     domain::{
         challenge::{Answer, Challenge, Code, hash_token},
@@ -147,6 +152,7 @@ impl App {
         };
         store::consents::add_confirmation(tx.conn(), tenant, &confirmation, (caller.subject.as_str(), now))
             .await?;
+        challenge_changed(tx, ("confirmation", &confirmation.id), None, confirmation.state);
         let language = if customer.profile.language.is_empty() {
             LANGUAGE
         } else {
@@ -196,6 +202,7 @@ impl App {
         let (state, answer) = waiting.state.answer(expected, &given, now);
         if state != waiting.state {
             store::consents::save_confirmation(tx.conn(), tenant, id, state).await?;
+            challenge_changed(&tx, ("confirmation", &id), Some(waiting.state), state);
         }
         let result = match answer {
             Answer::Right => {

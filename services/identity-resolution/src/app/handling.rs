@@ -10,7 +10,7 @@ use trama_proto::{
     time::to_wire,
 };
 
-use super::{App, Caller, linking::BY_HAND, publish_change};
+use super::{App, Caller, auditing::handle_changed, linking::BY_HAND, publish_change};
 use crate::{
     domain::{
         customer::{Customer, Held},
@@ -162,6 +162,7 @@ impl App {
             return Err(overtaken());
         }
         store::handles::revoke(tx.conn(), tenant, from, (by, reason), now).await?;
+        handle_changed(tx, customer.id, from, Some(old.trust), "replaced");
         customer.handles.retain(|h| h.key != *from && h.key != *to);
         customer.handles.push(new);
         if let Some(own) = customer.own_mut(old.row_owner) {
@@ -211,6 +212,7 @@ impl App {
             .ok_or_else(|| Error::invalid("handle", "the customer does not hold this handle"))?;
         let by = (caller.subject.as_str(), reason);
         store::handles::revoke(tx.conn(), tenant, key, by, now).await?;
+        handle_changed(&tx, customer.id, key, Some(held.trust), "revoked");
         store::handles::drop_proofs(tx.conn(), tenant, customer.id, &[key.evidence()]).await?;
         if let Some(own) = customer.own_mut(held.row_owner) {
             own.said.forget(&Handle {

@@ -9,7 +9,10 @@ use trama_proto::{
 };
 
 use super::{
-    App, Caller, auditing::merged_changed, observing::merged_event, publish_change,
+    App, Caller,
+    auditing::{handle_changed, merged_changed, trust},
+    observing::merged_event,
+    publish_change,
     similarity::values_of_both,
 };
 use crate::{
@@ -222,6 +225,7 @@ async fn trust_more(
     handle: &Handle,
 ) -> Result<bool, Error> {
     let (now, id) = (tx.now(), customer.id);
+    let before = customer.holds(&handle.key).map(|held| held.trust);
     let held = match customer.handles.iter_mut().find(|h| h.key == handle.key) {
         Some(held) if held.trust >= handle.trust => return Ok(false),
         Some(held) => {
@@ -243,6 +247,7 @@ async fn trust_more(
         linked_by: Some(caller.subject.as_str()),
     };
     if store::put_handles(tx.conn(), &[row]).await? {
+        handle_changed(tx, id, &handle.key, before, trust(handle.trust));
         Ok(true)
     } else {
         Err(overtaken())

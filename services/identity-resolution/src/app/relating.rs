@@ -80,7 +80,14 @@ impl App {
             decided_by: caller.subject.to_string(),
             created_at: tx.now(),
         };
+        let before = relations::find(tx.conn(), tenant, relation.id).await?;
         relations::put(tx.conn(), tenant, &relation).await?;
+        tx.changed(
+            ("relation", &relation.id),
+            "status",
+            before.map_or("", |before| before.status.as_str_name()),
+            relation.status.as_str_name(),
+        );
         let stored = relations::find(tx.conn(), tenant, relation.id).await?;
         let response = wire::LinkRelationResponse {
             relation: Some(wire_relation(&stored.unwrap_or(relation))),
@@ -110,9 +117,12 @@ impl App {
         if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
+        let before = relations::find(tx.conn(), tenant, id).await?;
         if !relations::dismiss(tx.conn(), tenant, id).await? {
             return Err(Error::not_found("relation", id));
         }
+        let before = before.map_or("", |before| before.status.as_str_name());
+        tx.changed(("relation", &id), "status", before, "");
         let response = wire::UnlinkRelationResponse {};
         tx.remember(&command, &response).await?;
         tx.commit().await?;

@@ -23,6 +23,7 @@ use trama_proto::{
 
 use super::{
     App,
+    auditing::record_changed,
     explaining::wire_likeness,
     observing::{Decided, Item},
     privacy::was_erased,
@@ -237,7 +238,10 @@ impl App {
             let observed = observed.next().ok_or_else(overtaken)?;
             answers.push(Ok(response(&observed.decided)));
             match call {
-                Some(call) if observed.decided.outcome.is_news() => tx.on_behalf_of([call.clone()]),
+                Some(call) if observed.decided.outcome.is_news() => {
+                    record_changed(call, &observed.decided.outcome);
+                    tx.on_behalf_of([call.clone()]);
+                }
                 // That the record came is in the records; whoever reads the audit log asks what became otherwise.
                 Some(call) => call.changes_nothing(),
                 None => {}

@@ -146,6 +146,10 @@ impl App {
             ReviewDecision::Unspecified => return Err(Error::invalid("decision", "say what is decided")),
         }
         store::reviews::save(tx.conn(), tenant, &review).await?;
+        let (was, is) = (found.status.as_str_name(), review.status.as_str_name());
+        tx.changed(("review", &id), "status", was, is);
+        let (was, is) = (found.due_at.to_rfc3339(), review.due_at.to_rfc3339());
+        tx.changed(("review", &id), "due_at", &was, &is);
         let outcome = match decision {
             ReviewDecision::Same => "same",
             ReviewDecision::Different => "different",

@@ -12,7 +12,7 @@ use trama_proto::{
 
 use super::{
     App, Caller,
-    auditing::merged_changed,
+    auditing::{became_known, handle_changed, merged_changed},
     customers::wire_merge,
     observing::arm,
     publish_change,
@@ -205,6 +205,11 @@ impl App {
         let interactions = store::handles::extract(tx.conn(), tenant, &keys, &members, new).await?;
         self.put_together(&mut tx, tenant, &customer, &keys, new, &rules)
             .await?;
+        for key in &keys {
+            let before = customer.holds(key).map(|held| held.trust);
+            handle_changed(&tx, customer.id, key, before, "extracted");
+        }
+        became_known(&tx, new, true);
         let evidence: Vec<i64> = keys.iter().map(HandleKey::evidence).collect();
         store::merges::give_proofs(tx.conn(), tenant.as_str(), customer.id, new, &evidence).await?;
         let by = caller.subject.as_str();

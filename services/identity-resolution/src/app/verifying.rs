@@ -16,7 +16,7 @@ use trama_proto::{
 
 use super::{
     App, Caller,
-    verification::{Proven, count_failure, names, prove, rely_on, unless_locked},
+    verification::{Proven, count_failure, keep, names, open, prove, rely_on, unless_locked},
 };
 use crate::{
     domain::{
@@ -164,7 +164,7 @@ impl App {
             salt: salt.to_vec(),
             state,
         };
-        store::challenges::add(tx.conn(), tenant, &stored, caller.subject.as_str(), now).await?;
+        open(tx, caller, &stored).await?;
         let event = self.message(&stored, customer, handle, &code, tx);
         tx.publish(tenant, &customer.id.to_string(), &event);
         Ok(Required {
@@ -232,9 +232,7 @@ impl App {
         unless_locked(&mut tx, tenant, scopes, &rules).await?;
         let given = code.hash(self.config.code_pepper.as_bytes(), &stored.salt);
         let (state, answer) = stored.state.answer(&stored.code_hash, &given, now);
-        if state != stored.state {
-            store::challenges::save(tx.conn(), tenant, id, state).await?;
-        }
+        keep(&mut tx, caller, &stored, state).await?;
         let result = match answer {
             Answer::Right => Ok(self
                 .prove_possession(&mut tx, caller, (&stored, &handle), &rules)

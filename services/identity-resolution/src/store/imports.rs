@@ -28,7 +28,8 @@ pub enum State {
 }
 
 impl State {
-    const fn name(self) -> &'static str {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
         match self {
             State::Receiving => "receiving",
             State::Running => "running",

@@ -2,10 +2,10 @@
 
 use std::{collections::HashMap, pin::Pin};
 
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
-use trama_platform::{Error, objects::Objects, principal, resources::ResourceStore};
+use trama_platform::{Error, audit, objects::Objects, principal, resources::ResourceStore};
 use trama_proto::{
     ids::{DeliveryId, InteractionId},
     ingest::v1::{
@@ -81,6 +81,10 @@ impl IngestService for IngestApi {
                 key: Some(key),
             })
             .await?;
+        // No transaction tells it: it is in the journal.
+        if let Some(call) = audit::current() {
+            call.changed(("interaction", &id), "state", "", "journaled");
+        }
         Ok(Response::new(SubmitInteractionResponse {
             interaction_id: id.to_string(),
         }))
@@ -102,14 +106,9 @@ impl IngestService for IngestApi {
         if interaction.is_none() || key.len() > 255 {
             return Err(Error::not_found("object", key.chars().take(255).collect::<String>()).into());
         }
-        let bytes = self.objects.get(&tenant, &key).await?;
-        let pieces = (0..bytes.len()).step_by(CHUNK).map(move |start| {
-            let end = (start + CHUNK).min(bytes.len());
-            Ok(GetAttachmentResponse {
-                data: bytes.slice(start..end).into(),
-            })
-        });
-        Ok(Response::new(Box::pin(futures::stream::iter(pieces))))
+        let pieces = self.objects.read(&tenant, &key, CHUNK).await?;
+        let pieces = pieces.map(|piece| Ok(GetAttachmentResponse { data: piece?.into() }));
+        Ok(Response::new(Box::pin(pieces)))
     }
 
     async fn list_quarantined_deliveries(

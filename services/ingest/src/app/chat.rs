@@ -147,6 +147,7 @@ impl Chat {
         let mut tx = self.db.tx(&conversation.tenant).await?;
         let now = tx.now();
         let seq = chat::post(&mut tx, conversation, message_id, text, author, now).await?;
+        tx.changed(("message", &message_id), "state", "", "posted");
         tx.commit().await?;
         // A lost hint costs a moment only: sockets look by themselves at every ping.
         let hint = self

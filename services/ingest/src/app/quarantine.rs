@@ -68,6 +68,7 @@ impl Quarantine {
         let encoded = quarantine::begin_redrive(&mut tx, tenant, id, redrive_id)
             .await?
             .ok_or_else(|| Error::not_found("quarantined delivery", id))?;
+        tx.changed(("delivery", &id), "state", "quarantined", "redriven");
         tx.commit().await?;
 
         let delivery = Delivery::decode(encoded.as_slice())?;

@@ -51,7 +51,9 @@ impl Routing {
             .remove(agent)
             .ok_or_else(|| crate::error::unknown_agent(agent))?;
         if found.presence == Presence::Offline {
+            let was = found.clone();
             found.become_now(Presence::Away, "connected", tx.now());
+            tell_agent(&tx, Some(&was), &found);
             let mut change = Change::new(tenant, tx.now());
             change.put_agent(found.clone());
             change.save(&mut tx, &[], &self.signals, false).await?;

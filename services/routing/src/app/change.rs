@@ -21,6 +21,7 @@ use super::{
     figures::facts,
     signals::{News, Signals},
     staffing,
+    told::tell_item,
 };
 use crate::{
     domain::{Agent, Done, Hold, Returned, Second, State, WorkItem},
@@ -354,9 +355,10 @@ impl Change {
                 item.trace.clone_from(&cause.trace);
             }
         }
-        for item in self.items.values() {
-            let before = self.before.get(&item.id).map_or("", |b| b.state.word());
-            tx.changed(("work_item", &item.id), "state", before, item.state.word());
+        if tx.is_for_a_call() {
+            for item in self.items.values() {
+                tell_item(tx, self.before.get(&item.id), item);
+            }
         }
         let loads = self.loads();
         if !self.moved.is_empty() {

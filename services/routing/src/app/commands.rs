@@ -130,9 +130,9 @@ async fn try_run(
             let outcome = fold.run(agent, order);
             let told = fold.told.drain(..);
             if let (Some(call), Ok(_)) = (call, &outcome) {
-                told.for_each(|(item, [before, after])| {
-                    call.changed(("work_item", &item), "state", before, after);
-                });
+                for (item, (field, before, after)) in told {
+                    call.changed(("work_item", &item), field, &before, &after);
+                }
             }
             outcome
         })

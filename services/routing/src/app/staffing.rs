@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::Semaphore;
-use trama_platform::{Clock, Context, Db, Error, Kind, resources::ResourceStore};
+use trama_platform::{Clock, Context, Db, Error, Kind, Tx, resources::ResourceStore};
+use trama_proto::ids::TenantId;
 
 pub use ask::{ForecastAsk, ShiftAsk, ShiftKind, StaffAsk, WhatIfAsk};
 pub use note::note;
@@ -67,4 +68,10 @@ fn precondition(message: impl Into<String>) -> Error {
 /// The time before which nothing was counted.
 fn long_ago() -> DateTime<Utc> {
     DateTime::UNIX_EPOCH
+}
+
+/// Tells the audit log that rows took the place of others: how many, not which.
+fn tell_import(tx: &Tx, (kind, tenant): (&str, &TenantId), gone: u64, taken: usize) {
+    let (gone, taken) = (format!("{gone} rows replaced"), format!("{taken} rows taken"));
+    tx.changed((kind, tenant), "rows", &gone, &taken);
 }

@@ -2,7 +2,7 @@
 
 use async_nats::jetstream::message::StreamMessage;
 use sqlx::{Connection as _, PgConnection};
-use trama_platform::{Config, bus::Stream};
+use trama_platform::{Config, bus::Stream, objects::Objects};
 use trama_proto::{
     case::v1::{
         CaseStatus, ListCasesRequest, ReplyToCaseRequest, ResolveCaseRequest,
@@ -22,7 +22,7 @@ use trama_proto::{
     },
     time::to_wire,
 };
-use trama_testkit::TestApp;
+use trama_testkit::{TestApp, tenant};
 
 /// Her addresses.
 pub const ADDRESSES: [&str; 3] = [
@@ -138,7 +138,7 @@ impl World {
     /// is resolved and a survey asks.
     pub async fn live(&self, whose: &str) -> Person {
         let app = &self.app;
-        let objects = &app.config.objects.dir;
+        let objects = self.object_store().await;
         let mut mail = self.said(
             whose,
             "mail",
@@ -148,8 +148,8 @@ impl World {
         );
         let said = mail.interaction.as_mut().expect("an interaction");
         let key = format!("{whose}/{}/0", said.interaction_id);
-        std::fs::create_dir_all(objects.join(whose).join(&said.interaction_id)).expect("a folder");
-        std::fs::write(objects.join(&key), "a photo of rubinettodorato").expect("a file");
+        let photo = "a photo of rubinettodorato".into();
+        objects.put(&key, photo).await.expect("a file");
         said.attachments.push(Attachment {
             attachment_id: "1".into(),
             filename: "foto-zelinda.jpg".into(),
@@ -391,41 +391,29 @@ impl World {
         message.expect("a message").status()
     }
 
-    /// Keys of all that lies in the object store.
-    pub fn objects(&self) -> Vec<String> {
-        let root = &self.app.config.objects.dir;
-        let mut folders = vec![root.clone()];
+    async fn object_store(&self) -> Objects {
+        let objects = Objects::open(&self.app.config.objects).await;
+        objects.expect("where the app keeps its files, too")
+    }
+
+    /// Keys of all that a tenant has in the object store.
+    pub async fn objects(&self, whose: &str) -> Vec<String> {
+        let objects = self.object_store().await;
+        objects.keys(&tenant(whose), "").await.expect("a list")
+    }
+
+    /// Those that hold one of the words.
+    pub async fn objects_with(&self, whose: &str, needles: &[&str]) -> Vec<String> {
+        let objects = self.object_store().await;
         let mut found = Vec::new();
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).expect("a folder") {
-                let path = entry.expect("an entry").path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else {
-                    found.push(
-                        path.strip_prefix(root)
-                            .expect("below")
-                            .to_string_lossy()
-                            .into_owned(),
-                    );
-                }
+        for key in self.objects(whose).await {
+            let bytes = objects.get(&tenant(whose), &key).await.expect("a file");
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            if needles.iter().any(|needle| text.contains(needle)) {
+                found.push(key);
             }
         }
         found
-    }
-
-    /// Those of a tenant that hold one of the words.
-    pub fn objects_with(&self, whose: &str, needles: &[&str]) -> Vec<String> {
-        let root = &self.app.config.objects.dir;
-        self.objects()
-            .into_iter()
-            .filter(|key| key.starts_with(&format!("{whose}/")))
-            .filter(|key| {
-                let bytes = std::fs::read(root.join(key)).expect("a file");
-                let text = String::from_utf8_lossy(&bytes).into_owned();
-                needles.iter().any(|needle| text.contains(needle))
-            })
-            .collect()
     }
 
     pub async fn customers(&self, whose: &str) -> i64 {

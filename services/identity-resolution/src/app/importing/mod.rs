@@ -60,6 +60,7 @@ impl App {
         }
         (import.id, import.started_at) = (tx.new_id(), tx.now());
         store::imports::add(tx.conn(), tenant, &import).await?;
+        tx.changed(("import", &import.id), "state", "", import.state.name());
         if let Some(at) = from_wire(request.recorded_at.as_ref()) {
             store::privacy::set_recorded_at(tx.conn(), tenant, import.id, at).await?;
         }
@@ -97,7 +98,14 @@ impl App {
                 return Err(refused("the import was finished; start another one"));
             }
             store::imports::add_chunk(tx.conn(), tenant, (id, import.received), new).await?;
+            let before = import.received;
             import.received += i64::try_from(new.len()).unwrap_or(i64::MAX);
+            tx.changed(
+                ("import", &id),
+                "received_bytes",
+                &before.to_string(),
+                &import.received.to_string(),
+            );
             store::imports::save(tx.conn(), tenant, &import).await?;
             wake(&mut tx, tenant, id);
             tx.commit().await?;
@@ -118,7 +126,9 @@ impl App {
             return Err(Error::invalid("size", words));
         }
         if import.state == State::Receiving {
+            let before = import.state;
             import.state = State::Running;
+            tx.changed(("import", &id), "state", before.name(), import.state.name());
             store::imports::save(tx.conn(), tenant, &import).await?;
             wake(&mut tx, tenant, id);
             tx.commit().await?;

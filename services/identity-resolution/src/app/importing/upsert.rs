@@ -3,7 +3,7 @@
 use trama_platform::{Command, Error, Kind};
 use trama_proto::{identity_resolution::v1 as wire, time::from_wire};
 
-use super::super::{App, Caller, profiles::Statement};
+use super::super::{App, Caller, auditing::became_known, profiles::Statement};
 use crate::{
     domain::import::Row,
     store::{self, Question},
@@ -57,6 +57,7 @@ impl App {
         };
         let customer = self.read_alone(&mut tx, tenant, person.customer).await?;
         let customer = self.state(&mut tx, caller, customer, statement).await?;
+        became_known(&tx, customer.id, person.is_new);
         if person.is_new || person.changed {
             self.note(&mut tx, caller, &[customer.id], "changed", "record")
                 .await?;

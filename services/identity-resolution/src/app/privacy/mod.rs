@@ -110,6 +110,8 @@ impl App {
             report: None,
         };
         store::add_request(tx.conn(), tenant, &row).await?;
+        let running = PrivacyState::Running.as_str_name();
+        tx.changed(("privacy_request", &row.request_id), "state", "", running);
         let wanted = PrivacyRequested {
             request_id: row.request_id.to_string(),
             action: demand.action as i32,

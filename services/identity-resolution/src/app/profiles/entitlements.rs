@@ -77,6 +77,7 @@ impl App {
             ));
         }
         store::profiles::add_grant(tx.conn(), tenant, &grant, (caller.subject.as_str(), now)).await?;
+        tx.changed(("grant", &grant.id), "entitlement", "", &grant.entitlement);
         self.note(&mut tx, caller, &[customer.id], "changed", "entitlement")
             .await?;
         self.put_in_force(&mut tx, tenant, customer.id).await?;

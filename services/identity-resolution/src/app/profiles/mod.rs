@@ -16,7 +16,7 @@ use trama_proto::{
 };
 use uuid::Uuid;
 
-use super::{App, Caller, publish_change};
+use super::{App, Caller, auditing::traits_changed, publish_change};
 use crate::{
     domain::{
         consent::{self, Entry},
@@ -215,6 +215,14 @@ impl App {
         let (tenant, now) = (&caller.tenant, tx.now());
         let mut customers = [customer];
         let id = customers[0].id;
+        // Only the audit log asks what was known before.
+        let known = if tx.is_for_a_call() && !(statement.values.is_empty() && statement.cleared.is_empty()) {
+            load(tx, tenant, &self.schema(tenant), &[id]).await?.remove(&id)
+        } else {
+            None
+        };
+        let known = known.into_iter().flat_map(|sources| sources.known);
+        let known: Vec<String> = known.map(|known| known.current.name).collect();
         let said: Vec<Said> = statement
             .values
             .iter()
@@ -236,6 +244,7 @@ impl App {
                 store::profiles::clear_traits(tx.conn(), tenant, &rows, &names, &statement.source).await?;
         }
         if !new.is_empty() || cleared > 0 {
+            traits_changed(tx, id, &known, statement.values.keys(), &statement.cleared);
             let before = customers[0].view.segments.clone();
             self.refresh(tx, tenant, &mut customers).await?;
             let mut fields = vec!["traits"];

@@ -9,7 +9,7 @@ use trama_proto::{
     time::to_wire,
 };
 
-use super::{Proven, count_failure, method_policy, prove, unless_locked};
+use super::{Proven, count_failure, keep, method_policy, open, prove, unless_locked};
 use crate::{
     app::{App, Caller},
     domain::{
@@ -61,7 +61,7 @@ impl App {
         let state = Challenge::start(1, good_for, now);
         let (new_id, how) = (ChallengeId::new(tx.new_id()), (ProofMethod::InAppConfirm, level));
         let stored = Stored::without_code(new_id, customer.id, how, &request.case_id, state);
-        store::challenges::add(tx.conn(), tenant, &stored, caller.subject.as_str(), now).await?;
+        open(&mut tx, caller, &stored).await?;
         let response = wire::StartConfirmationResponse {
             challenge_id: stored.id.to_string(),
             expire_time: Some(to_wire(now + good_for)),
@@ -106,7 +106,7 @@ impl App {
         }
         let said: &[u8] = if request.confirmed { b"yes" } else { b"no" };
         let (state, answer) = stored.state.answer(b"yes", said, now);
-        store::challenges::save(tx.conn(), tenant, id, state).await?;
+        keep(&mut tx, caller, &stored, state).await?;
         let verification = match answer {
             Answer::Right => {
                 let proven = Proven {

@@ -10,7 +10,7 @@ use trama_proto::{
     time::to_wire,
 };
 
-use super::{Proven, count_failure, method_policy, prove, unless_locked};
+use super::{Proven, count_failure, keep, method_policy, open, prove, unless_locked};
 use crate::{
     app::{App, Caller, hooks::Outside},
     domain::{
@@ -135,7 +135,7 @@ impl App {
         let state = Challenge::start(1, good_for, now);
         let how = (ProofMethod::Document, level);
         let stored = Stored::without_code(check, customer.id, how, &request.case_id, state);
-        store::challenges::add(tx.conn(), tenant, &stored, caller.subject.as_str(), now).await?;
+        open(tx, caller, &stored).await?;
         Ok(stored)
     }
 
@@ -173,9 +173,7 @@ impl App {
             }
             _ => stored.state.answer(b"passed", said, tx.now()),
         };
-        if state != stored.state {
-            store::challenges::save(tx.conn(), tenant, stored.id, state).await?;
-        }
+        keep(&mut tx, &caller, &stored, state).await?;
         let is_news = state != stored.state;
         let outcome = match (report.finding, answer) {
             (Finding::Passed { level }, Answer::Right) => {

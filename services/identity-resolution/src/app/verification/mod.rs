@@ -4,6 +4,8 @@ mod confirming;
 mod documents;
 mod questions;
 
+use std::collections::BTreeSet;
+
 use trama_platform::{Command, Error, Kind, Tx};
 use trama_proto::{
     identity_resolution::v1 as wire,
@@ -12,9 +14,14 @@ use trama_proto::{
     time::to_wire,
 };
 
-use super::{App, Caller, publish_change};
+use super::{
+    App, Caller,
+    auditing::{challenge_changed, proof_changed},
+    publish_change,
+};
 use crate::{
     domain::{
+        challenge::Challenge,
         customer::{Customer, Verification},
         handle::evidence_of_customer,
         proof::{self, Need},
@@ -23,6 +30,7 @@ use crate::{
     error::refused,
     store::{
         self,
+        challenges::Stored,
         proofs::{LogEntry, Scopes},
     },
 };
@@ -108,6 +116,28 @@ pub(super) async fn count_failure(
     store::proofs::log(tx.conn(), &caller.tenant, scopes.customer, mark, &entry).await
 }
 
+/// Opens a challenge.
+pub(super) async fn open(tx: &mut Tx, caller: &Caller, challenge: &Stored) -> Result<(), Error> {
+    let now = tx.now();
+    store::challenges::add(tx.conn(), &caller.tenant, challenge, caller.subject.as_str(), now).await?;
+    challenge_changed(tx, ("challenge", &challenge.id), None, challenge.state);
+    Ok(())
+}
+
+/// Keeps where a challenge stands after an answer.
+pub(super) async fn keep(
+    tx: &mut Tx,
+    caller: &Caller,
+    challenge: &Stored,
+    state: Challenge,
+) -> Result<(), Error> {
+    if state != challenge.state {
+        store::challenges::save(tx.conn(), &caller.tenant, challenge.id, state).await?;
+        challenge_changed(tx, ("challenge", &challenge.id), Some(challenge.state), state);
+    }
+    Ok(())
+}
+
 /// Keeps a proof, logs it and tells everybody.
 pub(super) async fn prove(
     tx: &mut Tx,
@@ -131,6 +161,7 @@ pub(super) async fn prove(
         evidence: proven.evidence,
     };
     store::save_verifications(tx.conn(), &[(tenant, customer.id, &proof)]).await?;
+    proof_changed(tx, customer, &proof.method, Some(level));
     let entry = LogEntry {
         outcome: "proven",
         method: proof.method.clone(),
@@ -340,6 +371,11 @@ impl App {
             .collect();
         let revoked = store::proofs::revoke(tx.conn(), tenant, &rows, &request.method).await?;
         if revoked > 0 {
+            let held = customer.verifications.iter().map(|v| v.method.as_str());
+            let gone = held.filter(|method| request.method.is_empty() || *method == request.method);
+            for method in gone.collect::<BTreeSet<_>>() {
+                proof_changed(&tx, &customer, method, None);
+            }
             let entry = LogEntry {
                 outcome: "revoked",
                 method: request.method.clone(),

@@ -11,7 +11,7 @@ use trama_proto::{
     time::to_wire,
 };
 
-use super::{Proven, count_failure, prove, unless_locked};
+use super::{Proven, count_failure, keep, open, prove, unless_locked};
 use crate::{
     app::{App, Caller, hooks::Outside},
     domain::{
@@ -107,7 +107,7 @@ impl App {
             question: question_id,
             ..Stored::without_code(new_id, customer.id, how, &request.case_id, state)
         };
-        store::challenges::add(tx.conn(), tenant, &stored, caller.subject.as_str(), now).await?;
+        open(&mut tx, caller, &stored).await?;
         tx.commit().await?;
         Ok(wire::AskQuestionResponse {
             challenge_id: stored.id.to_string(),
@@ -159,7 +159,7 @@ impl App {
         let stored = self.open_question(&mut tx, tenant, id).await?;
         let said: &[u8] = if right { b"right" } else { b"wrong" };
         let (state, answer) = stored.state.answer(b"right", said, tx.now());
-        store::challenges::save(tx.conn(), tenant, id, state).await?;
+        keep(&mut tx, caller, &stored, state).await?;
         let mut customer = self.read_alone(&mut tx, tenant, stored.customer).await?;
         let result = match answer {
             Answer::Right => {

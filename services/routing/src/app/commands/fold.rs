@@ -12,7 +12,10 @@ use trama_proto::{
 use super::{Order, Outcome};
 use crate::{
     api::wire,
-    app::change::Change,
+    app::{
+        change::Change,
+        told::{Moved, moved},
+    },
     domain::{ConsultEnd, Rejected, Rest, State, WorkItem},
     error::{unknown_agent, unknown_item, unknown_offer},
     store::{self, OfferRow},
@@ -26,8 +29,8 @@ pub(super) struct Fold {
     /// Who orders, and whether they are bots.
     callers: HashMap<AgentId, bool>,
     pub(super) change: Change,
-    /// Which items an order moved, from which state to which.
-    pub(super) told: Vec<(WorkItemId, [&'static str; 2])>,
+    /// What an order changed of which items.
+    pub(super) told: Vec<(WorkItemId, Moved)>,
 }
 
 impl Fold {
@@ -89,8 +92,8 @@ impl Fold {
 
     fn put(&mut self, item: &WorkItem) {
         let before = self.items.insert(item.id, item.clone());
-        let before = before.map_or("", |b| b.state.word());
-        self.told.push((item.id, [before, item.state.word()]));
+        let told = moved(before.as_ref(), item).into_iter();
+        self.told.extend(told.map(|told| (item.id, told)));
         self.change.put(item.clone());
     }
 

@@ -8,7 +8,7 @@ use prost::Message;
 use trama_platform::{Command, Error, Principal};
 use trama_proto::ids::{AgentId, TenantId};
 
-use super::{Staffing, volumes::Imported};
+use super::{Staffing, tell_import, volumes::Imported};
 use crate::{
     staffing::{
         adherence::{Adherence, Planned, Schedules, adherence},
@@ -59,8 +59,9 @@ impl Staffing {
             return Ok(answer);
         }
         store::lock_imports(tx.conn(), tenant).await?;
-        store::replace_schedules(tx.conn(), tenant, &schedules).await?;
+        let gone = store::replace_schedules(tx.conn(), tenant, &schedules).await?;
         let rows = schedules.agents().map(|agent| schedules.of(agent).len()).sum();
+        tell_import(&tx, ("schedules", tenant), gone, rows);
         let answer = answer(Imported::Rows(rows));
         tx.remember(&command, &answer).await?;
         tx.commit().await?;

@@ -9,7 +9,7 @@ use trama_proto::ids::TenantId;
 use super::{
     Staffing,
     ask::{ForecastAsk, HISTORY_DAYS, Window},
-    long_ago, precondition,
+    long_ago, precondition, tell_import,
 };
 use crate::{
     staffing::{
@@ -69,7 +69,8 @@ impl Staffing {
             return Ok(answer);
         }
         store::lock_imports(tx.conn(), tenant).await?;
-        store::replace_volumes(tx.conn(), tenant, &rows).await?;
+        let gone = store::replace_volumes(tx.conn(), tenant, &rows).await?;
+        tell_import(&tx, ("volumes", tenant), gone, rows.len());
         let answer = answer(Imported::Rows(rows.len()));
         tx.remember(&command, &answer).await?;
         tx.commit().await?;

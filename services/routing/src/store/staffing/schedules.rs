@@ -35,7 +35,7 @@ pub async fn replace_schedules(
     conn: &mut PgConnection,
     tenant: &TenantId,
     schedules: &Schedules,
-) -> Result<(), Error> {
+) -> Result<u64, Error> {
     let stretches: Vec<(&AgentId, &Planned)> = schedules
         .agents()
         .flat_map(|agent| schedules.of(agent).iter().map(move |planned| (agent, planned)))
@@ -47,7 +47,7 @@ pub async fn replace_schedules(
         .iter()
         .map(|(_, planned)| planned.activity.text())
         .collect();
-    sqlx::query(
+    let gone = sqlx::query(
         "DELETE FROM schedules USING (
              SELECT agent_id, min(starts_at) AS first, max(ends_at) AS last
              FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[]) AS n (agent_id, starts_at, ends_at)
@@ -60,7 +60,8 @@ pub async fn replace_schedules(
     .bind(&starts)
     .bind(&ends)
     .execute(&mut *conn)
-    .await?;
+    .await?
+    .rows_affected();
     sqlx::query(
         "INSERT INTO schedules (tenant, agent_id, starts_at, ends_at, activity)
          SELECT $1, agent_id, starts_at, ends_at, activity
@@ -74,7 +75,7 @@ pub async fn replace_schedules(
     .bind(activities)
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(gone)
 }
 
 /// What is planned between two moments, of one agent or of all; `limit` stretches at most.

@@ -91,7 +91,7 @@ pub async fn fold_volumes(conn: &mut PgConnection, tenant: &TenantId, limit: i64
 }
 
 /// Takes what was imported; it replaces what was known of the same time and series.
-pub async fn replace_volumes(conn: &mut PgConnection, tenant: &TenantId, rows: &[Row]) -> Result<(), Error> {
+pub async fn replace_volumes(conn: &mut PgConnection, tenant: &TenantId, rows: &[Row]) -> Result<u64, Error> {
     let starts: Vec<DateTime<Utc>> = rows.iter().map(|row| row.start).collect();
     let kinds: Vec<i32> = rows
         .iter()
@@ -102,7 +102,7 @@ pub async fn replace_volumes(conn: &mut PgConnection, tenant: &TenantId, rows: &
     let minutes: Vec<i32> = rows.iter().map(|row| minutes(row.step)).collect();
     // A row of an hour stands in the way of four quarters, and the other way round: all keys that could overlap are spelt
     // out, so that the join is one by equality and a year over a year is not a year squared.
-    sqlx::query(
+    let gone = sqlx::query(
         "DELETE FROM volumes
          USING (SELECT n.*, key.starts_at AS key_starts_at
                 FROM unnest($2::timestamptz[], $3::integer[], $4::text[], $5::text[], $6::integer[])
@@ -120,7 +120,8 @@ pub async fn replace_volumes(conn: &mut PgConnection, tenant: &TenantId, rows: &
     .bind(&languages)
     .bind(&minutes)
     .execute(&mut *conn)
-    .await?;
+    .await?
+    .rows_affected();
     let handled = |row: &Row| row.count.handle_seconds.map_or(0.0, |_| row.count.contacts);
     let handle_seconds = |row: &Row| {
         row.count
@@ -146,7 +147,7 @@ pub async fn replace_volumes(conn: &mut PgConnection, tenant: &TenantId, rows: &
     .bind(rows.iter().map(handle_seconds).collect::<Vec<_>>())
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(gone)
 }
 
 fn minutes(step: Step) -> i32 {
