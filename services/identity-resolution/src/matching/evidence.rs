@@ -78,6 +78,13 @@ pub enum Home {
 }
 
 impl Score {
+    /// How well they fit, whoever else is at home: by it two candidates of one home are told apart, because then the twin is not a
+    /// possibility but one of the two.
+    #[must_use]
+    pub fn fit(&self) -> f32 {
+        self.bits + self.household_excess
+    }
+
     /// Same by the policy, and nothing forbids it.
     #[must_use]
     pub fn is_same(&self, policy: &Policy) -> bool {

@@ -240,6 +240,7 @@ impl<'a> Resolver<'a> {
             b.score
                 .bits
                 .total_cmp(&a.score.bits)
+                .then(b.score.fit().total_cmp(&a.score.fit()))
                 .then(a.profile.cmp(&b.profile))
         });
         Found {
@@ -321,6 +322,9 @@ impl<'a> Resolver<'a> {
         {
             if rival.score.bits < best.score.bits - thresholds.margin {
                 break;
+            }
+            if rival.score.fit() < best.score.fit() - thresholds.margin {
+                continue;
             }
             let joined = joined.get_or_insert_with(|| {
                 let mut joined = profile.facts.clone();
