@@ -45,6 +45,8 @@ impl Vetoes {
 pub struct Score {
     /// log2 of the posterior odds.
     pub bits: f32,
+    /// The same, as if twins and namesakes were strangers: what somebody should look at who can ask.
+    pub suspicion: f32,
     /// What it began with: one in so many profiles.
     pub prior: f32,
     /// How alike they are in each comparison.

@@ -312,7 +312,10 @@ impl Policy {
 
     /// What a level says by itself, whatever the value.
     pub(crate) fn alone(&self, comparison: Comparison, level: Level) -> f32 {
-        let cell = self.bits.get(comparison.index()).and_then(|r| r.get(level.index()));
+        let cell = self
+            .bits
+            .get(comparison.index())
+            .and_then(|r| r.get(level.index()));
         match cell {
             Some(Bits::Fixed(bits) | Bits::Owner(bits)) => *bits,
             Some(Bits::ByFrequency { log_m, u }) => log_m - u.log2() as f32,

@@ -77,6 +77,7 @@ impl<'a, S: Store> Scorer<'a, S> {
     pub fn score(&self, a: Side<'_>, b: Side<'_>) -> Score {
         let mut score = Score {
             bits: 0.0,
+            suspicion: 0.0,
             prior: self.prior,
             levels: [Level::Missing; Comparison::COUNT],
             parts: [0.0; Comparison::COUNT],
@@ -236,14 +237,7 @@ impl<'a, S: Store> Scorer<'a, S> {
     }
 
     /// One has a single name, and it stands in the wrong place: it is compared with where it belongs, and the other says nothing.
-    fn misplaced(
-        &self,
-        a: &Facts,
-        b: &Facts,
-        given: &mut Best,
-        surname: &mut Best,
-        contradicted: &mut bool,
-    ) {
+    fn misplaced(&self, a: &Facts, b: &Facts, given: &mut Best, surname: &mut Best, contradicted: &mut bool) {
         let differ = |best: &Best| matches!(best.level, Level::Missing | Level::Different);
         let alike = |givens: &[Seen<Name>], surnames: &[Seen<Name>]| {
             givens.iter().any(|g| {

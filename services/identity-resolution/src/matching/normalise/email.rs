@@ -50,7 +50,7 @@ impl Default for MailRules {
                  postmaster abuse privacy legal legale press stampa newsletter service servizio clienti customerservice team staff \
                  direzione acquisti logistica magazzino enquiries hello mail posta shop store",
             ),
-            family_words: set("famiglia family familia familie fam"),
+            family_words: set("famiglia family familia familie famille fam casa household"),
         }
     }
 }
@@ -144,9 +144,9 @@ fn is_family(local: &str, words: &BTreeSet<String>) -> bool {
     local.split(['.', '-', '_']).any(|word| {
         let word = word.trim_end_matches(|c: char| c.is_ascii_digit());
         words.contains(word)
-            || words
-                .iter()
-                .any(|known| known.len() >= LONG && word.len() >= known.len() + 3 && word.starts_with(known.as_str()))
+            || words.iter().any(|known| {
+                known.len() >= LONG && word.len() >= known.len() + 3 && word.starts_with(known.as_str())
+            })
     })
 }
 

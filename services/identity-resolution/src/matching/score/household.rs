@@ -23,6 +23,8 @@ struct Sums {
     given: f32,
     /// Date of birth.
     birth: f32,
+    /// A mail address that is like the other's: people of one name have such.
+    like_mail: f32,
     /// Everything else.
     rest: f32,
 }
@@ -34,11 +36,18 @@ impl<S: Store> Scorer<'_, S> {
     pub(super) fn sum(&self, score: &mut Score) {
         let sums = self.sums(score);
         let straight = sums.given + sums.birth;
-        let unrelated =
-            self.prior + sums.handle + sums.further + sums.house + straight + sums.against + sums.rest;
+        let unrelated = self.prior
+            + sums.handle
+            + sums.further
+            + sums.house
+            + straight
+            + sums.like_mail
+            + sums.against
+            + sums.rest;
         if !self.homes_are_shared {
             score.household_excess = 0.0;
             score.bits = unrelated;
+            score.suspicion = unrelated;
             return;
         }
         let near = self.at_one_home(score, sums.given, sums.birth).min(straight);
@@ -49,7 +58,10 @@ impl<S: Store> Scorer<'_, S> {
         } else {
             self.policy.household + near
         };
-        score.bits = unrelated.min(related + sums.against + sums.rest);
+        // Who is called the same is called the same at every provider.
+        let apart = sums.like_mail.min(0.0) + sums.against + sums.rest;
+        score.bits = unrelated.min(related + apart);
+        score.suspicion = unrelated.min(related - near + straight + apart);
         score.household_excess = unrelated - score.bits;
     }
 
@@ -76,10 +88,16 @@ impl<S: Store> Scorer<'_, S> {
                 | Comparison::National
                 | Comparison::Exclusive => match level(comparison) {
                     Level::Exact => {
-                        sums.further += sums.handle.min(bits).clamp(0.0, self.policy.file().further_handle);
+                        sums.further += sums
+                            .handle
+                            .min(bits)
+                            .clamp(0.0, self.policy.file().further_handle);
                         sums.handle = sums.handle.max(bits);
                     }
                     Level::SharedExact => sums.house += bits.max(0.0),
+                    Level::Close | Level::SameLocal if comparison == Comparison::Email => {
+                        sums.like_mail += bits
+                    }
                     _ => sums.rest += bits,
                 },
                 Comparison::GivenName => sums.given += bits,
