@@ -19,6 +19,11 @@ ours febrl4 febrl-no-ssn "$data/febrl4.truth.csv" "$data/febrl4a.csv" "$data/feb
 ours o10k omnichannel "$data/o10k.truth.csv.gz" "$data/o10k.csv.gz"
 ours o100k omnichannel "$data/o100k.truth.csv.gz" "$data/o100k.csv.gz"
 
+for style in it us; do
+    python3 "$here/households.py" --style "$style" --households 3000 --seed 1 --out "$work/households-$style"
+    ours "homes-$style" households "$work/households-$style.truth.csv" "$work/households-$style.csv"
+done
+
 if [ ! -x "$work/venv/bin/python" ]; then
     python3 -m venv "$work/venv" && "$work/venv/bin/pip" install --quiet 'splink==5.0.0' pandas || {
         echo "splink: cannot be installed here, ours alone is shown" >&2

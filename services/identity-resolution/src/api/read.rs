@@ -13,7 +13,7 @@ use trama_proto::{
 use crate::{
     app::{NewRecord, ProfileChange, Together},
     domain::{
-        customer::{EVERY_NEED, Field},
+        customer::{Field, is_need},
         handle::{Handle, InvalidHandle, Trust},
         rules::Rules,
         said::{Attribute, Said, postal},
@@ -57,11 +57,7 @@ pub fn reason(text: &str) -> Result<String, Error> {
 
 /// The name of an intent, or `*`.
 pub fn need(field: &str, text: &str) -> Result<String, Error> {
-    let name = (1..=63).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
-    if text == EVERY_NEED || name {
+    if is_need(text) {
         Ok(text.to_owned())
     } else {
         Err(Error::invalid(field, "must be the name of an intent, or `*`"))

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     domain::{
         challenge::{Answer, Challenge, Code, hash_token},
-        consent::{self, Entry, Subject, Word},
+        consent::{self, Entry, Subject, Withdrawal, Word},
         contact,
         customer::{Customer, Origin},
     },
@@ -191,9 +191,14 @@ impl App {
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
         let now = tx.now();
+        let no_confirmation = || Error::not_found("confirmation", id);
+        let owner = store::consents::customer_of_confirmation(tx.conn(), tenant, id)
+            .await?
+            .ok_or_else(no_confirmation)?;
+        let customer = self.read_alone(&mut tx, tenant, owner).await?;
         let waiting = store::consents::find_confirmation(tx.conn(), tenant, id)
             .await?
-            .ok_or_else(|| Error::not_found("confirmation", id))?;
+            .ok_or_else(no_confirmation)?;
         let pepper = self.config.code_pepper.as_bytes();
         let (expected, given) = match proof {
             Proof::Code(code) => (&waiting.code_hash, code.hash(pepper, &waiting.salt)),
@@ -206,7 +211,6 @@ impl App {
         }
         let result = match answer {
             Answer::Right => {
-                let customer = self.read_alone(&mut tx, tenant, waiting.customer).await?;
                 let entry = Entry {
                     subject: waiting.subject,
                     word: Word::Granted,
@@ -274,15 +278,23 @@ impl App {
         Ok(response)
     }
 
-    /// Takes consent back for those whose whole message says so, on the kind of channel that they wrote on.
+    /// Takes consent back for those whose whole message says so, on the kind of channel that they wrote on: for the brand that
+    /// the channel speaks for, because whoever answers `STOP` answers a sender, and for all brands when they say so.
     pub async fn withdraw_by_keyword(&self, tx: &mut Tx, batch: &[Received<'_>]) -> Result<(), Error> {
         for received in batch {
             let interaction = &received.interaction;
             let kind = ChannelKind::try_from(interaction.channel_kind).unwrap_or_default();
-            if !consent::is_withdrawal(&interaction.text) || !consent::CHANNELS.contains(&kind) {
+            let Some(reach) = consent::withdrawal(&interaction.text) else {
+                continue;
+            };
+            if !consent::CHANNELS.contains(&kind) {
                 continue;
             }
             let tenant = &received.envelope.tenant;
+            let brand = match reach {
+                Withdrawal::Here => self.brand_of(tenant, &interaction.channel),
+                Withdrawal::Everywhere => String::new(),
+            };
             let Some(owner) = store::consents::owner_of(tx.conn(), tenant, received.id).await? else {
                 continue;
             };
@@ -295,12 +307,19 @@ impl App {
             let customer = self.read_alone(tx, tenant, owner).await?;
             let evidence = format!("interaction {}", received.id);
             let entries = self
-                .withdrawals(tx, &caller, &customer, (&[kind], &[], ""), &evidence)
+                .withdrawals(tx, &caller, &customer, (&[kind], &[], &brand), &evidence)
                 .await?;
             self.record_consents(tx, &caller, customer, &entries).await?;
             metrics::counter!("trama_identity_resolution_withdrawals_by_keyword_total").increment(1);
         }
         Ok(())
+    }
+
+    /// For which brand a channel speaks; for all when empty.
+    fn brand_of(&self, tenant: &TenantId, channel: &str) -> String {
+        let snapshot = self.resources.snapshot();
+        let spec = snapshot.tenant(tenant).and_then(|t| t.channels.get(channel));
+        spec.map(|spec| spec.brand.clone()).unwrap_or_default()
     }
 
     /// The words that take consent back: for all brands together, and for each that was agreed to by itself.

@@ -5,25 +5,31 @@ use std::{collections::BTreeMap, sync::Arc};
 use futures::Stream;
 use serde_json::{Map, Value};
 use trama_platform::{Error, page};
-use trama_proto::{identity_resolution::v1 as wire, ids::CustomerId};
+use trama_proto::{
+    common::v1::ChannelKind,
+    identity_resolution::v1::{self as wire, RelationKind, RelationStatus},
+    ids::CustomerId,
+};
 use uuid::Uuid;
 
 use super::{App, Caller};
 use crate::{
     domain::{
-        consent::{self, Entry},
+        consent::{self, CHANNELS, Entry, channel_name},
         customer::Customer,
         import::{Format, csv_value, list},
         profile::{ACCESSIBILITY_NEEDS, BIRTH_YEAR, Said, Schema},
         rules::Rules,
     },
-    store::{self, Question},
+    store::{self, Question, relations::Relation},
 };
 
 /// Customers in one piece.
 const PIECE: i64 = 200;
+/// Relations of one piece.
+const RELATIONS: i64 = 10_000;
 /// Columns before handles, fields and consents.
-const FIXED: [&str; 7] = [
+const FIXED: [&str; 10] = [
     "customer_id",
     "external_id",
     "display_name",
@@ -31,6 +37,9 @@ const FIXED: [&str; 7] = [
     "persona_group",
     "entitlement",
     "segments",
+    "preferences",
+    "relations",
+    "proofs",
 ];
 /// Kinds of handles that have a column of their own; all others share one.
 const HANDLES: [&str; 17] = [
@@ -115,6 +124,8 @@ impl App {
         let row_ids: Vec<Uuid> = roots.keys().copied().collect();
         let said = store::profiles::said(tx.conn(), tenant, &row_ids).await?;
         let log = store::consents::log(tx.conn(), tenant, &row_ids).await?;
+        let members: Vec<CustomerId> = row_ids.iter().map(|id| CustomerId::new(*id)).collect();
+        let relations = store::relations::list(tx.conn(), tenant, &members, None, RELATIONS).await?;
         self.note(&mut tx, caller, &customers, "exported", &export.reason)
             .await?;
         tx.commit().await?;
@@ -134,11 +145,13 @@ impl App {
             else {
                 continue;
             };
+            let root = |of: CustomerId| roots.get(&of.uuid()).copied().unwrap_or(of);
             let of = |origin: CustomerId| roots.get(&origin.uuid()) == Some(id);
             let facts = Facts {
                 customer,
                 said: said.iter().filter(|s| of(s.origin)).cloned().collect(),
                 log: log.iter().filter(|e| of(e.origin)).cloned().collect(),
+                relations: relations.iter().filter_map(|r| relation(r, &of, &root)).collect(),
             };
             let values = values(facts, &schema, &rules, now);
             match export.format {
@@ -170,6 +183,41 @@ struct Facts<'a> {
     customer: &'a Customer,
     said: Vec<Said>,
     log: Vec<Entry>,
+    /// `household:<customer>`, `company_contact:<customer>:<role>`: with whom, and how.
+    relations: Vec<String>,
+}
+
+/// A relation in a word, as one of the two has it; nothing when it is another's, or only suggested.
+fn relation(
+    relation: &Relation,
+    of: &impl Fn(CustomerId) -> bool,
+    root: &impl Fn(CustomerId) -> CustomerId,
+) -> Option<String> {
+    if relation.status != RelationStatus::Confirmed {
+        return None;
+    }
+    // Who is told of it first decides what the other is: of a company its contacts, of a contact the company.
+    let (other, of_the_first) = match (of(relation.one), of(relation.other)) {
+        (true, _) => (relation.other, true),
+        (false, true) => (relation.one, false),
+        (false, false) => return None,
+    };
+    let kind = match (relation.kind, of_the_first) {
+        (RelationKind::Unspecified, _) => return None,
+        (RelationKind::Household, _) => "household",
+        (RelationKind::CompanyContact, true) => "contact",
+        (RelationKind::CompanyContact, false) => "company",
+        (RelationKind::PartOf, true) => "part",
+        (RelationKind::PartOf, false) => "whole",
+        (RelationKind::Representative, true) => "representative",
+        (RelationKind::Representative, false) => "represents",
+    };
+    let role = if relation.role.is_empty() {
+        String::new()
+    } else {
+        format!(":{}", relation.role)
+    };
+    Some(format!("{kind}:{}{role}", root(other)))
 }
 
 fn columns(schema: &Schema) -> Vec<String> {
@@ -217,6 +265,38 @@ fn values(
     );
     put("entitlement".into(), context.entitlement);
     put("segments".into(), context.segments.join("|"));
+    // As with the group: what the customer said, not what their generation usually wants.
+    let wishes = facts
+        .customer
+        .profile
+        .preferences
+        .iter()
+        .filter_map(|(need, kind)| {
+            let kind = ChannelKind::try_from(*kind).ok()?;
+            CHANNELS
+                .contains(&kind)
+                .then(|| format!("{need}:{}", channel_name(kind)))
+        });
+    put(
+        "preferences".into(),
+        list::join(wishes.collect::<Vec<_>>().iter().map(String::as_str)),
+    );
+    put(
+        "relations".into(),
+        list::join(facts.relations.iter().map(String::as_str)),
+    );
+    let holding = facts.customer.verifications.iter().filter(|v| v.expires_at > now);
+    let proofs: Vec<String> = holding
+        .map(|v| {
+            format!(
+                "{}:{}:{}",
+                v.method,
+                v.level,
+                v.expires_at.format("%Y-%m-%dT%H:%M:%SZ")
+            )
+        })
+        .collect();
+    put("proofs".into(), list::join(proofs.iter().map(String::as_str)));
     let mut by_kind: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut others = Vec::new();
     for held in &facts.customer.handles {
@@ -379,11 +459,13 @@ mod tests {
             name in "\\PC{0,30}",
             note in "\\PC{1,30}",
             granted in any::<[bool; 3]>(),
+            wishes in prop::collection::btree_map("[a-z_-]{1,12}|[*]", prop::sample::select(CHANNELS.to_vec()), 0..4),
         ) {
             let (schema, rules) = (schema(), Rules::default());
             let mut customer = somebody(&handles, &rules);
             prop_assume!(!customer.handles.is_empty() && !note.trim().is_empty());
             customer.profile.display_name = name.trim().to_owned();
+            customer.profile.preferences = wishes.iter().map(|(need, kind)| (need.clone(), *kind as i32)).collect();
             let subjects = ["email/marketing", "sms/survey/acme", "whatsapp/marketing/bottega"];
             let log: Vec<Entry> = subjects
                 .iter()
@@ -407,7 +489,7 @@ mod tests {
                 set_at: now(),
                 origin: customer.id,
             }];
-            let facts = Facts { customer: &customer, said, log };
+            let facts = Facts { customer: &customer, said, log, relations: vec!["household:somebody".to_owned()] };
             let values = values(facts, &schema, &rules, now());
             for format in [Format::Csv { delimiter: b';' }, Format::JsonLines] {
                 let row = back(&values, format, &schema, &rules);
@@ -416,6 +498,7 @@ mod tests {
                 read.sort();
                 held.sort();
                 prop_assert_eq!(read, held);
+                prop_assert_eq!(&row.preferences, &wishes);
                 prop_assert_eq!(&row.display_name, &customer.profile.display_name);
                 prop_assert_eq!(row.traits.get("note").map(String::as_str), Some(note.trim()));
                 let mut consents: Vec<_> = row.consents.iter().map(|(s, g)| (s.words(), *g)).collect();

@@ -219,11 +219,10 @@ impl App {
         let tenant = &caller.tenant;
         let mut tx = self.db.tx(tenant).await?;
         let (rules, now) = (self.rules(tenant), tx.now());
-        let (stored, handle) = store::challenges::find(tx.conn(), tenant, id)
-            .await?
-            .and_then(|s| s.handle.clone().map(|handle| (s, handle)))
-            .filter(|(s, _)| s.method == ProofMethod::OneTimeCode)
-            .ok_or_else(|| no_challenge(id))?;
+        let (stored, customer) = self
+            .hold_challenge(&mut tx, tenant, id, ProofMethod::OneTimeCode)
+            .await?;
+        let handle = stored.handle.clone().ok_or_else(|| no_challenge(id))?;
         let scopes = Scopes {
             customer: stored.customer,
             handle: handle.evidence(),
@@ -235,7 +234,7 @@ impl App {
         keep(&mut tx, caller, &stored, state).await?;
         let result = match answer {
             Answer::Right => Ok(self
-                .prove_possession(&mut tx, caller, (&stored, &handle), &rules)
+                .prove_possession(&mut tx, caller, customer, (&stored, &handle), &rules)
                 .await?),
             Answer::Wrong { left } => Err(Error::invalid("code", format!("is wrong; {left} more tries"))),
             Answer::Locked => Err(refused("too many wrong codes; ask for a new one")),
@@ -261,11 +260,11 @@ impl App {
         &self,
         tx: &mut Tx,
         caller: &Caller,
+        mut customer: Customer,
         (stored, handle): (&Stored, &HandleKey),
         rules: &Rules,
     ) -> Result<WireVerification, Error> {
         let (tenant, now) = (&caller.tenant, tx.now());
-        let mut customer = self.read_alone(tx, tenant, stored.customer).await?;
         let evidence = handle.evidence();
         let Some(held) = customer.handles.iter_mut().find(|h| h.key == *handle) else {
             return Err(refused(

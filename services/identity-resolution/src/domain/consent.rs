@@ -62,7 +62,8 @@ impl Subject {
     }
 }
 
-const fn channel_name(kind: ChannelKind) -> &'static str {
+/// A kind of channel in words: `email`, `webChat`.
+pub const fn channel_name(kind: ChannelKind) -> &'static str {
     match kind {
         ChannelKind::Unspecified | ChannelKind::Internal => "?",
         ChannelKind::Email => "email",
@@ -215,27 +216,27 @@ pub fn next_expiry(current: &BTreeMap<Subject, Entry>, now: DateTime<Utc>) -> Op
         .min()
 }
 
-/// Whether a whole message says no more than that it wants no more messages.
-pub fn is_withdrawal(text: &str) -> bool {
+/// How far a word that takes consent back reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// The brand that the channel speaks for; all where it speaks for none.
+    Here,
+    /// All brands.
+    Everywhere,
+}
+
+/// What a whole message takes back, when it says no more than that it wants no more messages.
+pub fn withdrawal(text: &str) -> Option<Withdrawal> {
     let word: String = text
         .trim()
         .trim_matches(|c: char| c.is_ascii_punctuation() || c.is_whitespace())
         .to_lowercase();
-    matches!(
-        word.as_str(),
-        "stop"
-            | "stopall"
-            | "stop all"
-            | "unsubscribe"
-            | "quit"
-            | "opt out"
-            | "optout"
-            | "annulla"
-            | "disiscrivi"
-            | "disiscrivimi"
-            | "cancellami"
-            | "basta messaggi"
-    )
+    match word.as_str() {
+        "stop" | "unsubscribe" | "quit" | "opt out" | "optout" | "annulla" | "disiscrivi"
+        | "disiscrivimi" | "cancellami" | "basta messaggi" => Some(Withdrawal::Here),
+        "stopall" | "stop all" | "stop tutti" | "stop tutto" => Some(Withdrawal::Everywhere),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -331,10 +332,13 @@ mod tests {
 
     #[test]
     fn only_a_message_that_says_nothing_else_withdraws() {
-        assert!(is_withdrawal(" STOP. ") && is_withdrawal("Annulla") && is_withdrawal("disiscrivimi!"));
-        assert!(
-            !is_withdrawal("stop sending the red ones, send blue") && !is_withdrawal("annulla il mio ordine")
-        );
+        for text in [" STOP. ", "Annulla", "disiscrivimi!"] {
+            assert_eq!(withdrawal(text), Some(Withdrawal::Here));
+        }
+        assert_eq!(withdrawal("STOP ALL"), Some(Withdrawal::Everywhere));
+        for text in ["stop sending the red ones, send blue", "annulla il mio ordine"] {
+            assert_eq!(withdrawal(text), None);
+        }
     }
 
     proptest! {

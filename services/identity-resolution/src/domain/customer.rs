@@ -82,6 +82,12 @@ pub fn consent_key(kind: ChannelKind, purpose: Purpose) -> String {
     format!("{}/{}", kind as i32, purpose as i32)
 }
 
+/// The name of an intent, or [`EVERY_NEED`].
+pub fn is_need(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+    text == EVERY_NEED || (1..=63).contains(&text.len()) && text.bytes().all(plain)
+}
+
 /// A field of which one value holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Field {

@@ -45,6 +45,8 @@ impl Vetoes {
 pub struct Score {
     /// log2 of the posterior odds.
     pub bits: f32,
+    /// The same, as if twins and namesakes were strangers: what somebody should look at who can ask.
+    pub suspicion: f32,
     /// What it began with: one in so many profiles.
     pub prior: f32,
     /// How alike they are in each comparison.
@@ -78,6 +80,13 @@ pub enum Home {
 }
 
 impl Score {
+    /// How well they fit, whoever else is at home: by it two candidates of one home are told apart, because then the twin is not a
+    /// possibility but one of the two.
+    #[must_use]
+    pub fn fit(&self) -> f32 {
+        self.bits + self.household_excess
+    }
+
     /// Same by the policy, and nothing forbids it.
     #[must_use]
     pub fn is_same(&self, policy: &Policy) -> bool {

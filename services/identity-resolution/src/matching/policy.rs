@@ -92,6 +92,13 @@ pub struct HomeRule {
     /// Where homes are not shared, one different value takes off at most so many bits (negative): it is more likely a wrong value
     /// than another person.
     pub least_bits: f32,
+    /// Of two people of one home, this share was born on one day.
+    pub twins: f32,
+    /// Of two people of one home, this share has one given name: father and son.
+    pub namesakes: f32,
+    /// At one home, a date that differs by a slip says so many bits less than elsewhere: brothers and sisters are born in
+    /// neighbouring years.
+    pub near_births: f32,
 }
 
 impl Default for HomeRule {
@@ -100,6 +107,9 @@ impl Default for HomeRule {
             least_seen: 200,
             most_apart: 0.04,
             least_bits: -2.5,
+            twins: 0.01,
+            namesakes: 0.02,
+            near_births: 1.0,
         }
     }
 }
@@ -202,6 +212,9 @@ pub enum InvalidPolicy {
     /// The share of a household is no share.
     #[error("samePersonInHousehold must be between 0 and 1")]
     Household,
+    /// The shares of twins and namesakes are no shares.
+    #[error("homes: twins and namesakes must be above 0 and together below 1, nearBirths not below 0")]
+    Homes,
 }
 
 /// What a level is worth, ready to add.
@@ -261,6 +274,14 @@ impl Policy {
         if !(file.same_person_in_household > 0.0 && file.same_person_in_household < 1.0) {
             return Err(InvalidPolicy::Household);
         }
+        let homes = file.homes;
+        if !(homes.twins > 0.0
+            && homes.namesakes > 0.0
+            && homes.twins + homes.namesakes < 1.0
+            && homes.near_births >= 0.0)
+        {
+            return Err(InvalidPolicy::Homes);
+        }
         let mut bits = [[Bits::Fixed(0.0); Level::COUNT]; Comparison::COUNT];
         for (&comparison, levels) in &file.weights {
             for (&level, &weight) in levels {
@@ -287,6 +308,19 @@ impl Policy {
     #[must_use]
     pub const fn file(&self) -> &PolicyFile {
         &self.file
+    }
+
+    /// What a level says by itself, whatever the value.
+    pub(crate) fn alone(&self, comparison: Comparison, level: Level) -> f32 {
+        let cell = self
+            .bits
+            .get(comparison.index())
+            .and_then(|r| r.get(level.index()));
+        match cell {
+            Some(Bits::Fixed(bits) | Bits::Owner(bits)) => *bits,
+            Some(Bits::ByFrequency { log_m, u }) => log_m - u.log2() as f32,
+            None => 0.0,
+        }
     }
 
     /// Two people may well live at one address under one surname.

@@ -233,13 +233,15 @@ impl<'a> Resolver<'a> {
                 home = home.max(score.home);
                 held_back |=
                     score.held_back && score.bits + score.household_excess >= self.policy.thresholds().review;
-                (score.bits >= least).then_some(Candidate { profile: id, score })
+                (score.bits >= least || score.vetoes.any() && score.suspicion >= least)
+                    .then_some(Candidate { profile: id, score })
             })
             .collect();
         candidates.sort_by(|a, b| {
             b.score
                 .bits
                 .total_cmp(&a.score.bits)
+                .then(b.score.fit().total_cmp(&a.score.fit()))
                 .then(a.profile.cmp(&b.profile))
         });
         Found {
@@ -289,9 +291,13 @@ impl<'a> Resolver<'a> {
         let allowed =
             |c: &&Candidate| c.score.may_join() && own.is_none_or(|own| !store.banned(own, c.profile));
         let Some(best) = candidates.iter().find(allowed) else {
+            // A twin, or a slip: it weighs little because there are twins, and a person can ask.
+            let forbidden = |c: &Candidate| c.score.vetoes.any() && c.score.suspicion >= thresholds.same;
+            if candidates.iter().any(forbidden) {
+                return Choice::Ask(ReviewReason::Contradicted);
+            }
             return match candidates.first() {
                 Some(c) if c.score.bits < thresholds.same => Choice::Nobody,
-                Some(c) if c.score.vetoes.any() => Choice::Ask(ReviewReason::Contradicted),
                 // Nothing agrees but names: only very rare ones are worth somebody's time.
                 Some(c) if c.score.bits >= thresholds.same + thresholds.margin => {
                     Choice::Ask(ReviewReason::Uncertain)
@@ -321,6 +327,9 @@ impl<'a> Resolver<'a> {
         {
             if rival.score.bits < best.score.bits - thresholds.margin {
                 break;
+            }
+            if rival.score.fit() < best.score.fit() - thresholds.margin {
+                continue;
             }
             let joined = joined.get_or_insert_with(|| {
                 let mut joined = profile.facts.clone();
@@ -364,7 +373,7 @@ impl<'a> Resolver<'a> {
         let review = self.policy.thresholds().review;
         candidates
             .into_iter()
-            .filter(|c| c.score.bits >= review)
+            .filter(|c| c.score.bits >= review || c.score.vetoes.any() && c.score.suspicion >= review)
             .take(MOST_SHOWN)
             .collect()
     }

@@ -1,6 +1,7 @@
 //! How likely two are one person, in bits, and why.
 
 mod handles;
+mod household;
 
 use super::{
     compare::{self, Comparison, Level},
@@ -76,6 +77,7 @@ impl<'a, S: Store> Scorer<'a, S> {
     pub fn score(&self, a: Side<'_>, b: Side<'_>) -> Score {
         let mut score = Score {
             bits: 0.0,
+            suspicion: 0.0,
             prior: self.prior,
             levels: [Level::Missing; Comparison::COUNT],
             parts: [0.0; Comparison::COUNT],
@@ -122,6 +124,8 @@ impl<'a, S: Store> Scorer<'a, S> {
         match self.cell(comparison, level) {
             Bits::Fixed(bits) => bits,
             Bits::Owner(bits) => bits - self.prior,
+            // Alike, but not by a value of which it was counted how many have it.
+            Bits::ByFrequency { log_m, u } if value == ValueKey::default() => log_m - u.log2() as f32,
             Bits::ByFrequency { log_m, u } => {
                 // The one that is compared holds the value itself: others are what counts.
                 let others = f64::from(self.store.frequency(value).saturating_sub(1));
@@ -181,6 +185,9 @@ impl<'a, S: Store> Scorer<'a, S> {
             || surname.level == Level::Missing
         {
             self.swapped(a, b, given.bits + surname.bits, score, &mut contradicted);
+            if score.levels.get(Comparison::SwappedNames.index()) == Some(&Level::Missing) {
+                self.misplaced(a, b, &mut given, &mut surname, &mut contradicted);
+            }
         }
         if score.levels.get(Comparison::SwappedNames.index()) == Some(&Level::Missing) {
             Self::set(score, Comparison::GivenName, given);
@@ -226,6 +233,33 @@ impl<'a, S: Store> Scorer<'a, S> {
         if best.level != Level::Missing && best.bits > straight {
             Self::set(score, Comparison::SwappedNames, best);
             *contradicted = false;
+        }
+    }
+
+    /// One has a single name, and it stands in the wrong place: it is compared with where it belongs, and the other says nothing.
+    fn misplaced(&self, a: &Facts, b: &Facts, given: &mut Best, surname: &mut Best, contradicted: &mut bool) {
+        let differ = |best: &Best| matches!(best.level, Level::Missing | Level::Different);
+        let alike = |givens: &[Seen<Name>], surnames: &[Seen<Name>]| {
+            givens.iter().any(|g| {
+                g.value.text.len() >= 3
+                    && surnames
+                        .iter()
+                        .any(|s| matches!(compare::cross(&g.value, &s.value), Level::Exact | Level::Close))
+            })
+        };
+        let close = |comparison| Best {
+            level: Level::Close,
+            bits: self.worth(comparison, Level::Close, ValueKey::default()),
+        };
+        for (x, y) in [(a, b), (b, a)] {
+            if x.surnames.is_empty() && differ(given) && alike(&x.given_names, &y.surnames) {
+                (*given, *surname, *contradicted) = (Best::NONE, close(Comparison::Surname), false);
+                return;
+            }
+            if x.given_names.is_empty() && differ(surname) && alike(&y.given_names, &x.surnames) {
+                (*given, *surname) = (close(Comparison::GivenName), Best::NONE);
+                return;
+            }
         }
     }
 
@@ -349,64 +383,6 @@ impl<'a, S: Store> Scorer<'a, S> {
         }
         Self::set(score, Comparison::Text, text);
         Self::set(score, Comparison::Category, category);
-    }
-
-    /// Adds up. A household shares surname, address and landline: together they never say more than "this household". Of
-    /// several equal handles the strongest counts in full, the others a little, because who shares one shares another.
-    fn sum(&self, score: &mut Score) {
-        let part = |c: Comparison| score.parts.get(c.index()).copied().unwrap_or(0.0);
-        let level = |c: Comparison| score.levels.get(c.index()).copied().unwrap_or(Level::Missing);
-        let (mut person, mut house, mut against, mut handle, mut further) =
-            (0.0_f32, 0.0_f32, 0.0_f32, 0.0_f32, 0.0_f32);
-        let mut address = 0.0_f32;
-        for comparison in Comparison::ALL {
-            let bits = part(comparison);
-            match comparison {
-                Comparison::Surname if bits >= 0.0 => house += bits,
-                Comparison::Surname => against += bits,
-                Comparison::Street
-                | Comparison::HouseNumber
-                | Comparison::Building
-                | Comparison::Locality
-                | Comparison::PostalCode
-                | Comparison::Region => address += bits,
-                Comparison::Email
-                | Comparison::Phone
-                | Comparison::Account
-                | Comparison::Device
-                | Comparison::National
-                | Comparison::Exclusive => match level(comparison) {
-                    Level::Exact => {
-                        further += handle.min(bits).clamp(0.0, self.policy.file().further_handle);
-                        handle = handle.max(bits);
-                    }
-                    Level::SharedExact => house += bits.max(0.0),
-                    _ => person += bits,
-                },
-                Comparison::GivenName
-                | Comparison::SwappedNames
-                | Comparison::BirthDate
-                | Comparison::Text
-                | Comparison::Category => person += bits,
-            }
-        }
-        if address >= 0.0 {
-            house += address;
-        } else {
-            against += address.max(self.policy.file().moved);
-        }
-        let most = if handle > 0.0 {
-            self.policy.file().household_beside_handle
-        } else {
-            self.policy.household - self.prior
-        };
-        let most = if self.homes_are_shared {
-            most
-        } else {
-            f32::INFINITY
-        };
-        score.household_excess = (house - most).max(0.0);
-        score.bits = self.prior + handle + further + house - score.household_excess + against + person;
     }
 }
 

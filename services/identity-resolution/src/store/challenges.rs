@@ -134,6 +134,21 @@ pub async fn add(
     Ok(())
 }
 
+/// Whose a challenge is. Who holds both takes the customer first.
+pub async fn customer_of(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    id: ChallengeId,
+) -> Result<Option<CustomerId>, Error> {
+    let found: Option<Uuid> =
+        sqlx::query_scalar("SELECT customer_id FROM challenges WHERE tenant = $1 AND challenge_id = $2")
+            .bind(tenant.as_str())
+            .bind(id.uuid())
+            .fetch_optional(conn)
+            .await?;
+    Ok(found.map(CustomerId::new))
+}
+
 /// A challenge, locked until the transaction ends, so that parallel guesses count one after the other.
 pub async fn find(
     conn: &mut PgConnection,

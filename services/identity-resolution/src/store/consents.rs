@@ -189,6 +189,22 @@ pub async fn add_confirmation(
     Ok(())
 }
 
+/// Whose a confirmation is. Who holds both takes the customer first.
+pub async fn customer_of_confirmation(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    id: Uuid,
+) -> Result<Option<CustomerId>, Error> {
+    let found: Option<Uuid> = sqlx::query_scalar(
+        "SELECT customer_id FROM consent_confirmations WHERE tenant = $1 AND confirmation_id = $2",
+    )
+    .bind(tenant.as_str())
+    .bind(id)
+    .fetch_optional(conn)
+    .await?;
+    Ok(found.map(CustomerId::new))
+}
+
 /// A confirmation, locked until the transaction ends, so that parallel guesses count one after the other.
 pub async fn find_confirmation(
     conn: &mut PgConnection,

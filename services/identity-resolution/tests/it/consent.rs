@@ -243,3 +243,32 @@ async fn one_word_on_the_channel_withdraws_what_is_said_there() {
     assert!(!may_write(&app, &anna).await);
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stop_to_a_brand_is_for_that_brand_and_stop_all_is_for_all() {
+    let (app, _) = start().await;
+    let anna = anna(&app).await;
+    for brand in ["", "acme", "bottega"] {
+        let of_brand = RequestConsentRequest {
+            brand: brand.into(),
+            request_id: format!("agreed {brand}"),
+            ..marketing(&anna)
+        };
+        ask(&app, of_brand).await.expect("granted");
+    }
+    let word = |name: &str, text: &str| {
+        let mut said = interaction(name, "email:anna@example.com");
+        said.channel = "bottega-mail".into();
+        said.channel_kind = ChannelKind::Email as i32;
+        said.text = text.into();
+        said
+    };
+    identify(&app, &word("stop", "Stop")).await;
+    assert!(!may_write_for(&app, &anna, "bottega").await);
+    assert!(may_write_for(&app, &anna, "acme").await);
+    assert!(may_write(&app, &anna).await);
+    identify(&app, &word("stop all", "STOP ALL")).await;
+    assert!(!may_write_for(&app, &anna, "acme").await);
+    assert!(!may_write(&app, &anna).await);
+    app.stop().await;
+}

@@ -28,6 +28,13 @@ spec:
     documentHook: {url: "HOOK/documents", secret: {name: hooks, key: hmac}, minutes: 30}
 ---
 apiVersion: trama.dev/v1alpha1
+kind: Channel
+metadata: {name: bottega-mail, namespace: acme}
+spec:
+  brand: bottega
+  provider: {email: {addresses: [ciao@bottega.example], from: ciao@bottega.example, relay: "127.0.0.1:25", relaySecurity: none}}
+---
+apiVersion: trama.dev/v1alpha1
 kind: Entitlement
 metadata: {name: gold, namespace: acme}
 spec: {members: ["crm:1001"], priority: 5}

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use trama_platform::{Error, Tx};
-use trama_proto::ids::CustomerId;
+use trama_proto::{common::v1::ChannelKind, ids::CustomerId};
 
-use super::super::{App, Caller, publish_change};
+use super::super::{App, Caller, auditing::profile_changed, publish_change};
 use crate::{
     domain::{
         consent::{self, Entry, Word},
-        customer::Customer,
+        customer::{Customer, Origin},
         import::Row,
         profile::Said,
     },
@@ -62,7 +62,17 @@ impl App {
         changed.extend(people.iter().filter(|p| p.changed).map(|p| p.customer));
         let created: HashSet<CustomerId> = people.iter().filter(|p| p.is_new).map(|p| p.customer).collect();
         let touched: Vec<CustomerId> = {
+            let wishing = rows
+                .iter()
+                .zip(&people)
+                .filter(|(row, _)| !row.preferences.is_empty());
+            let wishing: HashSet<_> = wishing.map(|(_, person)| person.customer).collect();
             let mut ids: Vec<CustomerId> = changed.union(&created).copied().collect();
+            ids.extend(
+                wishing
+                    .iter()
+                    .filter(|id| !changed.contains(id) && !created.contains(id)),
+            );
             ids.sort_unstable();
             ids
         };
@@ -70,6 +80,10 @@ impl App {
             self.project_consents(tx, tenant, *id).await?;
         }
         let mut customers = self.hold_alone(tx, caller, &touched).await?;
+        let wishing = self
+            .take_preferences(tx, caller, source, rows, &people, &mut customers)
+            .await?;
+        changed.extend(wishing);
         self.refresh(tx, tenant, &mut customers).await?;
         self.note(tx, caller, &touched, "imported", source).await?;
         let rules = self.rules(tenant);
@@ -93,6 +107,56 @@ impl App {
             }
         }
         Ok(counts)
+    }
+
+    /// Keeps the channels that rows say are wanted, where that is news. Returns of whom.
+    async fn take_preferences(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        source: &str,
+        rows: &[Row],
+        people: &[Resolved],
+        customers: &mut [Customer],
+    ) -> Result<Vec<CustomerId>, Error> {
+        let (tenant, rules) = (&caller.tenant, self.rules(&caller.tenant));
+        let mut wanted: BTreeMap<CustomerId, BTreeMap<&str, ChannelKind>> = BTreeMap::new();
+        for (row, person) in rows.iter().zip(people) {
+            let wishes = row.preferences.iter().map(|(need, kind)| (need.as_str(), *kind));
+            wanted.entry(person.customer).or_default().extend(wishes);
+        }
+        let mut changed = Vec::new();
+        for customer in customers {
+            let id = customer.id;
+            let (Some(wishes), Some(own)) = (wanted.get(&id), customer.own_mut(id)) else {
+                continue;
+            };
+            let news: Vec<_> = wishes
+                .iter()
+                .filter(|(need, kind)| own.profile.preferences.get(**need) != Some(&(**kind as i32)))
+                .collect();
+            if news.is_empty() {
+                continue;
+            }
+            for (need, kind) in news {
+                let origin = Origin {
+                    source: format!("import:{source}"),
+                    at: tx.now(),
+                    verified: false,
+                    by_hand: false,
+                };
+                own.prefer(need, *kind, origin);
+            }
+            let before = customer.profile.clone();
+            customer.choose(&rules);
+            self.save_own(tx, tenant, customer).await?;
+            profile_changed(tx, id, &before, &customer.profile);
+            if customer.profile.preferences != before.preferences {
+                publish_change(tx, tenant, customer, &rules, &["preferences"]);
+            }
+            changed.push(id);
+        }
+        Ok(changed)
     }
 
     /// Customers, held alone until the transaction ends.

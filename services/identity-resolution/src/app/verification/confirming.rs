@@ -16,8 +16,8 @@ use crate::{
         challenge::{Answer, Challenge},
         handle::{HandleKey, HandleKind, Trust},
     },
-    error::{no_challenge, refused},
-    store::{self, challenges::Stored, proofs::Scopes},
+    error::refused,
+    store::{challenges::Stored, proofs::Scopes},
 };
 
 impl App {
@@ -93,11 +93,9 @@ impl App {
             return Ok(response);
         }
         let (rules, now) = (self.rules(tenant), tx.now());
-        let stored = store::challenges::find(tx.conn(), tenant, id)
-            .await?
-            .filter(|s| s.method == ProofMethod::InAppConfirm)
-            .ok_or_else(|| no_challenge(id))?;
-        let mut customer = self.read_alone(&mut tx, tenant, stored.customer).await?;
+        let (stored, mut customer) = self
+            .hold_challenge(&mut tx, tenant, id, ProofMethod::InAppConfirm)
+            .await?;
         if customer.holds(account).is_none_or(|h| h.trust == Trust::Claimed) {
             return Err(Error::invalid(
                 "crm_id",

@@ -19,7 +19,7 @@ use crate::{
         handle::{HandleKind, evidence_of_customer},
         rules::Rules,
     },
-    error::{no_challenge, refused},
+    error::refused,
     store::{self, challenges::Stored, proofs::Scopes},
 };
 
@@ -159,10 +159,9 @@ impl App {
         };
         let rules = self.rules(tenant);
         let mut tx = self.db.tx(tenant).await?;
-        let stored = store::challenges::find(tx.conn(), tenant, report.check)
-            .await?
-            .filter(|s| s.method == ProofMethod::Document)
-            .ok_or_else(|| no_challenge(report.check))?;
+        let (stored, mut customer) = self
+            .hold_challenge(&mut tx, tenant, report.check, ProofMethod::Document)
+            .await?;
         let said: &[u8] = match report.finding {
             Finding::Passed { .. } => b"passed",
             Finding::Failed | Finding::Abandoned => b"",
@@ -177,7 +176,6 @@ impl App {
         let is_news = state != stored.state;
         let outcome = match (report.finding, answer) {
             (Finding::Passed { level }, Answer::Right) => {
-                let mut customer = self.read_alone(&mut tx, tenant, stored.customer).await?;
                 let proven = Proven {
                     method: ProofMethod::Document,
                     level: level.unwrap_or(stored.level),

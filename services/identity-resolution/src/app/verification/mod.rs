@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use trama_platform::{Command, Error, Kind, Tx};
 use trama_proto::{
     identity_resolution::v1 as wire,
-    ids::{CustomerId, TenantId},
+    ids::{ChallengeId, CustomerId, TenantId},
     resources::{MethodPolicy, ProofMethod},
     time::to_wire,
 };
@@ -27,7 +27,7 @@ use crate::{
         proof::{self, Need},
         rules::Rules,
     },
-    error::refused,
+    error::{no_challenge, refused},
     store::{
         self,
         challenges::Stored,
@@ -219,6 +219,26 @@ impl App {
         let snapshot = self.resources.snapshot();
         let intent = snapshot.tenant(tenant)?.intents.get(name)?;
         Some(Need::of_level(intent.verification_level))
+    }
+
+    /// A challenge of a method and whose it is, both held alone until the transaction ends: the customer first, as who opens
+    /// one does, else the two wait for each other.
+    pub(super) async fn hold_challenge(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        id: ChallengeId,
+        method: ProofMethod,
+    ) -> Result<(Stored, Customer), Error> {
+        let owner = store::challenges::customer_of(tx.conn(), tenant, id)
+            .await?
+            .ok_or_else(|| no_challenge(id))?;
+        let customer = self.read_alone(tx, tenant, owner).await?;
+        let stored = store::challenges::find(tx.conn(), tenant, id)
+            .await?
+            .filter(|s| s.method == method)
+            .ok_or_else(|| no_challenge(id))?;
+        Ok((stored, customer))
     }
 
     /// Which proofs hold, and what each need would still ask for.

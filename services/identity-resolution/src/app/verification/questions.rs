@@ -156,11 +156,12 @@ impl App {
             ));
         };
         let mut tx = self.db.tx(tenant).await?;
-        let stored = self.open_question(&mut tx, tenant, id).await?;
+        let (stored, mut customer) = self
+            .hold_challenge(&mut tx, tenant, id, ProofMethod::KnowledgeQuestion)
+            .await?;
         let said: &[u8] = if right { b"right" } else { b"wrong" };
         let (state, answer) = stored.state.answer(b"right", said, tx.now());
         keep(&mut tx, caller, &stored, state).await?;
-        let mut customer = self.read_alone(&mut tx, tenant, stored.customer).await?;
         let result = match answer {
             Answer::Right => {
                 let proven = Proven {

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use trama_proto::common::v1::ChannelKind;
 
 use crate::domain::{
-    consent::Subject,
+    consent::{CHANNELS, Subject, channel_name},
+    customer::is_need,
     handle::{Handle, HandleKey, HandleKind, Trust},
     import::list,
     profile::{ACCESSIBILITY_NEEDS, BIRTH_YEAR, Schema},
@@ -27,6 +29,7 @@ enum Target {
     PersonaGroup,
     Handle(String),
     Handles,
+    Preferences,
     Trait(String),
     Consent(Subject),
     Ignore,
@@ -45,6 +48,8 @@ pub struct Row {
     pub persona_group: String,
     /// Fields in their one spelling.
     pub traits: BTreeMap<String, String>,
+    /// The channel that is wanted for a need.
+    pub preferences: BTreeMap<String, ChannelKind>,
     /// Consents and refusals.
     pub consents: Vec<(Subject, bool)>,
 }
@@ -78,8 +83,9 @@ impl Target {
             "language" => Target::Language,
             "persona_group" => Target::PersonaGroup,
             "handles" => Target::Handles,
-            // What an export adds for people to read; an import has no use for it.
-            "ignore" | "customer_id" | "entitlement" | "segments" => Target::Ignore,
+            "preferences" => Target::Preferences,
+            // What an export adds for people to read; an import has no use for it. A proof holds where somebody checked it.
+            "ignore" | "customer_id" | "entitlement" | "segments" | "relations" | "proofs" => Target::Ignore,
             _ => match text.split_once(':') {
                 Some(("handle", kind)) => {
                     HandleKind::parse(kind).map_err(|e| format!("`{text}`: {e}"))?;
@@ -98,7 +104,7 @@ impl Target {
                 })?),
                 Some(_) | None => {
                     return Err(format!(
-                        "`{text}` is no target: external_id, display_name, language, persona_group, handle:<kind>, handles, trait:<name>, consent:<channel>/<purpose>, ignore"
+                        "`{text}` is no target: external_id, display_name, language, persona_group, handle:<kind>, handles, preferences, trait:<name>, consent:<channel>/<purpose>, ignore"
                     ));
                 }
             },
@@ -227,6 +233,18 @@ fn put(row: &mut Row, target: Target, text: &str, by: &Reading<'_>) -> Result<()
                 .map_err(|e| e.to_string())?;
             row.traits.insert(name, value);
         }
+        Target::Preferences => {
+            for one in list::split(text) {
+                let wish = one.trim().split_once(':').and_then(|(need, channel)| {
+                    let kind = CHANNELS.into_iter().find(|k| channel_name(*k) == channel)?;
+                    is_need(need).then(|| (need.to_owned(), kind))
+                });
+                let (need, kind) = wish.ok_or(
+                    "must be <need>:<channel>, the need an intent or *, several with | between them",
+                )?;
+                row.preferences.insert(need, kind);
+            }
+        }
         Target::Consent(subject) => match text.to_lowercase().as_str() {
             "true" | "yes" | "sì" | "si" | "1" => row.consents.push((subject, true)),
             "false" | "no" | "0" => row.consents.push((subject, false)),
@@ -273,6 +291,7 @@ mod tests {
             ("language", ""),
             ("trait:birth_year", "1960"),
             ("consent:email/marketing", "sì"),
+            ("preferences", "billing:voice|*:webChat"),
             ("customer_id", "whatever"),
         ])
         .expect("a row");
@@ -294,6 +313,11 @@ mod tests {
         );
         assert_eq!(row.traits["birth_year"], "1960");
         assert!(row.consents[0].1 && row.language.is_empty());
+        let wishes: Vec<_> = row.preferences.iter().map(|(n, k)| (n.as_str(), *k)).collect();
+        assert_eq!(
+            wishes,
+            [("*", ChannelKind::WebChat), ("billing", ChannelKind::Voice)]
+        );
     }
 
     #[test]
@@ -301,11 +325,12 @@ mod tests {
         let wrong = read(&[
             ("Mail", "secret-value"),
             ("handle:phone", "12"),
+            ("preferences", "billing:pigeon"),
             ("Colour", "red"),
         ])
         .expect_err("wrong");
         let columns: Vec<&str> = wrong.iter().map(|w| w.column.as_str()).collect();
-        assert_eq!(columns, ["Mail", "handle:phone", "Colour"]);
+        assert_eq!(columns, ["Mail", "handle:phone", "preferences", "Colour"]);
         assert!(
             wrong
                 .iter()

@@ -54,10 +54,18 @@ pub fn emails(a: &Email, b: &Email) -> Level {
             Level::Different
         };
     }
+    // `mario.rossi` and `mario_rossi` at one provider: the second came when the first was taken, often by the father.
+    if letters(x).eq(letters(y)) {
+        return Level::Different;
+    }
     if a.domain() == b.domain() && x.len() >= 6 && differ_in_letters(x, y) && slips(x, y) <= 1 {
         return Level::Close;
     }
     Level::Different
+}
+
+fn letters(text: &str) -> impl Iterator<Item = u8> + '_ {
+    text.bytes().filter(u8::is_ascii_alphanumeric)
 }
 
 /// `mario.rossi1` and `mario.rossi2` are two people; `mario.rosssi` is a slip.

@@ -63,9 +63,14 @@ pub fn surnames(a: &Name, b: &Name) -> Level {
     }
 }
 
-/// The given name of one is the surname of the other and the other way round.
+/// The given name of one is the surname of the other and the other way round. A name that one has in both places, because
+/// somebody swapped it before, says nothing of the other.
 #[must_use]
 pub fn swapped(given_a: &Name, surname_a: &Name, given_b: &Name, surname_b: &Name) -> Level {
+    let said_twice = |given: &Name, surname: &Name| cross(given, surname) != Level::Different;
+    if said_twice(given_a, surname_a) || said_twice(given_b, surname_b) {
+        return Level::Different;
+    }
     let (x, y) = (cross(given_a, surname_b), cross(given_b, surname_a));
     match (x, y) {
         (Level::Exact, Level::Exact) => Level::Exact,

@@ -50,7 +50,7 @@ impl Default for MailRules {
                  postmaster abuse privacy legal legale press stampa newsletter service servizio clienti customerservice team staff \
                  direzione acquisti logistica magazzino enquiries hello mail posta shop store",
             ),
-            family_words: set("famiglia family familia familie fam"),
+            family_words: set("famiglia family familia familie famille fam casa household"),
         }
     }
 }
@@ -100,6 +100,8 @@ impl Email {
         {
             local = box_name.to_owned();
         }
+        // Before dots go: they part the words.
+        let shared = rules.roles.contains(&local) || is_family(&local, &rules.family_words);
         if rules.ignores_dots.contains(&domain) {
             let bare: String = local.chars().filter(|c| *c != '.').collect();
             if !bare.is_empty() {
@@ -113,11 +115,6 @@ impl Email {
         {
             return None;
         }
-        let shared = rules.roles.contains(&local)
-            || local.split(['.', '-', '_']).any(|word| {
-                let word = word.trim_end_matches(|c: char| c.is_ascii_digit());
-                rules.family_words.contains(word)
-            });
         let at = local.len();
         let address = format!("{local}@{domain}");
         Some(Self {
@@ -139,6 +136,18 @@ impl Email {
     pub fn domain(&self) -> &str {
         self.address.get(self.at + 1..).unwrap_or_default()
     }
+}
+
+/// `fam.rossi`, `rossi-family`, `famigliarossi`: a family's word as a word, or a long one before a name.
+fn is_family(local: &str, words: &BTreeSet<String>) -> bool {
+    const LONG: usize = 6;
+    local.split(['.', '-', '_']).any(|word| {
+        let word = word.trim_end_matches(|c: char| c.is_ascii_digit());
+        words.contains(word)
+            || words.iter().any(|known| {
+                known.len() >= LONG && word.len() >= known.len() + 3 && word.starts_with(known.as_str())
+            })
+    })
 }
 
 impl Keyed for Email {
