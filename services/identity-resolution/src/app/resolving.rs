@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use futures::FutureExt as _;
@@ -39,6 +40,8 @@ const AT_ONCE: usize = 64;
 pub const WORKERS: usize = 3;
 /// Records that are worth another transaction while one is under way.
 const COMPANY: usize = 16;
+/// How long records wait for company at most: about what a transaction takes.
+const PATIENCE: Duration = Duration::from_millis(3);
 
 struct Wanted {
     tenant: TenantId,
@@ -84,13 +87,17 @@ impl Waiting {
     }
 
     /// The next records to work in together. What a transaction costs by itself is more than a record's own share: while
-    /// one is under way, those who come gather until they are many, or until it is through.
+    /// one is under way, those who come gather until they are many, until it is through, or for a moment.
     async fn next(&self, batch: &mut Vec<Wanted>) -> Underway<'_> {
         let mut receiver = self.receiver.lock().await;
         receiver.recv_many(batch, 1).await;
-        while self.busy.load(Ordering::Relaxed) > 0 && receiver.len() + 1 < COMPANY {
-            self.news.notified().await;
-        }
+        let company = async {
+            while self.busy.load(Ordering::Relaxed) > 0 && receiver.len() + 1 < COMPANY {
+                self.news.notified().await;
+            }
+        };
+        // A transaction that waits for somebody keeps nobody else waiting.
+        drop(tokio::time::timeout(PATIENCE, company).await);
         receiver.recv_many(batch, AT_ONCE - 1).now_or_never();
         self.busy.fetch_add(1, Ordering::Relaxed);
         Underway(self)
