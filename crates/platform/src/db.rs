@@ -25,7 +25,7 @@ use crate::{
     bus::{Bus, Outgoing},
     config::Config,
     failpoint,
-    sealing::Vault,
+    sealing::{Column, Vault},
 };
 
 static RUNTIME: Migrator = sqlx::migrate!("./migrations");
@@ -40,6 +40,7 @@ pub struct Db {
 
 struct Shared {
     schema: &'static str,
+    sealed: &'static [Column],
     options: PgConnectOptions,
     bus: Bus,
     clock: Clock,
@@ -68,13 +69,14 @@ pub enum SchemaState {
 const PLAN_ONCE: &str = "SET LOCAL plan_cache_mode = force_generic_plan";
 
 impl Db {
-    /// Connects to a service's schema.
+    /// Connects to a service's schema, in which the columns `sealed` are sealed for whoever wants it.
     ///
     /// # Errors
     /// When the URL is wrong or the database away.
     pub async fn connect(
         config: &Config,
         schema: &'static str,
+        sealed: &'static [Column],
         bus: Bus,
         clock: Clock,
     ) -> Result<Self, Error> {
@@ -99,6 +101,7 @@ impl Db {
             .map_err(|e| Error::unavailable("PostgreSQL", e))?;
         let shared = Shared {
             schema,
+            sealed,
             options,
             bus,
             clock,
@@ -220,6 +223,11 @@ impl Db {
     /// The schema's name.
     pub fn schema(&self) -> &'static str {
         self.shared.schema
+    }
+
+    /// The service's columns whose values are sealed, for whoever wants it.
+    pub(crate) fn sealed(&self) -> &'static [Column] {
+        self.shared.sealed
     }
 
     /// The bus that commits publish to.

@@ -122,11 +122,6 @@ pub trait Holder: Send + Sync + 'static {
         &[]
     }
 
-    /// Columns that are sealed, for whoever wants it.
-    fn sealed(&self) -> &'static [Column] {
-        &[]
-    }
-
     /// What grows too old to be kept, when that is rows alone.
     fn aged(&self) -> &'static [Aged] {
         &[]
@@ -135,7 +130,7 @@ pub trait Holder: Send + Sync + 'static {
     /// Collects what it holds. Changes nothing.
     async fn export(&self, tx: &mut Tx, request: &Request) -> Result<Held, Error> {
         Ok(Held {
-            sections: collect(tx, self.sealed(), self.kept(), &request.tenant, &request.subjects).await?,
+            sections: collect(tx, self.kept(), &request.tenant, &request.subjects).await?,
             ..Held::default()
         })
     }
@@ -300,7 +295,6 @@ pub struct Aged {
 /// When the database is away.
 pub async fn collect(
     tx: &mut Tx,
-    sealed: &[Column],
     kinds: &[Kept],
     tenant: &TenantId,
     ids: &[Uuid],
@@ -314,7 +308,7 @@ pub async fn collect(
             .await?;
         // The table that is shown is called `t`.
         let shown = |column: &&Column| kind.rows.contains(&format!("FROM {} t ", column.table));
-        let columns: Vec<Column> = sealed.iter().filter(shown).copied().collect();
+        let columns: Vec<Column> = tx.db().sealed().iter().filter(shown).copied().collect();
         opened::open_rows(tx, &columns, tenant, &mut rows).await?;
         if !rows.is_empty() {
             sections.push(Section {

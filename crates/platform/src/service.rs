@@ -40,7 +40,7 @@ pub trait Service: Send + Sync + 'static {
     fn schema(&self) -> &'static str;
     /// Migrations of that schema.
     fn migrations(&self) -> &'static Migrator;
-    /// Its columns whose values are sealed, for whoever wants it: the same that its holder names.
+    /// Its columns whose values are sealed, for whoever wants it.
     fn sealed(&self) -> &'static [Column] {
         &[]
     }
@@ -204,7 +204,15 @@ async fn start_with(
     let mut databases = Vec::new();
     for service in services {
         let db = patience
-            .for_others(|| Db::connect(&config, service.schema(), bus.clone(), clock.clone()))
+            .for_others(|| {
+                Db::connect(
+                    &config,
+                    service.schema(),
+                    service.sealed(),
+                    bus.clone(),
+                    clock.clone(),
+                )
+            })
             .await?;
         prepare(&db, service.as_ref(), options.migrate, patience).await?;
         db.vault().check(&db).await?;
@@ -233,6 +241,7 @@ async fn start_with(
             lifecycle: lifecycle.clone(),
         };
         let parts = service.build(context).await?;
+        sealing::start(db, lifecycle);
         tracing::debug!(service = name, "built");
         // Each brings its own "unimplemented"; the whole has one.
         routes = routes.merge(parts.grpc.routes().into_axum_router().reset_fallback());
@@ -247,8 +256,6 @@ async fn start_with(
         if let Some(holder) = &parts.privacy {
             privacy::start_worker(name, db, &objects, holder, lifecycle);
             privacy::start_retention(db, &objects, &resources, holder, lifecycle);
-            debug_assert_eq!(service.sealed(), holder.sealed(), "{name} says it twice");
-            sealing::start(db, holder.sealed(), lifecycle);
             holders.push((db.clone(), Arc::clone(holder)));
         }
         loops.push((db.clone(), parts.stages, parts.privacy));
@@ -393,8 +400,8 @@ impl Running {
     /// When a dependency is away.
     pub async fn seal_old(&self) -> Result<u64, Error> {
         let mut sealed = 0;
-        for (db, holder) in &self.holders {
-            sealed += sealing::seal_old(db, holder.sealed()).await?;
+        for (db, _) in &self.holders {
+            sealed += sealing::seal_old(db).await?;
         }
         Ok(sealed)
     }

@@ -28,7 +28,7 @@ pub(super) const BREATH: Duration = Duration::from_millis(50);
 const ROLLOUT: TimeDelta = TimeDelta::hours(1);
 
 /// Starts sealing what is clear, and wrapping anew what an older key has wrapped. Of all replicas one does it at a time.
-pub(crate) fn start(db: &Db, columns: &'static [Column], lifecycle: &Lifecycle) {
+pub(crate) fn start(db: &Db, lifecycle: &Lifecycle) {
     if !db.vault().is_sealing() {
         return;
     }
@@ -43,7 +43,7 @@ pub(crate) fn start(db: &Db, columns: &'static [Column], lifecycle: &Lifecycle) 
             pause = ROUND;
             let both = async {
                 db.rewrap_data_keys().await?;
-                round(&db, columns).await
+                round(&db).await
             };
             tokio::select! {
                 () = stopping.cancelled() => return Ok(()),
@@ -62,12 +62,12 @@ pub(crate) fn start(db: &Db, columns: &'static [Column], lifecycle: &Lifecycle) 
 }
 
 /// One walk along each column that is not done. Returns how many values were sealed.
-pub(crate) async fn round(db: &Db, columns: &'static [Column]) -> Result<u64, Error> {
+pub(crate) async fn round(db: &Db) -> Result<u64, Error> {
     let mut sealed = 0;
     if !db.vault().is_sealing() {
         return Ok(sealed);
     }
-    for column in columns {
+    for column in db.sealed() {
         loop {
             let piece = piece(db, *column).await?;
             sealed += piece.sealed;

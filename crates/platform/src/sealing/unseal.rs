@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Error, Kind,
-    db::{Db, RESPONSE},
+    db::{Db, PAYLOAD, RESPONSE},
     outbox,
 };
 
@@ -27,12 +27,11 @@ pub struct Unsealed {
 
 impl Db {
     /// Turns texts back that are sealed and would not be now: everybody's where no key is in use, else those of tenants who
-    /// are not named. `columns` are those of the service; what the runtime keeps comes along. Where no key is in use the
-    /// data keys go too.
+    /// are not named. What the runtime keeps comes along. Where no key is in use the data keys go too.
     ///
     /// # Errors
     /// `Precondition` when nothing is to be turned back by the configuration, or a process that seals is running.
-    pub async fn unseal(&self, columns: &[Column]) -> Result<Unsealed, Error> {
+    pub async fn unseal(&self) -> Result<Unsealed, Error> {
         let vault = self.vault();
         let wanted = vault.tenants();
         let (whose, alone) = match (vault.is_sealing(), wanted.as_slice()) {
@@ -46,14 +45,14 @@ impl Db {
             (true, these) => (Whose::Others(these), None),
         };
         let mut texts = 0;
-        for column in columns.iter().chain([&RESPONSE]) {
+        for column in self.sealed().iter().chain([&RESPONSE]) {
             texts += walk(self, *column, whose).await?;
         }
         let Some(alone) = alone else {
             return Ok(Unsealed { texts, keys: 0 });
         };
         texts += outbox::unseal(self).await?;
-        let keys = forget_keys(self, columns).await?;
+        let keys = forget_keys(self).await?;
         alone.close().await?;
         Ok(Unsealed { texts, keys })
     }
@@ -87,9 +86,9 @@ async fn walk(db: &Db, column: Column, whose: Whose<'_>) -> Result<u64, Error> {
 
 /// Deletes the data keys, if nothing is sealed any more; and the memory of what was walked, so that all is walked when
 /// sealing is switched on again.
-async fn forget_keys(db: &Db, columns: &[Column]) -> Result<u64, Error> {
+async fn forget_keys(db: &Db) -> Result<u64, Error> {
     let mut tx = db.system_tx().await?;
-    for column in columns.iter().chain([&RESPONSE, &crate::db::PAYLOAD]) {
+    for column in db.sealed().iter().chain([&RESPONSE, &PAYLOAD]) {
         let query = format!(
             "SELECT EXISTS (SELECT 1 FROM {0} WHERE $1::text IS NOT NULL AND {1})",
             column.table,

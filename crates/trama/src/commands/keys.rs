@@ -43,7 +43,7 @@ impl KeysCommand {
 
 async fn list(config: &Config) -> anyhow::Result<()> {
     let mut table = table(["schema", "key", "data keys"]);
-    for (_, db) in databases(config).await? {
+    for db in databases(config).await? {
         rows(&mut table, config, &db).await?;
     }
     println!("{table}");
@@ -56,7 +56,7 @@ async fn rewrap(config: &Config) -> anyhow::Result<()> {
     }
     let mut table = table(["schema", "key", "data keys"]);
     let mut rewrapped = 0;
-    for (_, db) in databases(config).await? {
+    for db in databases(config).await? {
         rewrapped += db.rewrap_data_keys().await.map_err(detail)?;
         rows(&mut table, config, &db).await?;
     }
@@ -67,8 +67,8 @@ async fn rewrap(config: &Config) -> anyhow::Result<()> {
 
 async fn unseal(config: &Config) -> anyhow::Result<()> {
     let mut table = table(["schema", "texts", "data keys deleted"]);
-    for (columns, db) in databases(config).await? {
-        let done = db.unseal(columns).await.map_err(detail)?;
+    for db in databases(config).await? {
+        let done = db.unseal().await.map_err(detail)?;
         table.add_row([
             db.schema().to_owned(),
             done.texts.to_string(),
@@ -82,17 +82,23 @@ async fn unseal(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The database of each service, with its columns that are sealed.
-async fn databases(config: &Config) -> anyhow::Result<Vec<(&'static [trama_platform::sealing::Column], Db)>> {
+/// The database of each service.
+async fn databases(config: &Config) -> anyhow::Result<Vec<Db>> {
     let bus = Bus::connect(&config.nats_url, &config.bus)
         .await
         .map_err(detail)?;
     let mut databases = Vec::new();
     for service in services::all() {
-        let db = Db::connect(config, service.schema(), bus.clone(), Clock::system())
-            .await
-            .map_err(detail)?;
-        databases.push((service.sealed(), db));
+        let db = Db::connect(
+            config,
+            service.schema(),
+            service.sealed(),
+            bus.clone(),
+            Clock::system(),
+        )
+        .await
+        .map_err(detail)?;
+        databases.push(db);
     }
     Ok(databases)
 }

@@ -168,7 +168,10 @@ impl Migrate {
             .await
             .map_err(detail)?;
         for service in services::all() {
-            let connect = || Db::connect(&config, service.schema(), bus.clone(), Clock::system());
+            let connect = || {
+                let (schema, sealed) = (service.schema(), service.sealed());
+                Db::connect(&config, schema, sealed, bus.clone(), Clock::system())
+            };
             let db = patience.for_others(connect).await.map_err(detail)?;
             db.migrate(service.migrations())
                 .await

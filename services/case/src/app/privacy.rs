@@ -5,7 +5,6 @@ use chrono::{DateTime, Utc};
 use trama_platform::{
     Error, Tx,
     privacy::{Erased, Held, Holder, Request, collect, run},
-    sealing::Column,
 };
 use trama_proto::{
     ids::{TenantId, derive},
@@ -25,15 +24,11 @@ impl Holder for Holding {
         SubjectSort::Customer
     }
 
-    fn sealed(&self) -> &'static [Column] {
-        privacy::SEALED
-    }
-
     async fn export(&self, tx: &mut Tx, request: &Request) -> Result<Held, Error> {
         let (tenant, customers) = (&request.tenant, request.subjects.as_slice());
         let cases = privacy::cases_of(tx.conn(), tenant, customers).await?;
-        let mut sections = collect(tx, privacy::SEALED, privacy::OF_CASES, tenant, &cases).await?;
-        sections.extend(collect(tx, privacy::SEALED, privacy::OF_CUSTOMERS, tenant, customers).await?);
+        let mut sections = collect(tx, privacy::OF_CASES, tenant, &cases).await?;
+        sections.extend(collect(tx, privacy::OF_CUSTOMERS, tenant, customers).await?);
         let attachments = privacy::attachments(tx, tenant, customers, &cases).await?;
         pass_on(tx, request, &cases);
         Ok(Held {

@@ -9,7 +9,6 @@ use trama_platform::{
     bus::{Bus, Stream},
     objects::Objects,
     privacy::{Erased, Hasher, Held, Holder, Passed, PrivacyKeys, Request, Section, remove_messages},
-    sealing::Column,
 };
 use trama_proto::{
     case::v1::SurveyAnswerReceived,
@@ -111,10 +110,6 @@ impl Holding {
 impl Holder for Holding {
     fn sort(&self) -> SubjectSort {
         SubjectSort::Customer
-    }
-
-    fn sealed(&self) -> &'static [Column] {
-        privacy::SEALED
     }
 
     async fn export(&self, tx: &mut Tx, request: &Request) -> Result<Held, Error> {

@@ -4,7 +4,6 @@ use async_trait::async_trait;
 use trama_platform::{
     Error, Tx,
     privacy::{Aged, Erased, Holder, Kept, Request, run},
-    sealing::Column,
 };
 use trama_proto::{ids::CaseId, privacy::v1::SubjectSort};
 
@@ -18,10 +17,6 @@ pub struct Holding(pub Routing);
 impl Holder for Holding {
     fn sort(&self) -> SubjectSort {
         SubjectSort::Case
-    }
-
-    fn sealed(&self) -> &'static [Column] {
-        privacy::SEALED
     }
 
     fn kept(&self) -> &'static [Kept] {

@@ -4,7 +4,6 @@ use async_trait::async_trait;
 use trama_platform::{
     Error, Tx,
     privacy::{Aged, Erased, Holder, Kept, Request, run},
-    sealing::Column,
 };
 use trama_proto::privacy::v1::SubjectSort;
 
@@ -17,10 +16,6 @@ pub struct Holding;
 impl Holder for Holding {
     fn sort(&self) -> SubjectSort {
         SubjectSort::Customer
-    }
-
-    fn sealed(&self) -> &'static [Column] {
-        privacy::SEALED
     }
 
     fn kept(&self) -> &'static [Kept] {

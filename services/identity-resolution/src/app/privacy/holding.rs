@@ -22,7 +22,7 @@ impl Holder for Holding {
 
     async fn export(&self, tx: &mut Tx, request: &Request) -> Result<Held, Error> {
         let (tenant, ids) = (&request.tenant, request.subjects.as_slice());
-        let mut sections = collect(tx, &[], privacy::KEPT, tenant, ids).await?;
+        let mut sections = collect(tx, privacy::KEPT, tenant, ids).await?;
         let said = privacy::said(tx.conn(), tenant, ids).await?;
         let rows: Vec<_> = said
             .into_iter()
