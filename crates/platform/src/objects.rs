@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
-use object_store::{
-    ObjectStore, ObjectStoreExt as _, PutPayload, WriteMultipart, local::LocalFileSystem, path::Path as Key,
-};
+use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem, path::Path as Key};
 use trama_proto::ids::TenantId;
 
 use crate::{Error, Kind, config::ObjectsConfig};
@@ -51,17 +49,24 @@ impl Objects {
             let done = self.0.put(&key, PutPayload::from_bytes(bytes)).await;
             return done.map(|_| ()).map_err(away);
         }
-        let upload = self.0.put_multipart(&key).await.map_err(away)?;
-        let mut parts = WriteMultipart::new_with_chunk_size(upload, PART);
-        for start in (0..bytes.len()).step_by(PART) {
-            if let Err(error) = parts.wait_for_capacity(AT_ONCE).await {
-                // What is left of it would lie there, and cost, for ever.
-                let _ = parts.abort().await;
-                return Err(away(error));
-            }
-            parts.put(bytes.slice(start..bytes.len().min(start + PART)));
+        let mut upload = self.0.put_multipart(&key).await.map_err(away)?;
+        let starts = (0..bytes.len()).step_by(PART);
+        let parts: Vec<_> = starts
+            .map(|start| upload.put_part(bytes.slice(start..bytes.len().min(start + PART)).into()))
+            .collect();
+        let sent = futures::stream::iter(parts)
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await;
+        let done = match sent {
+            Ok(()) => upload.complete().await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        if done.is_err() {
+            // What is left of it would lie there, and cost, for ever.
+            let _ = upload.abort().await;
         }
-        parts.finish().await.map(|_| ()).map_err(away)
+        done.map_err(away)
     }
 
     /// Keys of all that lies in a folder of a tenant.
