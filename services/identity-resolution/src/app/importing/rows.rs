@@ -1,9 +1,12 @@
 //! Rows become customers: a whole step with a handful of statements.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use trama_platform::{Error, Tx};
-use trama_proto::{common::v1::ChannelKind, ids::CustomerId};
+use trama_proto::{
+    common::v1::ChannelKind,
+    ids::{CustomerId, TenantId},
+};
 
 use super::super::{App, Caller, auditing::profile_changed, publish_change};
 use crate::{
@@ -25,6 +28,19 @@ pub struct Counts {
     pub updated: i64,
     /// Rows that said nothing new.
     pub unchanged: i64,
+}
+
+/// The channel that customers want for a need.
+type Wishes<'r> = BTreeMap<CustomerId, BTreeMap<&'r str, ChannelKind>>;
+
+fn wishes<'r>(rows: &'r [Row], people: &[Resolved]) -> Wishes<'r> {
+    let mut wishes = Wishes::new();
+    for (row, person) in rows.iter().zip(people) {
+        for (need, kind) in &row.preferences {
+            wishes.entry(person.customer).or_default().insert(need, *kind);
+        }
+    }
+    wishes
 }
 
 impl App {
@@ -61,27 +77,20 @@ impl App {
         changed.extend(consented.iter().copied());
         changed.extend(people.iter().filter(|p| p.changed).map(|p| p.customer));
         let created: HashSet<CustomerId> = people.iter().filter(|p| p.is_new).map(|p| p.customer).collect();
-        let touched: Vec<CustomerId> = {
-            let wishing = rows
-                .iter()
-                .zip(&people)
-                .filter(|(row, _)| !row.preferences.is_empty());
-            let wishing: HashSet<_> = wishing.map(|(_, person)| person.customer).collect();
-            let mut ids: Vec<CustomerId> = changed.union(&created).copied().collect();
-            ids.extend(
-                wishing
-                    .iter()
-                    .filter(|id| !changed.contains(id) && !created.contains(id)),
-            );
-            ids.sort_unstable();
-            ids
-        };
+        let wishes = wishes(rows, &people);
+        let touched: BTreeSet<CustomerId> = changed
+            .iter()
+            .chain(&created)
+            .chain(wishes.keys())
+            .copied()
+            .collect();
+        let touched: Vec<CustomerId> = touched.into_iter().collect();
         for id in &consented {
             self.project_consents(tx, tenant, *id).await?;
         }
         let mut customers = self.hold_alone(tx, caller, &touched).await?;
         let wishing = self
-            .take_preferences(tx, caller, source, rows, &people, &mut customers)
+            .take_preferences(tx, tenant, source, &wishes, &mut customers)
             .await?;
         changed.extend(wishing);
         self.refresh(tx, tenant, &mut customers).await?;
@@ -109,53 +118,52 @@ impl App {
         Ok(counts)
     }
 
-    /// Keeps the channels that rows say are wanted, where that is news. Returns of whom.
+    /// Keeps the channels that are wanted, where that is news. Returns of whom.
     async fn take_preferences(
         &self,
         tx: &mut Tx,
-        caller: &Caller,
+        tenant: &TenantId,
         source: &str,
-        rows: &[Row],
-        people: &[Resolved],
+        wishes: &Wishes<'_>,
         customers: &mut [Customer],
     ) -> Result<Vec<CustomerId>, Error> {
-        let (tenant, rules) = (&caller.tenant, self.rules(&caller.tenant));
-        let mut wanted: BTreeMap<CustomerId, BTreeMap<&str, ChannelKind>> = BTreeMap::new();
-        for (row, person) in rows.iter().zip(people) {
-            let wishes = row.preferences.iter().map(|(need, kind)| (need.as_str(), *kind));
-            wanted.entry(person.customer).or_default().extend(wishes);
-        }
+        let (rules, now) = (self.rules(tenant), tx.now());
         let mut changed = Vec::new();
-        for customer in customers {
-            let id = customer.id;
-            let (Some(wishes), Some(own)) = (wanted.get(&id), customer.own_mut(id)) else {
+        for customer in customers.iter_mut() {
+            let (id, before) = (customer.id, customer.profile.clone());
+            let (Some(wished), Some(own)) = (wishes.get(&id), customer.own_mut(id)) else {
                 continue;
             };
-            let news: Vec<_> = wishes
-                .iter()
-                .filter(|(need, kind)| own.profile.preferences.get(**need) != Some(&(**kind as i32)))
-                .collect();
-            if news.is_empty() {
-                continue;
-            }
-            for (need, kind) in news {
+            let mut is_news = false;
+            for (need, kind) in wished {
+                if own.profile.preferences.get(*need) == Some(&(*kind as i32)) {
+                    continue;
+                }
                 let origin = Origin {
                     source: format!("import:{source}"),
-                    at: tx.now(),
+                    at: now,
                     verified: false,
                     by_hand: false,
                 };
                 own.prefer(need, *kind, origin);
+                is_news = true;
             }
-            let before = customer.profile.clone();
+            if !is_news {
+                continue;
+            }
             customer.choose(&rules);
-            self.save_own(tx, tenant, customer).await?;
             profile_changed(tx, id, &before, &customer.profile);
             if customer.profile.preferences != before.preferences {
                 publish_change(tx, tenant, customer, &rules, &["preferences"]);
             }
             changed.push(id);
         }
+        let rows: Vec<_> = customers
+            .iter()
+            .filter(|customer| changed.contains(&customer.id))
+            .filter_map(|customer| Some((tenant, customer.id, customer.own(customer.id)?)))
+            .collect();
+        store::save_own(tx.conn(), &rows, now).await?;
         Ok(changed)
     }
 
