@@ -92,7 +92,7 @@ impl Waiting {
         let mut receiver = self.receiver.lock().await;
         receiver.recv_many(batch, 1).await;
         let company = async {
-            while self.busy.load(Ordering::Relaxed) > 0 && receiver.len() + 1 < COMPANY {
+            while self.busy.load(Ordering::Relaxed) > 0 && receiver.len() < COMPANY {
                 self.news.notified().await;
             }
         };

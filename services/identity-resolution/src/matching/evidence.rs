@@ -87,6 +87,13 @@ impl Score {
         self.bits + self.household_excess
     }
 
+    /// Alike enough to be looked at; a twin, or whoever differs by a slip, weighs little because there are twins, and a person
+    /// can ask.
+    #[must_use]
+    pub fn is_worth_a_look(&self, bits: f32) -> bool {
+        self.bits >= bits || self.vetoes.any() && self.suspicion >= bits
+    }
+
     /// Same by the policy, and nothing forbids it.
     #[must_use]
     pub fn is_same(&self, policy: &Policy) -> bool {

@@ -312,15 +312,17 @@ impl Policy {
 
     /// What a level says by itself, whatever the value.
     pub(crate) fn alone(&self, comparison: Comparison, level: Level) -> f32 {
-        let cell = self
-            .bits
-            .get(comparison.index())
-            .and_then(|r| r.get(level.index()));
-        match cell {
-            Some(Bits::Fixed(bits) | Bits::Owner(bits)) => *bits,
-            Some(Bits::ByFrequency { log_m, u }) => log_m - u.log2() as f32,
-            None => 0.0,
+        match self.cell(comparison, level) {
+            Bits::Fixed(bits) | Bits::Owner(bits) => bits,
+            Bits::ByFrequency { log_m, u } => log_m - u.log2() as f32,
         }
+    }
+
+    /// What a level is worth.
+    pub(super) fn cell(&self, comparison: Comparison, level: Level) -> Bits {
+        let levels = self.bits.get(comparison.index());
+        let cell = levels.and_then(|levels| levels.get(level.index()));
+        cell.copied().unwrap_or(Bits::Fixed(0.0))
     }
 
     /// Two people may well live at one address under one surname.

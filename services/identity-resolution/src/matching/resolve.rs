@@ -231,9 +231,9 @@ impl<'a> Resolver<'a> {
                     && !owners.contains(&id)
                     && score.levels.get(Comparison::Exclusive.index()) != Some(&Level::Exact);
                 home = home.max(score.home);
-                held_back |=
-                    score.held_back && score.bits + score.household_excess >= self.policy.thresholds().review;
-                (score.bits >= least || score.vetoes.any() && score.suspicion >= least)
+                held_back |= score.held_back && score.fit() >= self.policy.thresholds().review;
+                score
+                    .is_worth_a_look(least)
                     .then_some(Candidate { profile: id, score })
             })
             .collect();
@@ -373,7 +373,7 @@ impl<'a> Resolver<'a> {
         let review = self.policy.thresholds().review;
         candidates
             .into_iter()
-            .filter(|c| c.score.bits >= review || c.score.vetoes.any() && c.score.suspicion >= review)
+            .filter(|c| c.score.is_worth_a_look(review))
             .take(MOST_SHOWN)
             .collect()
     }

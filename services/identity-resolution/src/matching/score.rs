@@ -112,12 +112,7 @@ impl<'a, S: Store> Scorer<'a, S> {
     }
 
     fn cell(&self, comparison: Comparison, level: Level) -> Bits {
-        self.policy
-            .bits
-            .get(comparison.index())
-            .and_then(|r| r.get(level.index()))
-            .copied()
-            .unwrap_or(Bits::Fixed(0.0))
+        self.policy.cell(comparison, level)
     }
 
     fn worth(&self, comparison: Comparison, level: Level, value: ValueKey) -> f32 {
@@ -125,7 +120,7 @@ impl<'a, S: Store> Scorer<'a, S> {
             Bits::Fixed(bits) => bits,
             Bits::Owner(bits) => bits - self.prior,
             // Alike, but not by a value of which it was counted how many have it.
-            Bits::ByFrequency { log_m, u } if value == ValueKey::default() => log_m - u.log2() as f32,
+            Bits::ByFrequency { .. } if value == ValueKey::default() => self.policy.alone(comparison, level),
             Bits::ByFrequency { log_m, u } => {
                 // The one that is compared holds the value itself: others are what counts.
                 let others = f64::from(self.store.frequency(value).saturating_sub(1));

@@ -51,6 +51,22 @@ fn person(given: &str, surname: &str, birth: &str, email: &str, phone: &str) -> 
     .of_one_record()
 }
 
+/// Somebody of one certain home.
+fn at_home(given: &str, surname: &str, birth: &str, email: &str, phone: &str) -> Facts {
+    let mut facts = person(given, surname, birth, email, phone);
+    facts.addresses = Address::parse(AddressText {
+        street: "Via Garibaldi",
+        number: "12",
+        locality: "Faenza",
+        postal_code: "48018",
+        ..AddressText::default()
+    })
+    .map(|a| seen_once(a, Trust::Claimed))
+    .into_iter()
+    .collect();
+    facts.of_one_record()
+}
+
 fn profiles_of(records: &[Facts]) -> Vec<ProfileId> {
     run(
         Mode::Online,

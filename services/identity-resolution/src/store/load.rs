@@ -26,6 +26,14 @@ use crate::{
 /// The worlds of the tenants of a batch.
 pub type Worlds = HashMap<TenantId, World>;
 
+/// Adds whom another load found.
+pub fn add(worlds: &mut Worlds, found: Worlds) {
+    for (tenant, world) in found {
+        let into = worlds.entry(tenant).or_default();
+        world.into_customers().for_each(|customer| into.add(customer));
+    }
+}
+
 /// The rules of each tenant of a batch.
 pub type RulesOf<'a> = &'a (dyn Fn(&TenantId) -> Arc<Rules> + Send + Sync);
 

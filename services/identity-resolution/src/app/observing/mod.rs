@@ -174,10 +174,7 @@ impl App {
                 meant.customers.push((item.tenant, *customer));
             }
         }
-        for (tenant, world) in store::load(tx.conn(), &meant, &rules, now).await? {
-            let into = worlds.entry(tenant).or_default();
-            world.into_customers().for_each(|customer| into.add(customer));
-        }
+        store::load::add(&mut worlds, store::load(tx.conn(), &meant, &rules, now).await?);
         Ok((worlds, homes))
     }
 

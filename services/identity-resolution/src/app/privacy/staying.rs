@@ -18,7 +18,7 @@ use crate::{
         rules::Rules,
     },
     error::refused,
-    store::{Question, Worlds, load, privacy},
+    store::{self, Question, Worlds, load, privacy},
 };
 
 /// An address and its tenant, hashed.
@@ -190,10 +190,7 @@ impl App {
         }
         let now = tx.now();
         let rules = |tenant: &TenantId| self.rules(tenant);
-        for (tenant, world) in load(tx.conn(), &again, &rules, now).await? {
-            let into = worlds.entry(tenant).or_default();
-            world.into_customers().for_each(|customer| into.add(customer));
-        }
+        store::load::add(worlds, load(tx.conn(), &again, &rules, now).await?);
         Ok(())
     }
 

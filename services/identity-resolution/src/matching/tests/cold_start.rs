@@ -52,21 +52,6 @@ fn resolved(store: &mut MemoryStore, records: &[Facts]) -> Vec<Decision> {
     decisions
 }
 
-fn at_home(given: &str, surname: &str, birth: &str) -> Facts {
-    let mut facts = person(given, surname, birth, "", "");
-    facts.addresses = Address::parse(AddressText {
-        street: "Via Garibaldi",
-        number: "12",
-        locality: "Faenza",
-        postal_code: "48018",
-        ..AddressText::default()
-    })
-    .map(|a| seen_once(a, Trust::Claimed))
-    .into_iter()
-    .collect();
-    facts.of_one_record()
-}
-
 #[test]
 fn people_of_one_name_with_different_mails_stay_apart_however_few_are_known() {
     for known in [0, 3, 50, 1_000] {
@@ -160,10 +145,10 @@ fn a_household_on_the_first_day_is_as_many_people_as_it_has_names() {
         resolved(
             &mut store,
             &[
-                at_home("Anna", "Rossini", ""),
-                at_home("Marco", "Rossini", ""),
-                at_home("Anna", "Rossini", ""),
-                at_home("Beatrice", "Rossini", ""),
+                at_home("Anna", "Rossini", "", "", ""),
+                at_home("Marco", "Rossini", "", "", ""),
+                at_home("Anna", "Rossini", "", "", ""),
+                at_home("Beatrice", "Rossini", "", "", ""),
             ],
         );
         assert_eq!(store.profiles().len(), known + 3, "{known} known");
@@ -176,10 +161,10 @@ fn twins_and_father_and_son_stay_apart_on_the_first_day() {
     resolved(
         &mut store,
         &[
-            at_home("Anna", "Rossini", "1999-04-20"),
-            at_home("Marta", "Rossini", "1999-04-20"),
-            at_home("Mario", "Rossini", "1950-03-02"),
-            at_home("Mario", "Rossini", "1986-11-17"),
+            at_home("Anna", "Rossini", "1999-04-20", "", ""),
+            at_home("Marta", "Rossini", "1999-04-20", "", ""),
+            at_home("Mario", "Rossini", "1950-03-02", "", ""),
+            at_home("Mario", "Rossini", "1986-11-17", "", ""),
         ],
     );
     assert_eq!(store.profiles().len(), 4);
@@ -191,9 +176,9 @@ fn who_is_written_the_wrong_way_round_once_is_not_nameless() {
     resolved(
         &mut store,
         &[
-            at_home("Emma", "Rossini", ""),
-            at_home("Rossini", "Emma", ""),
-            at_home("Marco", "Rossini", ""),
+            at_home("Emma", "Rossini", "", "", ""),
+            at_home("Rossini", "Emma", "", "", ""),
+            at_home("Marco", "Rossini", "", "", ""),
         ],
     );
     assert_eq!(store.profiles().len(), 2, "Emma, also swapped, and Marco");

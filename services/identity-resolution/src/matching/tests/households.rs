@@ -3,21 +3,6 @@
 use super::*;
 use crate::matching::eval::metrics::{Judged, cluster_figures};
 
-fn at_home(given: &str, surname: &str, birth: &str, email: &str, phone: &str) -> Facts {
-    let mut facts = person(given, surname, birth, email, phone);
-    facts.addresses = Address::parse(AddressText {
-        street: "Via Garibaldi",
-        number: "12",
-        locality: "Faenza",
-        postal_code: "48018",
-        ..AddressText::default()
-    })
-    .map(|a| seen_once(a, Trust::Claimed))
-    .into_iter()
-    .collect();
-    facts.of_one_record()
-}
-
 #[test]
 fn father_and_son_of_one_name_at_one_address_stay_two() {
     let is = profiles_of(&[
