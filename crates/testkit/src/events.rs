@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use trama_platform::bus::Stream;
-use trama_proto::events::Event;
+use trama_proto::{
+    audit::v1::{AuditEntry, AuditRecorded},
+    events::Event,
+};
 
 use crate::TestApp;
 
@@ -49,6 +52,17 @@ impl TestApp {
             });
         }
         found
+    }
+
+    /// What the audit log was told so far of a method, oldest first.
+    ///
+    /// # Panics
+    /// When the stream cannot be read.
+    pub async fn audited(&self, method: &str) -> Vec<AuditEntry> {
+        self.settle().await;
+        let told = self.events::<AuditRecorded>().await;
+        let entries = told.into_iter().flat_map(|told| told.event.entries);
+        entries.filter(|entry| entry.method.ends_with(method)).collect()
     }
 
     /// Waits for an event that fits.

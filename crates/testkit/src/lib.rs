@@ -44,6 +44,20 @@ pub fn tenant(name: &str) -> TenantId {
     name.parse().expect("a tenant name")
 }
 
+/// Serves somebody outside, such as an integrator's hook, until the test ends. Gives its address.
+///
+/// # Panics
+/// When there is no free port.
+pub async fn stand_in(app: axum::Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    #[expect(clippy::disallowed_methods, reason = "it ends with the runtime of the test")]
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    url
+}
+
 /// Services on servers of their own making.
 pub struct TestApp {
     /// The process.

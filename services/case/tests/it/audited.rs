@@ -1,7 +1,6 @@
 //! What the audit log is told of cases and articles: how they were, and how they are.
 
 use trama_proto::{
-    audit::v1::AuditRecorded,
     case::v1::{ReplyToCaseRequest, ResolveCaseRequest},
     common::v1::ChannelKind,
 };
@@ -11,11 +10,9 @@ use super::story::*;
 
 /// What the entries of one method say, in order: what, which field, from what to what. Moments are left out.
 async fn changes(app: &TestApp, method: &str) -> Vec<String> {
-    app.settle().await;
-    let told = app.events::<AuditRecorded>().await;
-    let entries = told.into_iter().flat_map(|told| told.event.entries);
+    let entries = app.audited(method).await;
     entries
-        .filter(|entry| entry.method.ends_with(method))
+        .into_iter()
         .flat_map(|entry| entry.changes)
         .filter(|change| !(change.field.ends_with("_time") || change.field.ends_with("_since")))
         .map(|c| {

@@ -1,7 +1,6 @@
 //! What was before, and what is now: in the audit log, in words of ours.
 
 use trama_proto::{
-    audit::v1::AuditRecorded,
     common::v1::{ChannelKind, ChannelPreference},
     identity_resolution::v1::{
         ConsentStatus, MergeCustomersRequest, ProtectCustomerRequest, Purpose, SetChannelPreferenceRequest,
@@ -14,11 +13,9 @@ use crate::world::{TENANT, client, interaction, start, who};
 
 /// What the entries of one method say, in order: whose, which field, from what to what.
 async fn changes(app: &TestApp, method: &str) -> Vec<String> {
-    app.settle().await;
-    let told = app.events::<AuditRecorded>().await;
-    let entries = told.into_iter().flat_map(|told| told.event.entries);
+    let entries = app.audited(method).await;
     entries
-        .filter(|entry| entry.method.ends_with(method))
+        .into_iter()
         .flat_map(|entry| entry.changes)
         .map(|c| {
             let id = c.object.unwrap_or_default().id;

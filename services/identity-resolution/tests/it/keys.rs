@@ -1,7 +1,7 @@
 //! Which keys somebody has is known in two places, that must say the same; and what a record leaves in the audit log.
 
 use trama_proto::{
-    audit::v1::{AuditEntry, AuditOutcome, AuditRecorded},
+    audit::v1::AuditOutcome,
     common::v1::Trust,
     identity_resolution::v1::{ExtractHandleRequest, PersonFacts},
 };
@@ -82,25 +82,22 @@ async fn whose_keys_are_which_is_known_through_joining_taking_apart_and_erasing(
     app.stop().await;
 }
 
-async fn entries(app: &TestApp) -> Vec<AuditEntry> {
-    app.settle().await;
-    let told = app.events::<AuditRecorded>().await;
-    let entries = told.into_iter().flat_map(|told| told.event.entries);
-    entries.filter(|e| e.method.ends_with("/ResolveRecord")).collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_leaves_an_entry_in_the_audit_log_if_it_says_something_new() {
     let app = start().await;
     let from_crm = |number: &str| record("crm", number, &["email:annalisa@shop.test"], anna("Milano"));
     resolve(&app, from_crm("1")).await;
-    let first = entries(&app).await;
+    let first = app.audited("/ResolveRecord").await;
     assert_eq!(first.len(), 1);
     assert_eq!(first[0].outcome(), AuditOutcome::Committed);
     assert_eq!(first[0].subject, "crm");
 
     resolve(&app, from_crm("2")).await;
-    assert_eq!(entries(&app).await.len(), 1, "nothing became otherwise");
+    assert_eq!(
+        app.audited("/ResolveRecord").await.len(),
+        1,
+        "nothing became otherwise"
+    );
     assert_eq!(count(&app, "observations").await, 2, "that it came is kept");
 
     resolve(
@@ -108,18 +105,18 @@ async fn a_record_leaves_an_entry_in_the_audit_log_if_it_says_something_new() {
         record("crm", "3", &["email:annalisa@shop.test"], anna("Lodi")),
     )
     .await;
-    assert_eq!(entries(&app).await.len(), 2);
+    assert_eq!(app.audited("/ResolveRecord").await.len(), 2);
 
     let mut believed = record("crm", "4", &["email:annalisa@shop.test"], anna("Lodi"));
     let handles = believed.record.iter_mut().flat_map(|record| &mut record.handles);
     handles.for_each(|handle| handle.set_trust(Trust::Verified));
     resolve(&app, believed.clone()).await;
     assert_eq!(
-        entries(&app).await.len(),
+        app.audited("/ResolveRecord").await.len(),
         3,
         "an address is believed more than before"
     );
     resolve(&app, believed).await;
-    assert_eq!(entries(&app).await.len(), 3);
+    assert_eq!(app.audited("/ResolveRecord").await.len(), 3);
     app.stop().await;
 }

@@ -6,7 +6,7 @@ use trama_proto::identity_resolution::v1::{
     import_service_client::ImportServiceClient, profile_service_client::ProfileServiceClient,
     verification_service_client::VerificationServiceClient,
 };
-use trama_testkit::TestApp;
+use trama_testkit::{TestApp, stand_in};
 
 use crate::world::{TENANT, interaction, who, with_trust};
 
@@ -100,13 +100,7 @@ pub async fn integrator() -> (String, Calls) {
             }
         },
     );
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    #[expect(clippy::disallowed_methods, reason = "a stand-in that ends with the test")]
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    (url, calls)
+    (stand_in(app).await, calls)
 }
 
 pub async fn start() -> (TestApp, Calls) {

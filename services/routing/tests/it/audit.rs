@@ -1,16 +1,8 @@
 //! Commands that share a transaction leave a trail each.
 
-use trama_proto::{
-    audit::v1::{AuditEntry, AuditOutcome, AuditRecorded},
-    common::v1::ChannelKind,
-};
+use trama_proto::{audit::v1::AuditOutcome, common::v1::ChannelKind};
 
 use crate::support::*;
-
-fn of<'a>(told: &'a [AuditEntry], method: &str) -> Vec<&'a AuditEntry> {
-    let wanted = format!("/trama.routing.v1.DeskService/{method}");
-    told.iter().filter(|e| e.method == wanted).collect()
-}
 
 #[tokio::test]
 async fn a_desk_command_tells_who_moved_which_item_from_which_state_to_which() {
@@ -27,16 +19,8 @@ async fn a_desk_command_tells_who_moved_which_item_from_which_state_to_which() {
             .await
             .is_err()
     );
-    app.settle().await;
-
-    let told: Vec<AuditEntry> = app
-        .events::<AuditRecorded>()
-        .await
-        .into_iter()
-        .flat_map(|published| published.event.entries)
-        .collect();
-    let accepted = of(&told, "AcceptOffer");
-    assert_eq!(accepted.len(), 1, "{told:?}");
+    let accepted = app.audited("/trama.routing.v1.DeskService/AcceptOffer").await;
+    assert_eq!(accepted.len(), 1, "{accepted:?}");
     assert_eq!(accepted[0].subject, "carla");
     assert_eq!(accepted[0].outcome(), AuditOutcome::Committed);
     assert_eq!(accepted[0].origin, "127.0.0.1");
@@ -47,7 +31,7 @@ async fn a_desk_command_tells_who_moved_which_item_from_which_state_to_which() {
         ("offered", "assigned")
     );
     assert_eq!(change.object.as_ref().expect("an item").id, taken.work_item_id);
-    let completed = of(&told, "CompleteWork");
+    let completed = app.audited("/trama.routing.v1.DeskService/CompleteWork").await;
     assert_eq!(completed.len(), 1);
     assert_eq!(completed[0].changes[0].before, "assigned");
     app.stop().await;

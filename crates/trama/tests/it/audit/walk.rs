@@ -28,7 +28,7 @@ use trama_proto::{
     routing::v1::OfferMade,
     time::to_wire,
 };
-use trama_testkit::TestApp;
+use trama_testkit::{TestApp, stand_in};
 
 use super::log;
 use crate::access::services;
@@ -313,13 +313,7 @@ async fn integrator() -> String {
             _ => "",
         }
     });
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    #[expect(clippy::disallowed_methods, reason = "a stand-in that ends with the test")]
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    url
+    stand_in(app).await
 }
 
 fn changes(entry: &AuditEntry) -> Vec<String> {
