@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use trama_proto::ids::TenantId;
 use uuid::Uuid;
 
-pub use tx::{Command, Tx};
+pub use tx::{Command, Publishing, Tx};
 pub(crate) use tx::{PAYLOAD, RESPONSE};
 
 use crate::{
