@@ -218,6 +218,8 @@ fn publish(tx: &mut Tx, received: &Received<'_>, decided: Decided) {
             "handles"
         };
         metrics::counter!("trama_identity_resolution_merges_total", "by" => by).increment(1);
+    }
+    for merge in outcome.merges_of_others() {
         tx.publish(tenant, &key, &merged_event(merge, context.clone()));
     }
     let known = if outcome.is_new { "new" } else { "known" };

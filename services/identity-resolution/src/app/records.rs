@@ -128,8 +128,9 @@ pub(super) fn observation(
 fn tell(tx: &mut Tx, tenant: &TenantId, decided: Decided) -> Observed {
     let outcome = &decided.outcome;
     let key = outcome.customer.to_string();
-    for merge in &outcome.merges {
-        metrics::counter!("trama_identity_resolution_merges_total", "by" => "record").increment(1);
+    metrics::counter!("trama_identity_resolution_merges_total", "by" => "record")
+        .increment(outcome.merges.len() as u64);
+    for merge in outcome.merges_of_others() {
         tx.publish(tenant, &key, &merged_event(merge, decided.context.clone()));
     }
     let mut fields = Vec::new();

@@ -159,6 +159,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// The merges that others must hear of. Of a row that was made just now nobody has heard: that it is another's is how that one
+    /// was recognised.
+    pub fn merges_of_others(&self) -> impl Iterator<Item = &MergeRecord> {
+        self.merges.iter().filter(|m| Some(m.merged) != self.created)
+    }
+
     /// Whether anything is otherwise than before. That somebody was seen again, or a record came once more, is nothing.
     pub fn is_news(&self) -> bool {
         let linked = |handle: &Held| handle.first_seen == handle.last_seen;
