@@ -80,7 +80,7 @@ impl App {
         let likeness = similarity::likeness(policy, &score);
         let resolution = if score.is_same(policy) {
             Resolution::Same
-        } else if score.bits >= policy.thresholds().review {
+        } else if score.is_worth_a_look(policy.thresholds().review) {
             Resolution::Review
         } else {
             Resolution::Different

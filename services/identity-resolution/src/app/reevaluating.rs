@@ -8,7 +8,7 @@ use trama_platform::{
     timers::{Timer, TimerSpec},
 };
 use trama_proto::{
-    identity_resolution::v1::{ReviewKind, ReviewStatus},
+    identity_resolution::v1::{Resolution, ReviewKind, ReviewStatus},
     ids::{CustomerId, TenantId},
 };
 use uuid::Uuid;
@@ -202,10 +202,8 @@ impl App {
             }
             let one = self.read(tx, look.tenant, review.one).await?;
             let other = self.read(tx, look.tenant, review.other).await?;
-            let Some((likeness, _)) = self.alike(tx, look.tenant, &one, &other, look.rules).await? else {
-                continue;
-            };
-            if likeness.bits >= f64::from(look.policy.thresholds().review) {
+            let alike = self.alike(tx, look.tenant, &one, &other, look.rules).await?;
+            if alike.is_none_or(|(_, resolution)| resolution != Resolution::Different) {
                 continue;
             }
             review.status = ReviewStatus::Different;
@@ -271,13 +269,15 @@ fn doubts(look: &Look<'_>) -> Vec<Doubtful> {
             .into_iter()
             .filter_map(|other| Some((other, near.score(policy, *one, other)?)))
             .filter(|(other, score)| {
-                score.bits >= thresholds.review && !score.is_same(policy) && !near.is_banned(*one, *other)
+                score.is_worth_a_look(thresholds.review)
+                    && !score.is_same(policy)
+                    && !near.is_banned(*one, *other)
             })
             .collect();
         alike.sort_by(|(_, a), (_, b)| b.bits.total_cmp(&a.bits));
         for (other, score) in alike.into_iter().take(MOST_QUESTIONS) {
             let likeness = similarity::likeness(policy, &score);
-            let (doubt, words) = if score.bits < thresholds.same {
+            let (doubt, words) = if score.bits < thresholds.same && !score.vetoes.any() {
                 (Doubt::Likely, "alike, but not surely the same".to_owned())
             } else {
                 (Doubt::Contradiction, likeness.vetoes.join(", "))
