@@ -29,7 +29,7 @@ mod waking;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use ring::rand::SystemRandom;
@@ -42,7 +42,7 @@ use trama_proto::{
 
 use crate::{
     config::IdentityConfig,
-    domain::{customer::Customer, handle::HandleKey, rules::Rules},
+    domain::{customer::Customer, handle::HandleKey, profile::Schema, rules::Rules},
     error::{no_customer, overtaken},
     store::{self, Question},
 };
@@ -79,17 +79,18 @@ pub struct App {
     resources: ResourceStore,
     config: IdentityConfig,
     random: SystemRandom,
-    rules: Mutex<Compiled>,
+    compiled: Mutex<Compiled>,
     waiting: resolving::Waiting,
     armed: observing::Armed,
     privacy: privacy::Privacy,
 }
 
-/// The rules of the resources in force, compiled tenant by tenant when first asked for.
+/// The resources in force, compiled tenant by tenant when first asked for.
 #[derive(Default)]
 struct Compiled {
     of: Arc<Resources>,
-    tenants: HashMap<TenantId, Arc<Rules>>,
+    rules: HashMap<TenantId, Arc<Rules>>,
+    schemas: HashMap<TenantId, Arc<Schema>>,
 }
 
 impl App {
@@ -100,7 +101,7 @@ impl App {
             resources,
             config,
             random: SystemRandom::new(),
-            rules: Mutex::default(),
+            compiled: Mutex::default(),
             waiting: resolving::Waiting::default(),
             armed: observing::Armed::default(),
             privacy,
@@ -114,22 +115,36 @@ impl App {
 
     /// A tenant's rules, as in force now. Hold them for the whole of a decision.
     pub fn rules(&self, tenant: &TenantId) -> Arc<Rules> {
-        let snapshot = self.resources.snapshot();
-        let mut compiled = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        if !Arc::ptr_eq(&compiled.of, &snapshot) {
-            *compiled = Compiled {
-                of: Arc::clone(&snapshot),
-                tenants: HashMap::new(),
-            };
-        }
-        let entry = compiled.tenants.entry(tenant.clone());
+        let mut compiled = self.compiled();
+        let Compiled { of, rules, .. } = &mut *compiled;
+        let entry = rules.entry(tenant.clone());
         Arc::clone(entry.or_insert_with(|| {
-            let (rules, problem) = Rules::checked(snapshot.tenant(tenant));
+            let (rules, problem) = Rules::checked(of.tenant(tenant));
             if let Some(problem) = problem {
                 tracing::error!(%tenant, %problem, "a matching policy is not wholly in force");
             }
             Arc::new(rules)
         }))
+    }
+
+    /// The fields that a tenant keeps of its customers, as in force now.
+    pub fn schema(&self, tenant: &TenantId) -> Arc<Schema> {
+        let mut compiled = self.compiled();
+        let Compiled { of, schemas, .. } = &mut *compiled;
+        let entry = schemas.entry(tenant.clone());
+        Arc::clone(entry.or_insert_with(|| Arc::new(Schema::new(of.tenant(tenant)))))
+    }
+
+    fn compiled(&self) -> MutexGuard<'_, Compiled> {
+        let snapshot = self.resources.snapshot();
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&compiled.of, &snapshot) {
+            *compiled = Compiled {
+                of: snapshot,
+                ..Compiled::default()
+            };
+        }
+        compiled
     }
 }
 

@@ -14,7 +14,7 @@ use futures::FutureExt as _;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use trama_platform::{
-    Error, Kind,
+    Error, Kind, Publishing,
     audit::{self, Call},
 };
 use trama_proto::{
@@ -170,22 +170,33 @@ impl App {
     /// Never: who waits hears what went wrong.
     pub async fn resolve_waiting(self: Arc<Self>, stopping: CancellationToken) -> Result<(), Error> {
         let mut batch: Vec<Wanted> = Vec::with_capacity(AT_ONCE);
+        let mut published: Vec<Publishing> = Vec::new();
         loop {
-            let _underway = tokio::select! {
-                () = stopping.cancelled() => return Ok(()),
+            let underway = tokio::select! {
+                () = stopping.cancelled() => break,
                 underway = self.waiting.next(&mut batch) => underway,
             };
             batch.sort_by(|a, b| a.tenant.cmp(&b.tenant));
+            let mut publishing = Vec::new();
             while let Some(first) = batch.first() {
                 let tenant = first.tenant.clone();
                 let theirs = batch.partition_point(|w| w.tenant <= tenant);
                 let theirs: Vec<Wanted> = batch.drain(..theirs).collect();
-                self.resolve_together(&tenant, theirs).await;
+                publishing.extend(self.resolve_together(&tenant, theirs).await);
+            }
+            drop(underway);
+            // The bus keeps one batch while the database works on the next, and no more than one.
+            for earlier in std::mem::replace(&mut published, publishing) {
+                earlier.through().await;
             }
         }
+        for last in published {
+            last.through().await;
+        }
+        Ok(())
     }
 
-    async fn resolve_together(&self, tenant: &TenantId, wanted: Vec<Wanted>) {
+    async fn resolve_together(&self, tenant: &TenantId, wanted: Vec<Wanted>) -> Vec<Publishing> {
         let mut records = Vec::with_capacity(wanted.len());
         let mut calls = Vec::with_capacity(wanted.len());
         let mut callers = Vec::with_capacity(wanted.len());
@@ -195,20 +206,19 @@ impl App {
             callers.push(wanted.answer);
         }
         let callers = Callers::of(callers);
-        if self
-            .try_together(tenant, (&records, &calls), &callers)
-            .await
-            .is_ok()
-        {
-            return;
+        if let Ok(publishing) = self.try_together(tenant, (&records, &calls), &callers).await {
+            return vec![publishing];
         }
         // One that cannot be worked in must not take the others along.
         let alone = callers.take().into_iter().map(|caller| Callers::of(vec![caller]));
+        let mut publishing = Vec::with_capacity(records.len());
         for ((record, call), caller) in records.into_iter().zip(calls).zip(alone) {
-            if let Err(error) = self.try_together(tenant, (&[record], &[call]), &caller).await {
-                caller.answer([Err(error)]);
+            match self.try_together(tenant, (&[record], &[call]), &caller).await {
+                Ok(one) => publishing.push(one),
+                Err(error) => caller.answer([Err(error)]),
             }
         }
+        publishing
     }
 
     /// All that may be worked in, in one transaction; the answer to a record that may not is the refusal. Whoever asked is
@@ -218,7 +228,7 @@ impl App {
         tenant: &TenantId,
         (records, calls): (&[NewRecord], &[Option<Call>]),
         callers: &Callers,
-    ) -> Result<(), Error> {
+    ) -> Result<Publishing, Error> {
         let mut tx = self.db.batch_tx(tenant, HOLD_DECISIONS).await?;
         let known_by = records.iter().map(|r| (r.handles.as_slice(), r.recorded_at));
         let void = self
@@ -257,7 +267,7 @@ impl App {
         metrics::histogram!("trama_identity_resolution_records_together").record(records.len() as f64);
         let callers = callers.clone();
         tx.after_commit(move || callers.answer(answers));
-        tx.commit().await
+        tx.commit_ahead().await
     }
 }
 

@@ -52,11 +52,6 @@ struct Sources {
 }
 
 impl App {
-    /// The fields that a tenant keeps of its customers.
-    pub fn schema(&self, tenant: &TenantId) -> Schema {
-        Schema::new(self.resources.snapshot().tenant(tenant))
-    }
-
     /// Works out anew what of profiles travels with every event. Returns whose it changed.
     pub(super) async fn refresh(
         &self,
