@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Splink (PyPI, in a venv) beside ours, on the same files. Usage: bench/identity/run.sh TRAMA DATA_DIR [WORK_DIR]
-# DATA_DIR holds febrl3.csv, febrl4a.csv, febrl4b.csv, o10k.csv.gz, o100k.csv.gz and their truth files, and score.py.
+# DATA_DIR holds febrl3.csv, febrl4a.csv, febrl4b.csv, o10k.csv.gz, o100k.csv.gz and their truth files, score.py,
+# and norm_omni.py with its pools.json, by which Splink gets columns as good as ours on the last two.
+# Both sides print the same columns: pairs within clusters, exact clusters, clusters of several people, speed. Ours decides with
+# the weights it ships, one record after the other; Splink trains on the set first and decides in one go.
 set -euo pipefail
 trama=$1 data=$2 work=${3:-.dev/bench-identity}
 here=$(cd "$(dirname "$0")" && pwd)
@@ -25,10 +28,16 @@ for style in it us; do
 done
 
 if [ ! -x "$work/venv/bin/python" ]; then
-    python3 -m venv "$work/venv" && "$work/venv/bin/pip" install --quiet 'splink==5.0.0' pandas || {
+    python3 -m venv "$work/venv" && "$work/venv/bin/pip" install --quiet 'splink==5.0.0' 'duckdb==2.0.0' 'pandas==3.1.1' || {
         echo "splink: cannot be installed here, ours alone is shown" >&2
         rm -rf "$work/venv"
         exit 0
     }
 fi
+export PYTHONDONTWRITEBYTECODE=1 # the scripts share modules; no caches in the sources
 "$work/venv/bin/python" "$here/splink_febrl.py" "$data" "$work"
+if [ -f "$data/norm_omni.py" ]; then
+    "$work/venv/bin/python" "$here/splink_omni.py" "$data" "$work"
+else
+    echo "splink: no norm_omni.py in $data, o10k and o100k are left out" >&2
+fi

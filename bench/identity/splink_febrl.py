@@ -1,12 +1,10 @@
 """Splink on FEBRL 3 and 4 without the social security number: the same files, scored by the same score.py."""
-import csv
-import subprocess
 import sys
-import time
 
 import pandas as pd
 import splink.comparison_library as cl
-from splink import DuckDBAPI, Linker, SettingsCreator, block_on
+from splink import Linker, SettingsCreator, block_on
+from splink_bench import beside
 
 data, work = sys.argv[1:]
 columns = ["given_name", "surname", "date_of_birth", "postcode", "suburb", "address_1", "street_number"]
@@ -18,34 +16,27 @@ def frame_of(name: str) -> pd.DataFrame:
     return frame.drop(columns=["soc_sec_id"])
 
 
-def beside(name: str, files: list[str]) -> None:
-    frames = [frame_of(file) for file in files]
-    link = len(frames) > 1
+def train(linker: Linker) -> None:
+    training = linker.training
+    training.estimate_probability_two_random_records_match([block_on("given_name", "surname", "date_of_birth")], recall=0.5)
+    training.estimate_u_using_random_sampling(max_pairs=1e6, seed=1)
+    training.estimate_parameters_using_expectation_maximisation(block_on("date_of_birth"))
+    training.estimate_parameters_using_expectation_maximisation(block_on("postcode"))
+
+
+def febrl(name: str, files: list[str]) -> None:
+    link = len(files) > 1
     settings = SettingsCreator(
         link_type="link_only" if link else "dedupe_only",
         comparisons=[cl.JaroWinklerAtThresholds(c, [0.9, 0.7]) for c in ("given_name", "surname", "suburb", "address_1")]
         + [cl.DamerauLevenshteinAtThresholds(c, [1, 2]) for c in ("date_of_birth", "postcode", "street_number")],
         blocking_rules_to_generate_predictions=[block_on(*pair) for pair in keys],
     )
-    started = time.time()
-    api = DuckDBAPI()
-    tables = [api.register(frame) for frame in frames]
-    linker = Linker(tables if link else tables[0], settings)
-    linker.training.estimate_probability_two_random_records_match([block_on("given_name", "surname", "date_of_birth")], recall=0.5)
-    linker.training.estimate_u_using_random_sampling(max_pairs=1e6, seed=1)
-    linker.training.estimate_parameters_using_expectation_maximisation(block_on("date_of_birth"))
-    linker.training.estimate_parameters_using_expectation_maximisation(block_on("postcode"))
-    found = linker.inference.predict(threshold_match_probability=0.001).as_pandas_dataframe()
-    seconds = time.time() - started
-    with open(f"{work}/splink-{name}.csv", "w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["id_l", "id_r", "score"])
-        rows.writerows(zip(found["unique_id_l"], found["unique_id_r"], found["match_weight"]))
-    records = sum(len(frame) for frame in frames)
-    print(f"splink  {name}   {seconds:.1f} s, {records / seconds:.0f} records/s", flush=True)
-    score = [sys.executable, f"{data}/score.py", "pairs", f"{data}/{name}.truth.csv", f"{work}/splink-{name}.csv"]
-    subprocess.run([*score, "--threshold", "0", "--brief", *(["--link"] if link else [])], check=True)
+    beside(
+        name, [frame_of(file) for file in files], lambda: settings, train,
+        data=data, truth=f"{data}/{name}.truth.csv", work=work, threshold=0.0, flags=("--link",) if link else (),
+    )
 
 
-beside("febrl3", ["febrl3"])
-beside("febrl4", ["febrl4a", "febrl4b"])
+febrl("febrl3", ["febrl3"])
+febrl("febrl4", ["febrl4a", "febrl4b"])
