@@ -5,7 +5,7 @@ mod messages;
 pub mod privacy;
 mod receipts;
 
-pub use customers::{resolve, save_merge, save_split};
+pub use customers::{Split, Trace, Whose, resolve, save_merge, save_split, whose};
 pub use messages::{
     AttemptRow, Beginning, Claimed, MessageRow, NewMessage, attempts_of, begin, claim, close_attempt, find,
     finish, insert, last_attempts, record_sent, requeue, touch,

@@ -7,7 +7,7 @@ use trama_platform::{Error, Tx, sealing::Column};
 use trama_proto::{
     common::v1::{ChannelKind, Handle},
     identity_resolution::v1::Purpose,
-    ids::{CaseId, CustomerId, MessageId, TenantId},
+    ids::{CaseId, CustomerId, InteractionId, MessageId, TenantId},
     notification::v1::MessageRequested,
 };
 use uuid::Uuid;
@@ -26,6 +26,10 @@ pub struct NewMessage {
     pub asked_customer_id: CustomerId,
     /// About which case.
     pub case_id: Option<CaseId>,
+    /// The customer's word that it answers.
+    pub interaction_id: Option<InteractionId>,
+    /// Nobody can tell for whom it was asked.
+    pub undecided: bool,
     /// Does not wait behind others.
     pub urgent: bool,
     /// The encoded MessageRequested.
@@ -47,6 +51,8 @@ pub struct MessageRow {
     pub customer_id: CustomerId,
     /// About which case.
     pub case_id: Option<CaseId>,
+    /// Nobody can tell for whom it was asked: a merge was undone.
+    pub undecided: bool,
     /// What was asked for.
     pub request: MessageRequested,
     /// Where it stands.
@@ -90,7 +96,8 @@ impl MessageRow {
 }
 
 pub(super) const COLUMNS: &str = "tenant, message_id, customer_id, case_id, request, status, tries, tries_here, unknown_outcomes,
-    spent, channel, channel_kind, handle_kind, handle_value, provider_message_id, body, reason, trace, version, requested_at";
+    spent, channel, channel_kind, handle_kind, handle_value, provider_message_id, body, reason, trace, version,
+    requested_at, undecided";
 
 const KEY: &[(&str, &str)] = &[("message_id", "uuid")];
 /// What was asked for.
@@ -162,6 +169,7 @@ impl FromRow<'_, PgRow> for Row {
             trace: row.try_get("trace")?,
             version: row.try_get("version")?,
             requested_at: row.try_get("requested_at")?,
+            undecided: row.try_get("undecided")?,
         };
         Ok(Self {
             message,
@@ -186,13 +194,20 @@ pub async fn insert(tx: &mut Tx, messages: &[NewMessage], now: DateTime<Utc>) ->
     tx.seal(REQUEST, places, &mut requests).await?;
     let traces: Vec<Option<&str>> = messages.iter().map(|m| m.trace.as_deref()).collect();
     let requested: Vec<DateTime<Utc>> = messages.iter().map(|m| m.requested_at).collect();
+    let words: Vec<Option<Uuid>> = messages
+        .iter()
+        .map(|m| m.interaction_id.map(InteractionId::uuid))
+        .collect();
+    let undecided: Vec<bool> = messages.iter().map(|m| m.undecided).collect();
     let done = sqlx::query(
         "INSERT INTO messages (tenant, message_id, customer_id, asked_customer_id, case_id, urgent, request, status, due_at,
-             trace, requested_at, updated_at)
-         SELECT tenant, message_id, customer_id, asked, case_id, urgent, request, 'queued', $10, trace, requested_at, $10
+             trace, requested_at, interaction_id, undecided, updated_at)
+         SELECT tenant, message_id, customer_id, asked, case_id, urgent, request, 'queued', $12, trace, requested_at, word,
+             undecided, $12
          FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::bool[], $7::bytea[], $8::text[],
-             $9::timestamptz[]) WITH ORDINALITY
-             AS row (tenant, message_id, customer_id, asked, case_id, urgent, request, trace, requested_at, position)
+             $9::timestamptz[], $10::uuid[], $11::bool[]) WITH ORDINALITY
+             AS row (tenant, message_id, customer_id, asked, case_id, urgent, request, trace, requested_at, word, undecided,
+                 position)
          ORDER BY position
          ON CONFLICT (tenant, message_id) DO NOTHING",
     )
@@ -205,6 +220,8 @@ pub async fn insert(tx: &mut Tx, messages: &[NewMessage], now: DateTime<Utc>) ->
     .bind(requests)
     .bind(traces)
     .bind(requested)
+    .bind(words)
+    .bind(undecided)
     .bind(now)
     .execute(tx.conn())
     .await?;
