@@ -238,9 +238,16 @@ async fn a_split_of_a_merge_that_nobody_was_told_of_gives_back_what_was_said() {
         app.settle().await;
     }
     assert_eq!(timeline(&app, &need).await.len(), 1, "Anna's own word stays hers");
+    // Routing knows cases, not customers: it is told of both anew.
+    let hers = last_work(&app, &need).await.0.expect("work").snapshot.expect("context");
+    assert_eq!(hers.timeline.len(), 1);
+    assert_eq!(hers.customer.expect("known").customer_id, customer("anna").to_string());
     let theirs = cases_of(&app, "stranger").await;
     let mut told = Vec::new();
     for case in &theirs {
+        let work = last_work(&app, &case.case_id).await.0.expect("work");
+        let known = work.snapshot.and_then(|s| s.customer).expect("known");
+        assert_eq!(known.customer_id, customer("stranger").to_string());
         assert_eq!(case.customer_id, customer("stranger").to_string());
         told.extend(timeline(&app, &case.case_id).await);
     }

@@ -94,7 +94,6 @@ impl App {
         if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
-        let now = tx.now();
         if demand.action == PrivacyAction::Erase {
             store::hold_decisions(tx.conn(), &[tenant.as_str()], true).await?;
         }
