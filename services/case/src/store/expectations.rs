@@ -123,11 +123,11 @@ pub async fn give(
         "UPDATE expectations SET customer_id = $4
          WHERE tenant = $1 AND customer_id = $3 AND case_id = ANY($2) AND closed_at IS NULL",
     )
-        .bind(tenant.as_str())
-        .bind(cases)
-        .bind(from.uuid())
-        .bind(to.uuid())
-        .execute(db)
-        .await?;
+    .bind(tenant.as_str())
+    .bind(cases)
+    .bind(from.uuid())
+    .bind(to.uuid())
+    .execute(db)
+    .await?;
     Ok(())
 }

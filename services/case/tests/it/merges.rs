@@ -2,7 +2,8 @@
 
 use trama_proto::{
     case::v1::{
-        CaseResolved, CaseStatus, ReplyToCaseRequest, ResolveCaseRequest, SurveyAnswerReceived, WithdrawReason,
+        CaseResolved, CaseStatus, ReplyToCaseRequest, ResolveCaseRequest, SurveyAnswerReceived,
+        WithdrawReason,
     },
     common::v1::{Call, CallState, ChannelKind, InteractionKind},
     identity_resolution::v1::{CustomerMerged, CustomerSplit},
@@ -181,6 +182,7 @@ async fn an_undone_merge_gives_everything_back() {
             interaction_id("note of stranger").to_string(),
         ],
         split_at: Some(to_wire(app.clock.now())),
+        merged_at: merge.merged_at,
     };
     for _ in 0..2 {
         app.publish(TENANT, &customer("anna").to_string(), &split).await;
@@ -239,9 +241,17 @@ async fn a_split_of_a_merge_that_nobody_was_told_of_gives_back_what_was_said() {
     }
     assert_eq!(timeline(&app, &need).await.len(), 1, "Anna's own word stays hers");
     // Routing knows cases, not customers: it is told of both anew.
-    let hers = last_work(&app, &need).await.0.expect("work").snapshot.expect("context");
+    let hers = last_work(&app, &need)
+        .await
+        .0
+        .expect("work")
+        .snapshot
+        .expect("context");
     assert_eq!(hers.timeline.len(), 1);
-    assert_eq!(hers.customer.expect("known").customer_id, customer("anna").to_string());
+    assert_eq!(
+        hers.customer.expect("known").customer_id,
+        customer("anna").to_string()
+    );
     let theirs = cases_of(&app, "stranger").await;
     let mut told = Vec::new();
     for case in &theirs {
@@ -292,7 +302,9 @@ async fn an_answer_and_the_end_of_a_case_say_which_word_of_the_customer_they_fol
         .expect("resolved");
     let last = interaction_id("again").to_string();
     let asked = app
-        .wait_for("the answer", |e: &MessageRequested| e.case_id == case_id && e.author == "carla")
+        .wait_for("the answer", |e: &MessageRequested| {
+            e.case_id == case_id && e.author == "carla"
+        })
         .await;
     assert_eq!(asked.interaction_id, last);
     let resolved = app.wait_for("the end", |_: &CaseResolved| true).await;
@@ -304,9 +316,15 @@ async fn an_answer_and_the_end_of_a_case_say_which_word_of_the_customer_they_fol
 async fn an_open_survey_question_goes_with_the_case_that_is_given_back() {
     let app = start().await;
     // All that is said on this case is the stranger's, recognised at once as Anna.
-    says(&app, "anna", "note of stranger", ChannelKind::Whatsapp, "la fattura è sbagliata")
-        .heard(&app)
-        .await;
+    says(
+        &app,
+        "anna",
+        "note of stranger",
+        ChannelKind::Whatsapp,
+        "la fattura è sbagliata",
+    )
+    .heard(&app)
+    .await;
     let given = only_case(&app, "anna").await.case_id;
     let question = SurveyQuestionAsked {
         invitation_id: InvitationId::derived(&[b"i"]).to_string(),
@@ -319,14 +337,24 @@ async fn an_open_survey_question_goes_with_the_case_that_is_given_back() {
         message_id: MessageId::derived(&[b"q"]).to_string(),
         ..SurveyQuestionAsked::default()
     };
-    app.publish(TENANT, &customer("anna").to_string(), &question).await;
+    app.publish(TENANT, &customer("anna").to_string(), &question)
+        .await;
     app.settle().await;
     app.publish(TENANT, &customer("anna").to_string(), &note_of_stranger(&app))
         .await;
     app.settle().await;
-    assert_eq!(case(&app, &given).await.customer_id, customer("stranger").to_string());
-    says(&app, "anna", "a number", ChannelKind::Whatsapp, "9").heard(&app).await;
-    assert_eq!(app.events::<SurveyAnswerReceived>().await.len(), 0, "she was not asked");
+    assert_eq!(
+        case(&app, &given).await.customer_id,
+        customer("stranger").to_string()
+    );
+    says(&app, "anna", "a number", ChannelKind::Whatsapp, "9")
+        .heard(&app)
+        .await;
+    assert_eq!(
+        app.events::<SurveyAnswerReceived>().await.len(),
+        0,
+        "she was not asked"
+    );
     says(&app, "stranger", "their number", ChannelKind::Whatsapp, "9")
         .heard(&app)
         .await;

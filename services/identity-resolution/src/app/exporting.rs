@@ -180,7 +180,10 @@ async fn bonds(
             .iter()
             .filter(|r| r.status == RelationStatus::Confirmed && r.kind != RelationKind::Unspecified);
         for relation in certain {
-            let ends = [(relation.one, relation.other, true), (relation.other, relation.one, false)];
+            let ends = [
+                (relation.one, relation.other, true),
+                (relation.other, relation.one, false),
+            ];
             for (whose, other, first) in ends {
                 let Some(whose) = root(whose) else { continue };
                 found.entry(whose).or_default().add(&Bond {

@@ -165,7 +165,13 @@ impl App {
         );
         merged_changed(tx, record.merged, Some(whole.id), None);
         let when = Some(record.at);
-        tell_of_split(tx, tenant, (record.id, when), (&survivor, &restored), &interactions);
+        tell_of_split(
+            tx,
+            tenant,
+            (record.id, when),
+            (&survivor, &restored),
+            &interactions,
+        );
         Ok((survivor, restored))
     }
 

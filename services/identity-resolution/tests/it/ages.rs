@@ -43,14 +43,24 @@ async fn customers_of_whom_nobody_has_heard_for_too_long_are_erased_and_all_othe
     let faithful = who(&app, &interaction("hi", "email:faithful@example.com")).await;
     app.advance(Duration::from_secs(399 * DAY)).await;
     assert_eq!(expire(&app).await, 0, "not yet");
-    assert_eq!(who(&app, &interaction("again", "email:faithful@example.com")).await, faithful);
+    assert_eq!(
+        who(&app, &interaction("again", "email:faithful@example.com")).await,
+        faithful
+    );
     app.advance(Duration::from_secs(2 * DAY)).await;
     assert_eq!(expire(&app).await, 1);
     assert_eq!(count(&app, "customers").await, 1);
-    assert_eq!(who(&app, &interaction("still", "email:faithful@example.com")).await, faithful);
+    assert_eq!(
+        who(&app, &interaction("still", "email:faithful@example.com")).await,
+        faithful
+    );
     assert_eq!(expire(&app).await, 0, "once");
     let by: Vec<String> = {
-        let mut tx = app.db("identity-resolution").system_tx().await.expect("a transaction");
+        let mut tx = app
+            .db("identity-resolution")
+            .system_tx()
+            .await
+            .expect("a transaction");
         sqlx::query_scalar("SELECT requested_by FROM privacy_requests")
             .fetch_all(tx.conn())
             .await
@@ -73,14 +83,22 @@ async fn nobody_is_erased_for_silence_where_the_tenant_has_not_said_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_said_goes_by_age_and_the_customer_is_known_as_before() {
     let app = start("{sayings: 30}").await;
-    let first = id(&resolve(&app, record("crm", "1", &["email:annalisa@shop.test"], anna("Milano"))).await);
+    let first = id(&resolve(
+        &app,
+        record("crm", "1", &["email:annalisa@shop.test"], anna("Milano")),
+    )
+    .await);
     assert_eq!(count(&app, "observations").await, 1);
     app.advance(Duration::from_secs(29 * DAY)).await;
     assert_eq!(expire(&app).await, 0);
     app.advance(Duration::from_secs(2 * DAY)).await;
     assert_eq!(expire(&app).await, 1);
     assert_eq!(count(&app, "observations").await, 0);
-    let again = resolve(&app, record("shop", "a", &["phone:+393331234567"], anna("Milano"))).await;
+    let again = resolve(
+        &app,
+        record("shop", "a", &["phone:+393331234567"], anna("Milano")),
+    )
+    .await;
     assert_eq!(id(&again), first, "she is recognised by what is known of her");
     app.stop().await;
 }

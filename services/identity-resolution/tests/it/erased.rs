@@ -6,8 +6,8 @@ use tonic::Code;
 use trama_proto::{
     common::v1::Handle,
     identity_resolution::v1::{
-        FindCustomersRequest, ImportState, PersonFacts, RecordFormat, ResolveRecordRequest, StartImportRequest,
-        UpsertCustomerRequest,
+        FindCustomersRequest, ImportState, PersonFacts, RecordFormat, ResolveRecordRequest,
+        StartImportRequest, UpsertCustomerRequest,
     },
     time::to_wire,
 };
@@ -151,8 +151,16 @@ async fn whoever_is_erased_is_not_counted_any_more_in_how_frequent_names_are() {
     assert_eq!(before[&0], 1, "one customer of whom something is known");
 
     // Two records of hers: counted once, whatever both say.
-    let first = resolve(&app, record("crm", "1", &["email:annalisa@shop.test"], facts("Milano"))).await;
-    let second = resolve(&app, record("shop", "a", &["phone:+393331234567"], facts("Milano"))).await;
+    let first = resolve(
+        &app,
+        record("crm", "1", &["email:annalisa@shop.test"], facts("Milano")),
+    )
+    .await;
+    let second = resolve(
+        &app,
+        record("shop", "a", &["phone:+393331234567"], facts("Milano")),
+    )
+    .await;
     assert_eq!(id(&first), id(&second));
     app.settle().await;
     assert_eq!(frequencies(&app).await[&0], 2);

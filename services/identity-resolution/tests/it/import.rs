@@ -349,7 +349,11 @@ async fn relations_are_imported_as_they_were_exported_and_once() {
 
     // Lost, they come back by the file; what a person took away does not.
     unlink(&app, &household).await;
-    let mut tx = app.db("identity-resolution").system_tx().await.expect("a transaction");
+    let mut tx = app
+        .db("identity-resolution")
+        .system_tx()
+        .await
+        .expect("a transaction");
     sqlx::query("DELETE FROM relations WHERE role = 'buyer'")
         .execute(tx.conn())
         .await
@@ -392,7 +396,11 @@ async fn a_company_with_very_many_contacts_cuts_nobody_s_relations_off() {
         id_of(&app, "2006").await,
     );
     link(&app, (&bea, &carlo), RelationKind::Household, "").await;
-    let mut tx = app.db("identity-resolution").system_tx().await.expect("a transaction");
+    let mut tx = app
+        .db("identity-resolution")
+        .system_tx()
+        .await
+        .expect("a transaction");
     sqlx::query(
         "INSERT INTO relations (tenant, relation_id, one, other, kind, role, status, evidence, decided_by, created_at)
          SELECT $1, gen_random_uuid(), $2, gen_random_uuid(), $3, '', $4, '', 'bruno', now() + interval '100 years'
@@ -406,10 +414,16 @@ async fn a_company_with_very_many_contacts_cuts_nobody_s_relations_off() {
     .await
     .expect("contacts");
     tx.commit().await.expect("committed");
-    assert_eq!(line_of(&app, "2001").await["relations"], format!("household:{carlo}"));
+    assert_eq!(
+        line_of(&app, "2001").await["relations"],
+        format!("household:{carlo}")
+    );
     let of_gina = line_of(&app, "2006").await;
     let words: Vec<&str> = of_gina["relations"].as_str().expect("words").split('|').collect();
     assert_eq!(words.len(), 1_001);
-    assert_eq!(words[1_000], "more:9050", "it says what it leaves to the contacts' lines");
+    assert_eq!(
+        words[1_000], "more:9050",
+        "it says what it leaves to the contacts' lines"
+    );
     app.stop().await;
 }

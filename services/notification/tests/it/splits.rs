@@ -104,7 +104,11 @@ async fn a_reply_queued_while_merged_never_goes_to_the_other_s_channel_after_the
     world.ask(&to_anna).await;
     world.sent(&to_anna.message_id).await;
     world.app.clock.advance(A_WHILE);
-    let outcome = world.sent(&to_bruno.message_id).await.outcome.expect("an outcome");
+    let outcome = world
+        .sent(&to_bruno.message_id)
+        .await
+        .outcome
+        .expect("an outcome");
     assert_eq!(outcome.customer_id, bruno);
     assert_eq!(numbers(&world), [NUMBER, BRUNO_S_NUMBER]);
 
@@ -153,11 +157,17 @@ async fn what_nobody_can_tell_for_whom_it_was_is_not_sent_and_says_so() {
     hears(&world, &anna, &split(&world, &anna, &bruno)).await;
     world.app.clock.advance(A_WHILE);
     let kept = world.reaches(&unclear.message_id, MessageStatus::Failed).await;
-    assert!(kept.reason.contains("merge of customers was undone"), "{}", kept.reason);
+    assert!(
+        kept.reason.contains("merge of customers was undone"),
+        "{}",
+        kept.reason
+    );
     let told = world
         .app
         .wait_for("the failure", |e: &MessageFailed| {
-            e.outcome.as_ref().is_some_and(|o| o.message_id == unclear.message_id)
+            e.outcome
+                .as_ref()
+                .is_some_and(|o| o.message_id == unclear.message_id)
         })
         .await;
     let outcome = told.outcome.expect("an outcome");

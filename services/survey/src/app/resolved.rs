@@ -80,7 +80,10 @@ pub async fn invite(tx: &mut Tx, resources: &Resources, resolved: Vec<Resolved<'
             .or_default();
         let mut invitation = invitation(tx, one, (survey, spec), person, *history);
         if one.undecided {
-            invitation = invitation.clone().suppress(store::UNDECIDED).unwrap_or(invitation);
+            invitation = invitation
+                .clone()
+                .suppress(store::UNDECIDED)
+                .unwrap_or(invitation);
         }
         if matches!(invitation.state, State::Scheduled { .. }) {
             *history = History {

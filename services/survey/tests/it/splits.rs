@@ -43,7 +43,11 @@ fn split(app: &TestApp) -> CustomerSplit {
 
 fn after(word_of: &str, case: &str) -> CaseResolved {
     CaseResolved {
-        interaction_id: if word_of.is_empty() { String::new() } else { word(word_of) },
+        interaction_id: if word_of.is_empty() {
+            String::new()
+        } else {
+            word(word_of)
+        },
         ..resolved(case, &customer("anna"))
     }
 }
@@ -68,7 +72,10 @@ async fn an_invitation_decided_while_merged_goes_to_whose_case_it_was() {
     let question = asked(&app).await.pop().expect("a question");
     assert_eq!(question.customer_id, bruno);
     let message = messages(&app).await.pop().expect("a message");
-    assert_eq!((message.customer_id, message.interaction_id), (bruno, word("bruno asks")));
+    assert_eq!(
+        (message.customer_id, message.interaction_id),
+        (bruno, word("bruno asks"))
+    );
     app.stop().await;
 }
 
@@ -105,7 +112,11 @@ async fn of_a_case_that_nobody_can_tell_whose_it_was_nobody_is_asked() {
     hears(&app, &split(&app)).await;
     let list = invitations(&app, TENANT, &customer("anna")).await;
     assert_eq!(list[0].status(), InvitationStatus::Suppressed);
-    assert!(list[0].reason.contains("merge of customers was undone"), "{}", list[0].reason);
+    assert!(
+        list[0].reason.contains("merge of customers was undone"),
+        "{}",
+        list[0].reason
+    );
     app.advance(Duration::from_secs(700)).await;
     assert!(asked(&app).await.is_empty());
     app.stop().await;

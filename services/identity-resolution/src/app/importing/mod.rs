@@ -221,7 +221,13 @@ impl App {
             let recorded_at = store::privacy::recorded_at(tx.conn(), tenant, id).await?;
             let known_by = step.rows.iter().map(|row| (row.handles.as_slice(), recorded_at));
             let void = self.void_rows(tx, tenant, &known_by.collect::<Vec<_>>()).await?;
-            let taken = || step.rows.iter().zip(&step.lines).zip(&void).filter(|(_, void)| !**void);
+            let taken = || {
+                step.rows
+                    .iter()
+                    .zip(&step.lines)
+                    .zip(&void)
+                    .filter(|(_, void)| !**void)
+            };
             let rows: Vec<_> = taken().map(|((row, _), _)| row.clone()).collect();
             let lines: Vec<_> = taken().map(|((row, line), _)| (*line, row)).collect();
             // Who was erased stays so: their lines change nothing.

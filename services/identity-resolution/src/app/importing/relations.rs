@@ -40,7 +40,10 @@ impl App {
         source: &str,
         lines: &[Line<'_>],
     ) -> Result<Vec<LineError>, Error> {
-        let lines: Vec<&Line<'_>> = lines.iter().filter(|(_, row)| !row.relations.is_empty()).collect();
+        let lines: Vec<&Line<'_>> = lines
+            .iter()
+            .filter(|(_, row)| !row.relations.is_empty())
+            .collect();
         if lines.is_empty() {
             return Ok(Vec::new());
         }
@@ -94,8 +97,15 @@ impl App {
             if relation.kind == RelationKind::PartOf {
                 // One at a time: two lines of a file could close a circle that neither of them sees.
                 relations::hold_hierarchy(tx.conn(), tenant).await?;
-                if wholes_of(tx, tenant, relation.one).await?.contains(&relation.other) {
-                    wrong(&mut errors, number, "nothing is part of itself, not by others either");
+                if wholes_of(tx, tenant, relation.one)
+                    .await?
+                    .contains(&relation.other)
+                {
+                    wrong(
+                        &mut errors,
+                        number,
+                        "nothing is part of itself, not by others either",
+                    );
                     continue;
                 }
                 relations::put(tx.conn(), tenant, &relation).await?;

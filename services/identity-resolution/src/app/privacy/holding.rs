@@ -60,7 +60,6 @@ impl Holder for Holding {
             also_forgotten: Vec::new(),
         })
     }
-
 }
 
 /// The same, for the service: what is too old goes, and so does who was not heard of for too long.

@@ -82,7 +82,8 @@ impl App {
             reason: "nobody has heard of them for longer than keepDays.customers",
         };
         for id in &still {
-            self.ask_everybody(tx, &caller, CustomerId::new(*id), &asked).await?;
+            self.ask_everybody(tx, &caller, CustomerId::new(*id), &asked)
+                .await?;
         }
         Ok(still.len() as u64)
     }

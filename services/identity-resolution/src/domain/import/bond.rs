@@ -55,7 +55,9 @@ impl Bond {
             ));
         };
         if role.chars().count() > MOST_OF_ROLE || role.chars().any(char::is_control) {
-            return Err(format!("a role has at most {MOST_OF_ROLE} characters, no control characters"));
+            return Err(format!(
+                "a role has at most {MOST_OF_ROLE} characters, no control characters"
+            ));
         }
         Ok(Some(Self {
             kind,
@@ -71,9 +73,9 @@ const MOST_OF_ROLE: usize = 200;
 
 impl fmt::Display for Bond {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = KINDS
-            .into_iter()
-            .find(|(_, kind, first)| (*kind, *first) == (self.kind, self.first || *kind == RelationKind::Household));
+        let known = KINDS.into_iter().find(|(_, kind, first)| {
+            (*kind, *first) == (self.kind, self.first || *kind == RelationKind::Household)
+        });
         let Some((name, ..)) = known else {
             return Ok(());
         };
@@ -109,7 +111,12 @@ mod tests {
     #[test]
     fn what_is_no_relation_is_refused_and_that_there_are_more_is_none() {
         assert_eq!(Bond::parse(&more(12)), Ok(None));
-        for word in ["", "household", "household:7", "friend:018f3c1e-7d2a-7000-8000-000000000001"] {
+        for word in [
+            "",
+            "household",
+            "household:7",
+            "friend:018f3c1e-7d2a-7000-8000-000000000001",
+        ] {
             assert!(Bond::parse(word).is_err(), "{word}");
         }
     }

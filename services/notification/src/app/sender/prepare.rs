@@ -31,7 +31,8 @@ use crate::{
 /// When identity is asked again while it is away.
 const ASK_AGAIN: TimeDelta = TimeDelta::seconds(2);
 /// Why a message fails that nobody can tell for whom it was asked.
-const UNDECIDED: &str = "a merge of customers was undone, and nothing says for whom of them this was meant: ask again";
+const UNDECIDED: &str =
+    "a merge of customers was undone, and nothing says for whom of them this was meant: ask again";
 
 /// A text that is ready to leave; the try is written down.
 pub struct Job {
