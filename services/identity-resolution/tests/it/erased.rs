@@ -114,7 +114,8 @@ async fn files_records_and_changes_of_a_crm_do_not_bring_back_who_was_erased() {
     app.stop().await;
 }
 
-/// How many customers know each value, with what is still to be added up.
+/// How many customers know each value, with what is still to be added up; without the values that count records at home, which are
+/// nobody's.
 async fn frequencies(app: &TestApp) -> BTreeMap<i64, i64> {
     let mut tx = app
         .db("identity-resolution")
@@ -125,7 +126,7 @@ async fn frequencies(app: &TestApp) -> BTreeMap<i64, i64> {
         "SELECT value, sum(customers)::bigint FROM (
              SELECT value, customers FROM value_stats
              UNION ALL SELECT n.value, n.delta FROM value_batches b CROSS JOIN LATERAL unnest(b.valued, b.deltas) AS n (value, delta)
-         ) s GROUP BY value HAVING sum(customers) <> 0",
+         ) s WHERE value NOT IN (1, 2) GROUP BY value HAVING sum(customers) <> 0",
     )
     .fetch_all(tx.conn())
     .await
