@@ -96,7 +96,7 @@ impl Service for IdentityResolution {
             .add_service(PrivacyServiceServer::new(api::privacy::PrivacyApi::new(
                 Arc::clone(&app),
             )));
-        parts.privacy = Some(Arc::new(app::privacy::Holding));
+        parts.privacy = Some(Arc::new(app::privacy::Keeping(Arc::clone(&app))));
         parts.stages.push(Stage {
             name: "identity-privacy",
             stream: Stream::Events,

@@ -9,14 +9,15 @@ use trama_platform::{
 };
 use trama_proto::{
     identity_resolution::v1::{CustomerMerged, CustomerSplit},
-    ids::{CustomerId, MergeId, TenantId},
+    ids::{CustomerId, InteractionId, MergeId, TenantId},
     ingest::v1::ReceiptReceived,
     notification::v1::MessageRequested,
+    time::from_wire,
 };
 
 use crate::{
     app::{self, Asked, Received},
-    store,
+    store::{self, Split},
 };
 
 /// Works in what the service listens to.
@@ -85,10 +86,18 @@ async fn split(tx: &mut Tx, tenant: &TenantId, event: &CustomerSplit) -> Result<
     let id = |c: &Option<trama_proto::common::v1::CustomerContext>| {
         c.as_ref().map(|c| c.customer_id.clone()).unwrap_or_default()
     };
-    let (merge, survivor, restored): (MergeId, CustomerId, CustomerId) = (
-        event.merge_id.parse()?,
-        id(&event.survivor).parse()?,
-        id(&event.restored).parse()?,
-    );
-    store::save_split(tx.conn(), tenant, merge, survivor, restored).await
+    let interactions = event
+        .restored_interaction_ids
+        .iter()
+        .map(|id| Ok(id.parse::<InteractionId>()?.uuid()))
+        .collect::<Result<Vec<_>, Error>>()?;
+    let split = Split {
+        merge: event.merge_id.parse()?,
+        survivor: id(&event.survivor).parse()?,
+        restored: id(&event.restored).parse()?,
+        interactions: &interactions,
+        merged_at: from_wire(event.merged_at.as_ref()),
+        at: from_wire(event.split_at.as_ref()).unwrap_or_else(|| tx.now()),
+    };
+    store::save_split(tx.conn(), tenant, &split).await
 }

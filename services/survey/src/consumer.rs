@@ -11,7 +11,7 @@ use trama_proto::{
     case::v1::{CaseResolved, SurveyAnswerReceived},
     common::v1::CustomerContext,
     identity_resolution::v1::{CustomerMerged, CustomerSplit, Purpose},
-    ids::{CustomerId, MergeId, TenantId},
+    ids::{CustomerId, InteractionId, MergeId, TenantId},
     notification::v1::MessageFailed,
     time::from_wire,
 };
@@ -19,7 +19,7 @@ use trama_proto::{
 use crate::{
     app::{self, Given, Resolved, Undelivered},
     config::Config,
-    store,
+    store::{self, Split},
 };
 
 /// Works in what the service listens to, and its timers.
@@ -120,10 +120,22 @@ async fn merge(tx: &mut Tx, tenant: &TenantId, event: CustomerMerged) -> Result<
 }
 
 async fn split(tx: &mut Tx, tenant: &TenantId, event: CustomerSplit) -> Result<(), Error> {
-    let merge: MergeId = event.merge_id.parse()?;
     let (survivor, _) = person(event.survivor)?;
     let (restored, known) = person(event.restored)?;
-    store::save_split(tx.conn(), tenant, merge, survivor, (restored, &known)).await
+    let interactions = event
+        .restored_interaction_ids
+        .iter()
+        .map(|id| Ok(id.parse::<InteractionId>()?.uuid()))
+        .collect::<Result<Vec<_>, Error>>()?;
+    let split = Split {
+        merge: event.merge_id.parse()?,
+        survivor,
+        restored,
+        interactions: &interactions,
+        merged_at: from_wire(event.merged_at.as_ref()),
+        at: from_wire(event.split_at.as_ref()).unwrap_or_else(|| tx.now()),
+    };
+    store::save_split(tx.conn(), tenant, &split, &known).await
 }
 
 fn person(context: Option<CustomerContext>) -> Result<(CustomerId, Vec<u8>), Error> {

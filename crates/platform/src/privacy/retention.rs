@@ -81,7 +81,8 @@ async fn pieces(
         tx.commit().await?;
         gone += count;
         metrics::counter!("trama_retention_deleted_total", "records" => records).increment(count);
-        if count < u64::try_from(PIECE).unwrap_or(u64::MAX) {
+        // A piece may be smaller than it could be: what makes more work is taken in smaller ones.
+        if count == 0 {
             return Ok(gone);
         }
         tokio::time::sleep(BREATH).await;

@@ -38,6 +38,13 @@ pub enum KeptRecords {
     Audit,
     /// Files of exports that a person asked for; 7 days when not said.
     Exports,
+    /// What each record and interaction said of a person, counted from when it last said so. What is known of the person
+    /// stays; where it came from is not known any more.
+    Sayings,
+    /// Which proofs of identity were given, failed and revoked. Proofs that hold stay.
+    ProofLog,
+    /// Customers of whom nobody has heard for so long, at least 365 days: they are erased, in all services.
+    Customers,
 }
 
 impl<'de> Deserialize<'de> for KeptRecords {
@@ -48,7 +55,7 @@ impl<'de> Deserialize<'de> for KeptRecords {
 
 impl KeptRecords {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Cases,
         Self::Conversations,
         Self::Messages,
@@ -58,7 +65,28 @@ impl KeptRecords {
         Self::Chats,
         Self::Audit,
         Self::Exports,
+        Self::Sayings,
+        Self::ProofLog,
+        Self::Customers,
     ];
+
+    /// The least days that may be said: a slip of the pen must not erase everybody.
+    const fn least(self) -> u32 {
+        match self {
+            KeptRecords::Customers => 365,
+            KeptRecords::Cases
+            | KeptRecords::Conversations
+            | KeptRecords::Messages
+            | KeptRecords::Surveys
+            | KeptRecords::WorkItems
+            | KeptRecords::Quarantine
+            | KeptRecords::Chats
+            | KeptRecords::Audit
+            | KeptRecords::Exports
+            | KeptRecords::Sayings
+            | KeptRecords::ProofLog => 1,
+        }
+    }
 
     /// As YAML writes it.
     pub const fn name(self) -> &'static str {
@@ -72,6 +100,9 @@ impl KeptRecords {
             KeptRecords::Chats => "chats",
             KeptRecords::Audit => "audit",
             KeptRecords::Exports => "exports",
+            KeptRecords::Sayings => "sayings",
+            KeptRecords::ProofLog => "proofLog",
+            KeptRecords::Customers => "customers",
         }
     }
 }
@@ -79,8 +110,9 @@ impl KeptRecords {
 impl Validate for RetentionPolicySpec {
     fn validate(&self) -> Result<(), String> {
         for (records, days) in &self.keep_days {
-            let words = format!("keepDays.{}: must be from 1 to 36500", records.name());
-            check((1..=36_500).contains(days), &words)?;
+            let least = records.least();
+            let words = format!("keepDays.{}: must be from {least} to 36500", records.name());
+            check((least..=36_500).contains(days), &words)?;
         }
         Ok(())
     }
@@ -98,5 +130,13 @@ mod tests {
         assert!(read(r#"{"keepDays": {"cats": 1}}"#).is_err());
         let none = read(r#"{"keepDays": {"messages": 0}}"#).expect("a shape");
         assert!(none.validate().is_err_and(|e| e.contains("messages")));
+    }
+
+    #[test]
+    fn customers_are_kept_for_a_year_at_least() {
+        let read = |text: &str| serde_json::from_str::<RetentionPolicySpec>(text).expect("a shape");
+        let hasty = read(r#"{"keepDays": {"customers": 364}}"#);
+        assert!(hasty.validate().is_err_and(|e| e.contains("from 365")));
+        assert_eq!(read(r#"{"keepDays": {"customers": 365}}"#).validate(), Ok(()));
     }
 }

@@ -85,6 +85,7 @@ impl App {
         let last_heard = lines.iter().rev().find(|l| {
             l.interaction.direction() == Direction::Inbound && l.interaction.channel_kind() == asked_on
         });
+        let last_word = last_heard.or_else(|| last_word(&lines));
         let mail_subject = lines
             .iter()
             .rev()
@@ -109,6 +110,7 @@ impl App {
             in_reply_to: last_heard
                 .map(|l| l.interaction.provider_id.clone())
                 .unwrap_or_default(),
+            interaction_id: last_word.map(|l| l.id.to_string()).unwrap_or_default(),
             subject: mail_subject.unwrap_or_else(|| case.subject.clone()),
             greet: !lines.iter().any(|l| {
                 l.interaction.direction() == Direction::Outbound && l.interaction.author == reply.author
@@ -221,12 +223,15 @@ impl App {
             now,
         );
         journey::save(tx, &[step]).await?;
+        let lines =
+            timeline::load_last(tx, &[tenant.as_str()], &[case.id.uuid()], self.config.lines()).await?;
         let resolved = CaseResolved {
             case: Some(case.to_wire()),
             customer: Some(case.customer.clone()),
             resolved_by: by.to_owned(),
             first_answer_seconds: case.first_answer_seconds(now),
             brand: self.resources.snapshot().brand(tenant, &case.channel).to_owned(),
+            interaction_id: last_word(&lines).map(|l| l.id.to_string()).unwrap_or_default(),
         };
         tx.publish(tenant, &case.customer_id.to_string(), &resolved);
         let withdrawn = WorkWithdrawn {
@@ -240,6 +245,14 @@ impl App {
         metrics::histogram!("trama_case_first_answer_seconds").record(case.first_answer_seconds(now) as f64);
         Ok(case)
     }
+}
+
+/// What the customer said last.
+fn last_word(lines: &[Line]) -> Option<&Line> {
+    lines
+        .iter()
+        .rev()
+        .find(|l| l.interaction.direction() == Direction::Inbound)
 }
 
 /// `key@version` as callers write it.

@@ -278,6 +278,7 @@ impl Batch {
             channel_kind: kind.into(),
             fallback: kind.into(),
             in_reply_to: word.interaction.provider_id.clone(),
+            interaction_id: word.id.to_string(),
             subject: word.interaction.subject.clone(),
             greet: true,
             brand: self

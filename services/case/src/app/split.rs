@@ -20,7 +20,7 @@ use crate::{
     domain::{Case, Kind, NewCase, State},
     store::{
         aliases::{self, Merge},
-        cases, timeline,
+        cases, expectations, timeline,
     },
 };
 
@@ -79,6 +79,12 @@ impl App {
             case.version += 1;
             case.work_revision += i64::from(case.state.is_open());
         }
+        let theirs: Vec<Uuid> = all
+            .values()
+            .filter(|c| c.customer_id == *restored)
+            .map(|c| c.id.uuid())
+            .collect();
+        expectations::give(tx.conn(), tenant, &theirs, (*survivor, *restored)).await?;
         let changed: Vec<&Case> = all.values().collect();
         cases::save(tx, &changed).await?;
         for case in changed.into_iter().filter(|c| c.state.is_open()) {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use trama_platform::Error;
-use trama_proto::ids::{CaseId, CustomerId, InvitationId};
+use trama_proto::ids::{CaseId, CustomerId, InvitationId, TenantId};
 use uuid::Uuid;
 
 use crate::domain::Expectation;
@@ -104,6 +104,29 @@ pub async fn save(
     .bind(questions.iter().map(|(q, _)| q.closes_at).collect::<Vec<_>>())
     .bind(questions.iter().map(|(q, _)| q.asked_at).collect::<Vec<_>>())
     .bind(questions.iter().map(|(_, open)| (!open).then_some(now)).collect::<Vec<_>>())
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Gives the open questions about these cases to another customer: the answer is theirs to give.
+///
+/// # Errors
+/// When the database is away.
+pub async fn give(
+    db: &mut PgConnection,
+    tenant: &TenantId,
+    cases: &[Uuid],
+    (from, to): (CustomerId, CustomerId),
+) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE expectations SET customer_id = $4
+         WHERE tenant = $1 AND customer_id = $3 AND case_id = ANY($2) AND closed_at IS NULL",
+    )
+    .bind(tenant.as_str())
+    .bind(cases)
+    .bind(from.uuid())
+    .bind(to.uuid())
     .execute(db)
     .await?;
     Ok(())

@@ -1,10 +1,15 @@
 //! Customers become one, and two again.
 
 use trama_proto::{
-    case::v1::{CaseStatus, WithdrawReason},
+    case::v1::{
+        CaseResolved, CaseStatus, ReplyToCaseRequest, ResolveCaseRequest, SurveyAnswerReceived,
+        WithdrawReason,
+    },
     common::v1::{Call, CallState, ChannelKind, InteractionKind},
     identity_resolution::v1::{CustomerMerged, CustomerSplit},
-    ids::MergeId,
+    ids::{InvitationId, MergeId, MessageId},
+    notification::v1::MessageRequested,
+    survey::v1::SurveyQuestionAsked,
     time::to_wire,
 };
 use trama_testkit::TestApp;
@@ -177,6 +182,7 @@ async fn an_undone_merge_gives_everything_back() {
             interaction_id("note of stranger").to_string(),
         ],
         split_at: Some(to_wire(app.clock.now())),
+        merged_at: merge.merged_at,
     };
     for _ in 0..2 {
         app.publish(TENANT, &customer("anna").to_string(), &split).await;
@@ -199,5 +205,159 @@ async fn an_undone_merge_gives_everything_back() {
         .heard(&app)
         .await;
     assert_eq!(timeline(&app, &calling).await.len(), 3);
+    app.stop().await;
+}
+
+fn note_of_stranger(app: &TestApp) -> CustomerSplit {
+    CustomerSplit {
+        merge_id: MergeId::derived(&[b"nobody heard of it"]).to_string(),
+        survivor: Some(context("anna")),
+        restored: Some(context("stranger")),
+        restored_interaction_ids: vec![interaction_id("note of stranger").to_string()],
+        split_at: Some(to_wire(app.clock.now())),
+        merged_at: None,
+    }
+}
+
+#[tokio::test]
+async fn a_split_of_a_merge_that_nobody_was_told_of_gives_back_what_was_said() {
+    let app = start().await;
+    let (need, _) = story(&app).await;
+    // The stranger was recognised at once: their first word came under Anna's name.
+    says(
+        &app,
+        "anna",
+        "note of stranger",
+        ChannelKind::Whatsapp,
+        "la macchina del caffè perde acqua",
+    )
+    .heard(&app)
+    .await;
+    assert_eq!(timeline(&app, &need).await.len(), 2);
+    let split = note_of_stranger(&app);
+    for _ in 0..2 {
+        app.publish(TENANT, &customer("anna").to_string(), &split).await;
+        app.settle().await;
+    }
+    assert_eq!(timeline(&app, &need).await.len(), 1, "Anna's own word stays hers");
+    // Routing knows cases, not customers: it is told of both anew.
+    let hers = last_work(&app, &need)
+        .await
+        .0
+        .expect("work")
+        .snapshot
+        .expect("context");
+    assert_eq!(hers.timeline.len(), 1);
+    assert_eq!(
+        hers.customer.expect("known").customer_id,
+        customer("anna").to_string()
+    );
+    let theirs = cases_of(&app, "stranger").await;
+    let mut told = Vec::new();
+    for case in &theirs {
+        let work = last_work(&app, &case.case_id).await.0.expect("work");
+        let known = work.snapshot.and_then(|s| s.customer).expect("known");
+        assert_eq!(known.customer_id, customer("stranger").to_string());
+        assert_eq!(case.customer_id, customer("stranger").to_string());
+        told.extend(timeline(&app, &case.case_id).await);
+    }
+    let ids: Vec<String> = told
+        .into_iter()
+        .filter_map(|line| Some(line.interaction?.interaction_id))
+        .collect();
+    assert!(ids.contains(&interaction_id("note of stranger").to_string()));
+    says(&app, "stranger", "later", ChannelKind::Whatsapp, "")
+        .heard(&app)
+        .await;
+    assert_eq!(timeline(&app, &need).await.len(), 1);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_and_the_end_of_a_case_say_which_word_of_the_customer_they_follow() {
+    let app = start().await;
+    report_a_fault(&app).await;
+    says(&app, "anna", "again", ChannelKind::Whatsapp, "perde ancora acqua")
+        .heard(&app)
+        .await;
+    let case_id = only_case(&app, "anna").await.case_id;
+    let reply = ReplyToCaseRequest {
+        case_id: case_id.clone(),
+        text: "Arriviamo domani.".into(),
+        request_id: "reply".into(),
+        ..ReplyToCaseRequest::default()
+    };
+    cases(&app)
+        .reply_to_case(app.request(TENANT, "carla", reply))
+        .await
+        .expect("answered");
+    let resolve = ResolveCaseRequest {
+        case_id: case_id.clone(),
+        request_id: "resolve".into(),
+        ..ResolveCaseRequest::default()
+    };
+    cases(&app)
+        .resolve_case(app.request(TENANT, "carla", resolve))
+        .await
+        .expect("resolved");
+    let last = interaction_id("again").to_string();
+    let asked = app
+        .wait_for("the answer", |e: &MessageRequested| {
+            e.case_id == case_id && e.author == "carla"
+        })
+        .await;
+    assert_eq!(asked.interaction_id, last);
+    let resolved = app.wait_for("the end", |_: &CaseResolved| true).await;
+    assert_eq!(resolved.interaction_id, last);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn an_open_survey_question_goes_with_the_case_that_is_given_back() {
+    let app = start().await;
+    // All that is said on this case is the stranger's, recognised at once as Anna.
+    says(
+        &app,
+        "anna",
+        "note of stranger",
+        ChannelKind::Whatsapp,
+        "la fattura è sbagliata",
+    )
+    .heard(&app)
+    .await;
+    let given = only_case(&app, "anna").await.case_id;
+    let question = SurveyQuestionAsked {
+        invitation_id: InvitationId::derived(&[b"i"]).to_string(),
+        question_id: "nps".into(),
+        customer_id: customer("anna").to_string(),
+        case_id: given.clone(),
+        min_score: 0,
+        max_score: 10,
+        closes_at: Some(to_wire(app.clock.now() + chrono::TimeDelta::hours(2))),
+        message_id: MessageId::derived(&[b"q"]).to_string(),
+        ..SurveyQuestionAsked::default()
+    };
+    app.publish(TENANT, &customer("anna").to_string(), &question)
+        .await;
+    app.settle().await;
+    app.publish(TENANT, &customer("anna").to_string(), &note_of_stranger(&app))
+        .await;
+    app.settle().await;
+    assert_eq!(
+        case(&app, &given).await.customer_id,
+        customer("stranger").to_string()
+    );
+    says(&app, "anna", "a number", ChannelKind::Whatsapp, "9")
+        .heard(&app)
+        .await;
+    assert_eq!(
+        app.events::<SurveyAnswerReceived>().await.len(),
+        0,
+        "she was not asked"
+    );
+    says(&app, "stranger", "their number", ChannelKind::Whatsapp, "9")
+        .heard(&app)
+        .await;
+    assert_eq!(app.events::<SurveyAnswerReceived>().await.len(), 1);
     app.stop().await;
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use chrono::{DateTime, Utc};
 use trama_platform::{Command, Error, Tx};
 use trama_proto::{
     common::v1::CustomerContext,
@@ -163,7 +164,14 @@ impl App {
             parted.restored.context(rules, now, false),
         );
         merged_changed(tx, record.merged, Some(whole.id), None);
-        tell_of_split(tx, tenant, record.id, (&survivor, &restored), &interactions);
+        let when = Some(record.at);
+        tell_of_split(
+            tx,
+            tenant,
+            (record.id, when),
+            (&survivor, &restored),
+            &interactions,
+        );
         Ok((survivor, restored))
     }
 
@@ -220,7 +228,8 @@ impl App {
             .await?
             .context(&rules, now, false);
         let extracted = self.read(&mut tx, tenant, new).await?.context(&rules, now, false);
-        tell_of_split(&mut tx, tenant, merge_id, (&survivor, &extracted), &interactions);
+        let merge = (merge_id, None);
+        tell_of_split(&mut tx, tenant, merge, (&survivor, &extracted), &interactions);
         metrics::counter!("trama_identity_resolution_handles_extracted_total").increment(1);
         let response = wire::ExtractHandleResponse {
             customer: Some(survivor),
@@ -333,7 +342,7 @@ async fn parted(
 fn tell_of_split(
     tx: &mut Tx,
     tenant: &TenantId,
-    merge: MergeId,
+    (merge, merged_at): (MergeId, Option<DateTime<Utc>>),
     (survivor, restored): (&CustomerContext, &CustomerContext),
     interactions: &[InteractionId],
 ) {
@@ -345,6 +354,7 @@ fn tell_of_split(
         restored: Some(restored.clone()),
         restored_interaction_ids: interactions,
         split_at: Some(to_wire(tx.now())),
+        merged_at: merged_at.map(to_wire),
     };
     tx.publish(tenant, &survivor.customer_id, &event);
     metrics::counter!("trama_identity_resolution_splits_total").increment(1);

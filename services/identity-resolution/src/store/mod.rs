@@ -1,6 +1,7 @@
 //! All SQL. Batches go as arrays: one statement for 256 interactions costs what one for one does.
 
 pub mod access;
+pub mod ages;
 pub mod audit;
 pub mod challenges;
 pub mod consents;

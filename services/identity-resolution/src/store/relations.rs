@@ -83,6 +83,78 @@ pub async fn put(conn: &mut PgConnection, tenant: &TenantId, relation: &Relation
     Ok(())
 }
 
+/// A relation that is known, or was.
+#[derive(Debug)]
+pub struct Known {
+    /// Its id.
+    pub id: RelationId,
+    /// Role of the second.
+    pub role: String,
+    /// How far it is believed.
+    pub status: RelationStatus,
+    /// A person took it away.
+    pub dismissed: bool,
+}
+
+/// Which of these are known, those that were taken away included. They are held until the transaction ends.
+pub async fn by_ids(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    ids: &[RelationId],
+) -> Result<Vec<Known>, Error> {
+    let rows: Vec<(Uuid, String, i16)> = sqlx::query_as(
+        "SELECT relation_id, role, status FROM relations WHERE tenant = $1 AND relation_id = ANY($2)
+         ORDER BY relation_id FOR UPDATE",
+    )
+    .bind(tenant.as_str())
+    .bind(ids.iter().map(|id| id.uuid()).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, role, status)| Known {
+            id: RelationId::new(id),
+            role,
+            status: RelationStatus::try_from(i32::from(status)).unwrap_or_default(),
+            dismissed: status == DISMISSED,
+        })
+        .collect())
+}
+
+/// Says of many that they belong together; what a person took away stays away.
+pub async fn put_all(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    relations: &[Relation],
+) -> Result<(), Error> {
+    if relations.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO relations AS r (tenant, relation_id, one, other, kind, role, status, evidence, decided_by, created_at)
+         SELECT $1, * FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::smallint[], $6::text[], $7::smallint[], $8::text[],
+             $9::text[], $10::timestamptz[]) AS s (relation_id, one, other, kind, role, status, evidence, decided_by, created_at)
+         ORDER BY one, other, kind
+         ON CONFLICT (tenant, one, other, kind) DO UPDATE SET role = excluded.role, status = excluded.status,
+             evidence = excluded.evidence, decided_by = excluded.decided_by
+         WHERE r.status <> $11",
+    )
+    .bind(tenant.as_str())
+    .bind(relations.iter().map(|r| r.id.uuid()).collect::<Vec<_>>())
+    .bind(relations.iter().map(|r| r.one.uuid()).collect::<Vec<_>>())
+    .bind(relations.iter().map(|r| r.other.uuid()).collect::<Vec<_>>())
+    .bind(relations.iter().map(|r| r.kind as i16).collect::<Vec<_>>())
+    .bind(relations.iter().map(|r| r.role.as_str()).collect::<Vec<_>>())
+    .bind(relations.iter().map(|r| r.status as i16).collect::<Vec<_>>())
+    .bind(relations.iter().map(|r| r.evidence.as_str()).collect::<Vec<_>>())
+    .bind(relations.iter().map(|r| r.decided_by.as_str()).collect::<Vec<_>>())
+    .bind(relations.iter().map(|r| r.created_at).collect::<Vec<_>>())
+    .bind(DISMISSED)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Suggests relations; what is known, or was dismissed, stays as it is.
 pub async fn suggest(conn: &mut PgConnection, relations: &[(&TenantId, Relation)]) -> Result<(), Error> {
     if relations.is_empty() {

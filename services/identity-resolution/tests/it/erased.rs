@@ -1,13 +1,13 @@
 //! Whoever was erased does not come back by what other systems still have: files, records, changes of a CRM, late deliveries.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use tonic::Code;
 use trama_proto::{
     common::v1::Handle,
     identity_resolution::v1::{
-        FindCustomersRequest, ImportState, RecordFormat, ResolveRecordRequest, StartImportRequest,
-        UpsertCustomerRequest,
+        FindCustomersRequest, ImportState, PersonFacts, RecordFormat, ResolveRecordRequest,
+        StartImportRequest, UpsertCustomerRequest,
     },
     time::to_wire,
 };
@@ -16,7 +16,7 @@ use trama_testkit::TestApp;
 use crate::{
     import::{open, send},
     profile_world::profiles,
-    similar::{anna as facts, record},
+    similar::{anna as facts, id, record, resolve},
     world::{TENANT, client, count, erase, handle, interaction, receive, who},
 };
 
@@ -111,6 +111,65 @@ async fn files_records_and_changes_of_a_crm_do_not_bring_back_who_was_erased() {
     assert_eq!(import(&app, since).await, (1, 1, 0));
     let anew = found(&app, DEVICE).await;
     assert!(anew.len() == 1 && anew[0] != vera);
+    app.stop().await;
+}
+
+/// How many customers know each value, with what is still to be added up; without the values that count records at home, which are
+/// nobody's.
+async fn frequencies(app: &TestApp) -> BTreeMap<i64, i64> {
+    let mut tx = app
+        .db("identity-resolution")
+        .system_tx()
+        .await
+        .expect("a transaction");
+    let rows: Vec<(i64, i64)> = sqlx::query_as(
+        "SELECT value, sum(customers)::bigint FROM (
+             SELECT value, customers FROM value_stats
+             UNION ALL SELECT n.value, n.delta FROM value_batches b CROSS JOIN LATERAL unnest(b.valued, b.deltas) AS n (value, delta)
+         ) s WHERE value NOT IN (1, 2) GROUP BY value HAVING sum(customers) <> 0",
+    )
+    .fetch_all(tx.conn())
+    .await
+    .expect("frequencies");
+    rows.into_iter().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_erased_is_not_counted_any_more_in_how_frequent_names_are() {
+    let app = TestApp::builder(&[trama_identity_resolution::service()])
+        .configure(|config| config.privacy.secret = "a secret of the test, long enough".into())
+        .start()
+        .await;
+    let other = PersonFacts {
+        given_name: "Ugo".into(),
+        surname: "Quattrocchi".into(),
+        birth_date: "1951-01-02".into(),
+        ..PersonFacts::default()
+    };
+    resolve(&app, record("crm", "9", &["email:ugo@shop.test"], other)).await;
+    app.settle().await;
+    let before = frequencies(&app).await;
+    assert_eq!(before[&0], 1, "one customer of whom something is known");
+
+    // Two records of hers: counted once, whatever both say.
+    let first = resolve(
+        &app,
+        record("crm", "1", &["email:annalisa@shop.test"], facts("Milano")),
+    )
+    .await;
+    let second = resolve(
+        &app,
+        record("shop", "a", &["phone:+393331234567"], facts("Milano")),
+    )
+    .await;
+    assert_eq!(id(&first), id(&second));
+    app.settle().await;
+    assert_eq!(frequencies(&app).await[&0], 2);
+
+    erase(&app, &id(&first)).await;
+    assert_eq!(frequencies(&app).await, before);
+    app.advance(Duration::from_secs(3600)).await;
+    assert_eq!(frequencies(&app).await, before, "added up, too");
     app.stop().await;
 }
 

@@ -3,13 +3,14 @@
 use tonic::Code;
 use trama_proto::identity_resolution::v1::{
     ColumnMapping, ExportCustomersRequest, FinishImportRequest, GetImportRequest, GetImportResponse,
-    ImportState, PutChunkRequest, RecordFormat, StartImportRequest,
+    ImportState, LinkRelationRequest, ListRelationsRequest, PutChunkRequest, RecordFormat, Relation,
+    RelationKind, RelationStatus, StartImportRequest, UnlinkRelationRequest,
 };
 use trama_testkit::TestApp;
 
 use crate::{
     profile_world::{imports, start},
-    world::{TENANT, count},
+    world::{TENANT, client, count},
 };
 
 const CSV: &str = "id,Name,Mail,orders,ok\r\n\
@@ -247,5 +248,182 @@ async fn what_is_exported_can_be_imported_and_says_nothing_new() {
             "the token carries on after the last piece"
         );
     }
+    app.stop().await;
+}
+
+async fn link(app: &TestApp, (one, other): (&str, &str), kind: RelationKind, role: &str) -> Relation {
+    let request = LinkRelationRequest {
+        relation: Some(Relation {
+            customer_id: one.into(),
+            other_customer_id: other.into(),
+            kind: kind as i32,
+            role: role.into(),
+            evidence: "they said so".into(),
+            ..Relation::default()
+        }),
+        request_id: String::new(),
+    };
+    let answer = client(app)
+        .link_relation(app.request(TENANT, "bruno", request))
+        .await;
+    answer.expect("linked").into_inner().relation.expect("a relation")
+}
+
+async fn unlink(app: &TestApp, relation: &Relation) {
+    let request = UnlinkRelationRequest {
+        relation_id: relation.relation_id.clone(),
+        request_id: String::new(),
+    };
+    client(app)
+        .unlink_relation(app.request(TENANT, "bruno", request))
+        .await
+        .expect("unlinked");
+}
+
+/// Kind, first, second and role of all relations of a customer.
+async fn relations_of(app: &TestApp, customer: &str) -> Vec<(RelationKind, String, String, String)> {
+    let request = ListRelationsRequest {
+        customer_id: customer.into(),
+        ..Default::default()
+    };
+    let answer = client(app)
+        .list_relations(app.request(TENANT, "bruno", request))
+        .await
+        .expect("listed")
+        .into_inner();
+    let mut all: Vec<_> = answer
+        .relations
+        .into_iter()
+        .map(|r| (r.kind(), r.customer_id, r.other_customer_id, r.role))
+        .collect();
+    all.sort_by_key(|(kind, ..)| *kind as i32);
+    all
+}
+
+/// The line of somebody in an export of JSON lines.
+async fn line_of(app: &TestApp, external_id: &str) -> serde_json::Value {
+    let (text, _) = export(app, RecordFormat::JsonLines, "").await;
+    text.lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
+        .find(|line| line["external_id"] == external_id)
+        .expect("the line")
+}
+
+async fn id_of(app: &TestApp, external_id: &str) -> String {
+    line_of(app, external_id).await["customer_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned()
+}
+
+async fn lines(app: &TestApp, text: &str) -> GetImportResponse {
+    let request = StartImportRequest {
+        format: RecordFormat::JsonLines as i32,
+        source: "crm".into(),
+        ..Default::default()
+    };
+    let import = open(app, request).await.expect("open");
+    send(app, &import, text.as_bytes(), 500).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn relations_are_imported_as_they_were_exported_and_once() {
+    let (app, _) = start().await;
+    let first = csv(&app, false).await;
+    send(&app, &first, CSV.as_bytes(), 1000).await;
+    let (bea, carlo, gina) = (
+        id_of(&app, "2001").await,
+        id_of(&app, "2002").await,
+        id_of(&app, "2006").await,
+    );
+    let household = link(&app, (&bea, &carlo), RelationKind::Household, "").await;
+    link(&app, (&gina, &bea), RelationKind::CompanyContact, "buyer").await;
+    let before = relations_of(&app, &bea).await;
+    let (text, _) = export(&app, RecordFormat::JsonLines, "").await;
+
+    // Said again, nothing is new.
+    let done = lines(&app, &text).await;
+    assert_eq!((done.failed, done.errors.len()), (0, 0), "{:?}", done.errors);
+    assert_eq!(relations_of(&app, &bea).await, before);
+    assert_eq!(count(&app, "relations").await, 2);
+
+    // Lost, they come back by the file; what a person took away does not.
+    unlink(&app, &household).await;
+    let mut tx = app
+        .db("identity-resolution")
+        .system_tx()
+        .await
+        .expect("a transaction");
+    sqlx::query("DELETE FROM relations WHERE role = 'buyer'")
+        .execute(tx.conn())
+        .await
+        .expect("lost");
+    tx.commit().await.expect("committed");
+    let done = lines(&app, &text).await;
+    assert_eq!((done.failed, done.errors.len()), (0, 0), "{:?}", done.errors);
+    assert_eq!(
+        relations_of(&app, &bea).await,
+        [(RelationKind::CompanyContact, gina, bea, "buyer".to_owned())]
+    );
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_names_customers_nobody_knows_is_told_and_taken_otherwise() {
+    let (app, _) = start().await;
+    let nobody = "018f3c1e-7d2a-7000-8000-000000000001";
+    let text = format!(
+        "{{\"external_id\":\"2001\",\"display_name\":\"Bea Verdi\",\"relations\":\"household:{nobody}|contact:{nobody}:ceo\"}}\n\
+         {{\"external_id\":\"2002\",\"relations\":\"friend:{nobody}\"}}\n"
+    );
+    let done = lines(&app, &text).await;
+    assert_eq!((done.created, done.failed), (1, 1));
+    let errors: Vec<(i64, &str)> = done.errors.iter().map(|e| (e.line, e.column.as_str())).collect();
+    assert_eq!(errors, [(1, "relations"), (1, "relations"), (2, "relations")]);
+    assert!(done.errors.iter().all(|e| !e.message.contains(nobody)));
+    assert_eq!(count(&app, "relations").await, 0);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_company_with_very_many_contacts_cuts_nobody_s_relations_off() {
+    let (app, _) = start().await;
+    let first = csv(&app, false).await;
+    send(&app, &first, CSV.as_bytes(), 1000).await;
+    let (bea, carlo, gina) = (
+        id_of(&app, "2001").await,
+        id_of(&app, "2002").await,
+        id_of(&app, "2006").await,
+    );
+    link(&app, (&bea, &carlo), RelationKind::Household, "").await;
+    let mut tx = app
+        .db("identity-resolution")
+        .system_tx()
+        .await
+        .expect("a transaction");
+    sqlx::query(
+        "INSERT INTO relations (tenant, relation_id, one, other, kind, role, status, evidence, decided_by, created_at)
+         SELECT $1, gen_random_uuid(), $2, gen_random_uuid(), $3, '', $4, '', 'bruno', now() + interval '100 years'
+         FROM generate_series(1, 10050)",
+    )
+    .bind(TENANT)
+    .bind(gina.parse::<sqlx::types::Uuid>().expect("an id"))
+    .bind(RelationKind::CompanyContact as i16)
+    .bind(RelationStatus::Confirmed as i16)
+    .execute(tx.conn())
+    .await
+    .expect("contacts");
+    tx.commit().await.expect("committed");
+    assert_eq!(
+        line_of(&app, "2001").await["relations"],
+        format!("household:{carlo}")
+    );
+    let of_gina = line_of(&app, "2006").await;
+    let words: Vec<&str> = of_gina["relations"].as_str().expect("words").split('|').collect();
+    assert_eq!(words.len(), 1_001);
+    assert_eq!(
+        words[1_000], "more:9050",
+        "it says what it leaves to the contacts' lines"
+    );
     app.stop().await;
 }

@@ -1,5 +1,6 @@
 //! Against real PostgreSQL and NATS.
 
+mod ages;
 mod audited;
 mod consent;
 mod crash;

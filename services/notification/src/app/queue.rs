@@ -4,12 +4,12 @@ use chrono::{DateTime, Utc};
 use trama_platform::{Error, Tx};
 use trama_proto::{
     identity_resolution::v1::Purpose,
-    ids::{CaseId, CustomerId, TenantId},
+    ids::{CaseId, CustomerId, InteractionId, TenantId},
     notification::v1::MessageRequested,
     time::from_wire,
 };
 
-use crate::store::{self, NewMessage};
+use crate::store::{self, NewMessage, Trace, Whose};
 
 /// A request as it came.
 pub struct Asked {
@@ -33,6 +33,7 @@ pub async fn queue(tx: &mut Tx, asked: Vec<Asked>) -> Result<(), Error> {
     for one in asked {
         messages.push(read(one, now)?);
     }
+    belong(tx, &mut messages).await?;
     let customers: Vec<(&TenantId, CustomerId)> = messages
         .iter()
         .map(|m| (&m.tenant, m.asked_customer_id))
@@ -52,6 +53,31 @@ pub async fn queue(tx: &mut Tx, asked: Vec<Asked>) -> Result<(), Error> {
     Ok(())
 }
 
+/// What was asked before a split and comes after it: whose it is by the word it answers, or nobody's.
+async fn belong(tx: &mut Tx, messages: &mut [NewMessage]) -> Result<(), Error> {
+    let traces: Vec<Trace<'_>> = messages
+        .iter()
+        .map(|m| Trace {
+            tenant: &m.tenant,
+            asked: m.asked_customer_id,
+            interaction: m.interaction_id.map(InteractionId::uuid),
+            at: m.requested_at,
+        })
+        .collect();
+    let whose = store::whose(tx.conn(), &traces).await?;
+    for (message, whose) in messages.iter_mut().zip(whose) {
+        match whose {
+            Whose::Asked => {}
+            Whose::Restored(customer) => {
+                message.asked_customer_id = customer;
+                message.customer_id = customer;
+            }
+            Whose::Undecided => message.undecided = true,
+        }
+    }
+    Ok(())
+}
+
 fn read(asked: Asked, now: DateTime<Utc>) -> Result<NewMessage, Error> {
     let request = &asked.request;
     let customer_id: CustomerId = request.customer_id.parse()?;
@@ -60,11 +86,18 @@ fn read(asked: Asked, now: DateTime<Utc>) -> Result<NewMessage, Error> {
     } else {
         Some(request.case_id.parse()?)
     };
+    let interaction_id: Option<InteractionId> = if request.interaction_id.is_empty() {
+        None
+    } else {
+        Some(request.interaction_id.parse()?)
+    };
     Ok(NewMessage {
         message_id: request.message_id.parse()?,
         customer_id,
         asked_customer_id: customer_id,
         case_id,
+        interaction_id,
+        undecided: false,
         urgent: request.purpose() == Purpose::Security,
         requested_at: from_wire(request.requested_at.as_ref()).unwrap_or(now),
         tenant: asked.tenant,

@@ -7,7 +7,7 @@ use trama_platform::{Error, Tx, sealing::Column};
 use trama_proto::{
     common::v1::{ChannelKind, Handle},
     identity_resolution::v1::Purpose,
-    ids::{CaseId, CustomerId, MessageId, TenantId},
+    ids::{CaseId, CustomerId, InteractionId, MessageId, TenantId},
     notification::v1::MessageRequested,
 };
 use uuid::Uuid;
@@ -26,6 +26,10 @@ pub struct NewMessage {
     pub asked_customer_id: CustomerId,
     /// About which case.
     pub case_id: Option<CaseId>,
+    /// The customer's word that it answers.
+    pub interaction_id: Option<InteractionId>,
+    /// Nobody can tell for whom it was asked.
+    pub undecided: bool,
     /// Does not wait behind others.
     pub urgent: bool,
     /// The encoded MessageRequested.
@@ -47,6 +51,8 @@ pub struct MessageRow {
     pub customer_id: CustomerId,
     /// About which case.
     pub case_id: Option<CaseId>,
+    /// Nobody can tell for whom it was asked: a merge was undone.
+    pub undecided: bool,
     /// What was asked for.
     pub request: MessageRequested,
     /// Where it stands.
@@ -90,7 +96,8 @@ impl MessageRow {
 }
 
 pub(super) const COLUMNS: &str = "tenant, message_id, customer_id, case_id, request, status, tries, tries_here, unknown_outcomes,
-    spent, channel, channel_kind, handle_kind, handle_value, provider_message_id, body, reason, trace, version, requested_at";
+    spent, channel, channel_kind, handle_kind, handle_value, provider_message_id, body, reason, trace, version,
+    requested_at, undecided";
 
 const KEY: &[(&str, &str)] = &[("message_id", "uuid")];
 /// What was asked for.
@@ -162,6 +169,7 @@ impl FromRow<'_, PgRow> for Row {
             trace: row.try_get("trace")?,
             version: row.try_get("version")?,
             requested_at: row.try_get("requested_at")?,
+            undecided: row.try_get("undecided")?,
         };
         Ok(Self {
             message,
@@ -186,13 +194,20 @@ pub async fn insert(tx: &mut Tx, messages: &[NewMessage], now: DateTime<Utc>) ->
     tx.seal(REQUEST, places, &mut requests).await?;
     let traces: Vec<Option<&str>> = messages.iter().map(|m| m.trace.as_deref()).collect();
     let requested: Vec<DateTime<Utc>> = messages.iter().map(|m| m.requested_at).collect();
+    let words: Vec<Option<Uuid>> = messages
+        .iter()
+        .map(|m| m.interaction_id.map(InteractionId::uuid))
+        .collect();
+    let undecided: Vec<bool> = messages.iter().map(|m| m.undecided).collect();
     let done = sqlx::query(
         "INSERT INTO messages (tenant, message_id, customer_id, asked_customer_id, case_id, urgent, request, status, due_at,
-             trace, requested_at, updated_at)
-         SELECT tenant, message_id, customer_id, asked, case_id, urgent, request, 'queued', $10, trace, requested_at, $10
+             trace, requested_at, interaction_id, undecided, updated_at)
+         SELECT tenant, message_id, customer_id, asked, case_id, urgent, request, 'queued', $12, trace, requested_at, word,
+             undecided, $12
          FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::bool[], $7::bytea[], $8::text[],
-             $9::timestamptz[]) WITH ORDINALITY
-             AS row (tenant, message_id, customer_id, asked, case_id, urgent, request, trace, requested_at, position)
+             $9::timestamptz[], $10::uuid[], $11::bool[]) WITH ORDINALITY
+             AS row (tenant, message_id, customer_id, asked, case_id, urgent, request, trace, requested_at, word, undecided,
+                 position)
          ORDER BY position
          ON CONFLICT (tenant, message_id) DO NOTHING",
     )
@@ -205,6 +220,8 @@ pub async fn insert(tx: &mut Tx, messages: &[NewMessage], now: DateTime<Utc>) ->
     .bind(requests)
     .bind(traces)
     .bind(requested)
+    .bind(words)
+    .bind(undecided)
     .bind(now)
     .execute(tx.conn())
     .await?;
@@ -250,59 +267,6 @@ pub async fn find(tx: &mut Tx, tenant: &TenantId, id: MessageId) -> Result<Optio
         .fetch_optional(tx.conn())
         .await?;
     Ok(opened(tx, row.into_iter().collect()).await?.pop())
-}
-
-/// One try to send.
-#[derive(Debug, Clone, FromRow)]
-pub struct AttemptRow {
-    /// Of which message.
-    pub message_id: Uuid,
-    /// Number from 1.
-    pub number: i32,
-    /// On which channel.
-    pub channel: String,
-    /// `sending`, `accepted`, `refused` or `unknown`.
-    pub state: String,
-    /// What went wrong.
-    pub error: String,
-    /// The provider's id, when it took it.
-    pub provider_message_id: String,
-    /// When.
-    pub started_at: DateTime<Utc>,
-}
-
-/// All tries of a message, in order.
-pub async fn attempts_of(
-    conn: &mut PgConnection,
-    tenant: &TenantId,
-    id: MessageId,
-) -> Result<Vec<AttemptRow>, Error> {
-    Ok(sqlx::query_as(
-        "SELECT message_id, number, channel, state, error, provider_message_id, started_at
-         FROM attempts WHERE tenant = $1 AND message_id = $2 ORDER BY number",
-    )
-    .bind(tenant.as_str())
-    .bind(id.uuid())
-    .fetch_all(conn)
-    .await?)
-}
-
-/// All tries of several messages, oldest first.
-pub async fn last_attempts(conn: &mut PgConnection, messages: &[&Claimed]) -> Result<Vec<AttemptRow>, Error> {
-    let (tenants, ids): (Vec<&str>, Vec<Uuid>) = messages
-        .iter()
-        .map(|m| (m.tenant.as_str(), m.message_id.uuid()))
-        .unzip();
-    Ok(sqlx::query_as(
-        "SELECT a.message_id, a.number, a.channel, a.state, a.error, a.provider_message_id, a.started_at
-         FROM unnest($1::text[], $2::uuid[]) AS wanted (tenant, message_id)
-         JOIN attempts a ON a.tenant = wanted.tenant AND a.message_id = wanted.message_id
-         ORDER BY a.number",
-    )
-    .bind(tenants)
-    .bind(ids)
-    .fetch_all(conn)
-    .await?)
 }
 
 /// A try that is about to be made.
@@ -369,31 +333,6 @@ pub async fn begin(tx: &mut Tx, tries: &[Beginning<'_>], now: DateTime<Utc>) -> 
     .bind(now)
     .fetch_all(tx.conn())
     .await?)
-}
-
-/// Says how a try ended.
-pub async fn close_attempt(
-    conn: &mut PgConnection,
-    tenant: &TenantId,
-    id: MessageId,
-    number: i32,
-    state: &str,
-    error: &str,
-    provider_message_id: &str,
-) -> Result<(), Error> {
-    sqlx::query(
-        "UPDATE attempts SET state = $4, error = $5, provider_message_id = $6
-         WHERE tenant = $1 AND message_id = $2 AND number = $3",
-    )
-    .bind(tenant.as_str())
-    .bind(id.uuid())
-    .bind(number)
-    .bind(state)
-    .bind(error)
-    .bind(provider_message_id)
-    .execute(conn)
-    .await?;
-    Ok(())
 }
 
 /// The provider took it. Returns the row as it now is, or `None` when that was known already.

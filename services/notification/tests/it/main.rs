@@ -3,4 +3,5 @@
 mod identity;
 mod receipts;
 mod sending;
+mod splits;
 mod world;

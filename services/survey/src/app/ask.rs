@@ -168,6 +168,10 @@ pub fn pose(
         channel_kind: thread.channel_kind.unwrap_or_default().into(),
         fallback: invitation.channel_kind.into(),
         in_reply_to: thread.in_reply_to.to_owned(),
+        interaction_id: invitation
+            .interaction_id
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
         brand: invitation.spec.brand.clone(),
         subject: thread.subject.to_owned(),
         requested_at: Some(to_wire(tx.now())),

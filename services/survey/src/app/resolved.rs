@@ -2,19 +2,21 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use trama_platform::{Error, Tx, stage::Envelope, timers::TimerSpec};
 use trama_proto::{
     case::v1::{Case, CaseResolved},
     common::v1::CustomerContext,
-    ids::{CaseId, CustomerId, InvitationId, TenantId},
+    ids::{CaseId, CustomerId, InteractionId, InvitationId, TenantId},
     resources::{Resources, SurveySpec, SurveyTrigger},
+    time::from_wire,
 };
 use uuid::Uuid;
 
 use super::ask::ASK;
 use crate::{
     domain::{Decision, History, Invitation, State, decide},
-    store,
+    store::{self, Trace, Whose},
 };
 
 /// A resolution as it came.
@@ -33,6 +35,9 @@ struct Known<'a> {
     brand: String,
     customer: CustomerContext,
     customer_id: CustomerId,
+    interaction_id: Option<InteractionId>,
+    at: DateTime<Utc>,
+    undecided: bool,
 }
 
 /// Decides for each resolved case and remembers the decision with its reason.
@@ -40,7 +45,11 @@ struct Known<'a> {
 /// # Errors
 /// `Invalid` when an id is none.
 pub async fn invite(tx: &mut Tx, resources: &Resources, resolved: Vec<Resolved<'_>>) -> Result<(), Error> {
-    let known = resolved.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let mut known = resolved
+        .into_iter()
+        .map(|one| read(one, tx.now()))
+        .collect::<Result<Vec<_>, _>>()?;
+    belong(tx, &mut known).await?;
     let asked: Vec<(&TenantId, CustomerId)> = known
         .iter()
         .map(|k| (&k.envelope.tenant, k.customer_id))
@@ -69,7 +78,13 @@ pub async fn invite(tx: &mut Tx, resources: &Resources, resolved: Vec<Resolved<'
         let history = histories
             .entry((tenant.as_str().to_owned(), person.uuid()))
             .or_default();
-        let invitation = invitation(tx, one, (survey, spec), person, *history);
+        let mut invitation = invitation(tx, one, (survey, spec), person, *history);
+        if one.undecided {
+            invitation = invitation
+                .clone()
+                .suppress(store::UNDECIDED)
+                .unwrap_or(invitation);
+        }
         if matches!(invitation.state, State::Scheduled { .. }) {
             *history = History {
                 last_invited_at: Some(tx.now()),
@@ -104,7 +119,33 @@ pub async fn invite(tx: &mut Tx, resources: &Resources, resolved: Vec<Resolved<'
     Ok(())
 }
 
-fn read(resolved: Resolved<'_>) -> Result<Known<'_>, Error> {
+/// What was resolved before a split and comes after it: whose it is by the customer's last word, or nobody's.
+async fn belong(tx: &mut Tx, known: &mut [Known<'_>]) -> Result<(), Error> {
+    let traces: Vec<Trace<'_>> = known
+        .iter()
+        .map(|k| Trace {
+            tenant: &k.envelope.tenant,
+            asked: k.customer_id,
+            interaction: k.interaction_id.map(InteractionId::uuid),
+            at: k.at,
+        })
+        .collect();
+    let whose = store::whose(tx.conn(), &traces).await?;
+    for (one, whose) in known.iter_mut().zip(whose) {
+        match whose {
+            Whose::Asked => {}
+            Whose::Restored(customer_id) => {
+                // What is known came with the other's name.
+                one.customer_id = customer_id;
+                one.customer = CustomerContext::default();
+            }
+            Whose::Undecided => one.undecided = true,
+        }
+    }
+    Ok(())
+}
+
+fn read(resolved: Resolved<'_>, now: DateTime<Utc>) -> Result<Known<'_>, Error> {
     let case = resolved
         .event
         .case
@@ -113,8 +154,16 @@ fn read(resolved: Resolved<'_>) -> Result<Known<'_>, Error> {
         .event
         .customer
         .ok_or_else(|| Error::invalid("customer", "is missing"))?;
+    let interaction_id = resolved.event.interaction_id;
     Ok(Known {
         envelope: resolved.envelope,
+        interaction_id: if interaction_id.is_empty() {
+            None
+        } else {
+            Some(interaction_id.parse()?)
+        },
+        at: from_wire(case.resolve_time.as_ref()).unwrap_or(now),
+        undecided: false,
         case_id: case.case_id.parse()?,
         brand: resolved.event.brand,
         customer_id: customer.customer_id.parse()?,
@@ -183,6 +232,7 @@ fn invitation(
             ..one.customer.clone()
         },
         case_id: one.case_id,
+        interaction_id: one.interaction_id,
         case_subject: one.case.subject.clone(),
         need: understood.map(|u| u.intent.clone()).unwrap_or_default(),
         language: language.to_owned(),

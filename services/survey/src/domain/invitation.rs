@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use trama_proto::{
     common::v1::{ChannelKind, CustomerContext},
-    ids::{CaseId, CustomerId, InvitationId, MessageId, TenantId},
+    ids::{CaseId, CustomerId, InteractionId, InvitationId, MessageId, TenantId},
     resources::{Measure, SurveyQuestion, SurveySpec},
     survey::v1::QuestionKind,
 };
@@ -48,6 +48,8 @@ pub struct Invitation {
     pub customer: CustomerContext,
     /// About which case.
     pub case_id: CaseId,
+    /// What the customer said last on it.
+    pub interaction_id: Option<InteractionId>,
     /// Its subject.
     pub case_subject: String,
     /// Its intent.
@@ -300,6 +302,7 @@ mod tests {
             customer_id: CustomerId::derived(&[b"c"]),
             customer: CustomerContext::default(),
             case_id: CaseId::derived(&[b"k"]),
+            interaction_id: None,
             case_subject: String::new(),
             need: String::new(),
             language: "it".into(),

@@ -8,7 +8,7 @@ use sqlx::{FromRow, PgConnection, Row as _, postgres::PgRow};
 use trama_platform::{Error, Tx, sealing::Column};
 use trama_proto::{
     common::v1::{ChannelKind, CustomerContext},
-    ids::{CaseId, CustomerId, InvitationId, MessageId, TenantId},
+    ids::{CaseId, CustomerId, InteractionId, InvitationId, MessageId, TenantId},
     survey::v1::QuestionKind,
 };
 use uuid::Uuid;
@@ -20,7 +20,7 @@ use crate::{
 
 const COLUMNS: &str =
     "tenant, invitation_id, survey, spec, customer_id, customer, case_id, case_subject, need, language,
-    channel_kind, status, until, position, reason, follow_up_case_id, created_at";
+    channel_kind, status, until, position, reason, follow_up_case_id, created_at, interaction_id";
 
 const KEY: &[(&str, &str)] = &[("invitation_id", "uuid")];
 /// Whom we ask, as far as we were told.
@@ -101,6 +101,9 @@ impl FromRow<'_, PgRow> for Row {
                 .try_get::<Option<Uuid>, _>("follow_up_case_id")?
                 .map(CaseId::new),
             created_at: row.try_get("created_at")?,
+            interaction_id: row
+                .try_get::<Option<Uuid>, _>("interaction_id")?
+                .map(InteractionId::new),
         };
         Ok(Self {
             invitation,
@@ -168,12 +171,12 @@ pub async fn add(tx: &mut Tx, invitations: &[(Invitation, CustomerId)]) -> Resul
     let states: Vec<_> = each().map(|i| columns(i.state)).collect();
     Ok(sqlx::query_scalar(
         "INSERT INTO invitations (tenant, invitation_id, survey, spec, customer_id, asked_customer_id, customer, case_id,
-             case_subject, need, language, channel_kind, status, until, position, reason, created_at, updated_at)
+             case_subject, need, language, channel_kind, status, until, position, reason, created_at, interaction_id, updated_at)
          SELECT *, created_at FROM unnest($1::text[], $2::uuid[], $3::text[], $4::jsonb[], $5::uuid[], $6::uuid[], $7::bytea[],
              $8::uuid[], $9::text[], $10::text[], $11::text[], $12::int4[], $13::text[], $14::timestamptz[], $15::int4[],
-             $16::text[], $17::timestamptz[])
+             $16::text[], $17::timestamptz[], $18::uuid[])
              AS row (tenant, invitation_id, survey, spec, customer_id, asked_customer_id, customer, case_id, case_subject, need,
-                 language, channel_kind, status, until, position, reason, created_at)
+                 language, channel_kind, status, until, position, reason, created_at, interaction_id)
          ON CONFLICT (tenant, invitation_id) DO NOTHING
          RETURNING invitation_id",
     )
@@ -194,6 +197,7 @@ pub async fn add(tx: &mut Tx, invitations: &[(Invitation, CustomerId)]) -> Resul
     .bind(states.iter().map(|s| s.2).collect::<Vec<_>>())
     .bind(each().map(|i| i.reason.as_str()).collect::<Vec<_>>())
     .bind(each().map(|i| i.created_at).collect::<Vec<_>>())
+    .bind(each().map(|i| i.interaction_id.map(InteractionId::uuid)).collect::<Vec<_>>())
     .fetch_all(tx.conn())
     .await?)
 }

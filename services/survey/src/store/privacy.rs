@@ -45,7 +45,7 @@ pub const FORGOTTEN: &[(&str, &str)] = &[
     ),
     (
         "merges",
-        "DELETE FROM customer_merges WHERE tenant = $1 AND (survivor_id = ANY($2) OR merged_id = ANY($2))",
+        "DELETE FROM customer_merges WHERE tenant = $1 AND (survivor_id = ANY($2) OR merged_id = ANY($2) OR holder_id = ANY($2))",
     ),
 ];
 

@@ -73,6 +73,7 @@ pub fn resolved(case_name: &str, customer_id: &str) -> CaseResolved {
         resolved_by: "carla".into(),
         first_answer_seconds: 60,
         brand: String::new(),
+        interaction_id: String::new(),
     }
 }
 

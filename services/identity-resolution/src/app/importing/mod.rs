@@ -2,6 +2,7 @@
 //! and how far the import is are one transaction, so a crash repeats nothing.
 
 mod people;
+mod relations;
 pub(super) mod rows;
 mod upsert;
 
@@ -220,14 +221,23 @@ impl App {
             let recorded_at = store::privacy::recorded_at(tx.conn(), tenant, id).await?;
             let known_by = step.rows.iter().map(|row| (row.handles.as_slice(), recorded_at));
             let void = self.void_rows(tx, tenant, &known_by.collect::<Vec<_>>()).await?;
-            let rows = step.rows.iter().zip(&void).filter(|(_, void)| !**void);
-            let rows: Vec<_> = rows.map(|(row, _)| row.clone()).collect();
+            let taken = || {
+                step.rows
+                    .iter()
+                    .zip(&step.lines)
+                    .zip(&void)
+                    .filter(|(_, void)| !**void)
+            };
+            let rows: Vec<_> = taken().map(|((row, _), _)| row.clone()).collect();
+            let lines: Vec<_> = taken().map(|((row, line), _)| (*line, row)).collect();
             // Who was erased stays so: their lines change nothing.
             import.unchanged += i64::try_from(step.rows.len() - rows.len()).unwrap_or(i64::MAX);
             let counts = self.take_rows(tx, &caller, &import.source, &rows).await?;
             import.created += counts.created;
             import.updated += counts.updated;
             import.unchanged += counts.unchanged;
+            let errors = self.take_relations(tx, &caller, &import.source, &lines).await?;
+            store::imports::add_errors(tx.conn(), tenant, id, &errors).await?;
         }
         let now = tx.now();
         if step.more {
@@ -266,6 +276,8 @@ fn wake(tx: &mut Tx, tenant: &TenantId, id: Uuid) {
 #[derive(Default)]
 struct Step {
     rows: Vec<Row>,
+    /// The number of each row's line.
+    lines: Vec<i64>,
     errors: Vec<LineError>,
     /// There is more to work in already.
     more: bool,
@@ -303,7 +315,10 @@ fn read_step(import: &mut Import, bytes: &[u8], whole: bool, by: &Reading<'_>) -
         if let Some(members) = members {
             import.records += 1;
             match import.mapping.read(&members, by) {
-                Ok(row) => step.rows.push(row),
+                Ok(row) => {
+                    step.rows.push(row);
+                    step.lines.push(import.line);
+                }
                 Err(wrong) => note(import, &mut step, &wrong),
             }
         }

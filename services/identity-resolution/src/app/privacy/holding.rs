@@ -1,5 +1,7 @@
 //! What this service holds of a person.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -9,7 +11,11 @@ use trama_platform::{
 };
 use trama_proto::{ids::TenantId, privacy::v1::SubjectSort};
 
-use crate::store::{audit, privacy};
+use super::silent::forget_sayings;
+use crate::{
+    app::App,
+    store::{ages, audit, privacy},
+};
 
 /// The holder of this service.
 pub struct Holding;
@@ -54,6 +60,24 @@ impl Holder for Holding {
             also_forgotten: Vec::new(),
         })
     }
+}
+
+/// The same, for the service: what is too old goes, and so does who was not heard of for too long.
+pub struct Keeping(pub Arc<App>);
+
+#[async_trait]
+impl Holder for Keeping {
+    fn sort(&self) -> SubjectSort {
+        Holding.sort()
+    }
+
+    async fn export(&self, tx: &mut Tx, request: &Request) -> Result<Held, Error> {
+        Holding.export(tx, request).await
+    }
+
+    async fn erase(&self, tx: &mut Tx, request: &Request) -> Result<Erased, Error> {
+        Holding.erase(tx, request).await
+    }
 
     async fn expire(
         &self,
@@ -64,6 +88,9 @@ impl Holder for Holding {
         limit: i64,
     ) -> Result<(u64, Vec<String>), Error> {
         match records {
+            "sayings" => Ok((forget_sayings(tx, tenant, before).await?, Vec::new())),
+            "proofLog" => Ok((ages::proofs(tx.conn(), tenant, before, limit).await?, Vec::new())),
+            "customers" => Ok((self.0.forget_silent(tx, tenant, before).await?, Vec::new())),
             "exports" => privacy::expire_exports(tx.conn(), tenant, before, limit).await,
             "audit" => Ok((audit::forget(tx.conn(), tenant, before, limit).await?, Vec::new())),
             _ => Ok((0, Vec::new())),

@@ -2,6 +2,7 @@
 
 mod file;
 mod holding;
+mod silent;
 mod staying;
 
 use std::{
@@ -29,14 +30,18 @@ use trama_proto::{
 };
 use uuid::Uuid;
 
-use super::{App, Caller, profiles::rows};
+use super::{App, Caller, profiles::rows, similarity::values_of};
 use crate::{
+    domain::customer::Customer,
     error::refused,
-    store::privacy::{self as store, AnswerRow, RequestRow},
+    store::{
+        privacy::{self as store, AnswerRow, RequestRow},
+        similar::{self, News},
+    },
 };
 
 pub use file::Manifest;
-pub use holding::Holding;
+pub use holding::{Holding, Keeping};
 pub(super) use staying::was_erased;
 
 /// The kind of the timer that removes the files of an export.
@@ -62,6 +67,12 @@ pub struct Demand<'a> {
     pub reason: String,
 }
 
+/// What all services are asked about somebody.
+struct Asked<'a> {
+    action: PrivacyAction,
+    reason: &'a str,
+}
+
 impl App {
     /// Asks all services for a person's data, or to forget them. For this service that happens at once, in the same
     /// transaction.
@@ -83,13 +94,32 @@ impl App {
         if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
-        let now = tx.now();
         if demand.action == PrivacyAction::Erase {
             store::hold_decisions(tx.conn(), &[tenant.as_str()], true).await?;
         }
         let id = self.person(&mut tx, tenant, demand.person).await?;
-        let customer = self.read_alone(&mut tx, tenant, id).await?;
-        let ids = rows(&mut tx, tenant, customer.id).await?;
+        let asked = Asked {
+            action: demand.action,
+            reason: &demand.reason,
+        };
+        let row = self.ask_everybody(&mut tx, caller, id, &asked).await?;
+        let response = answer(to_request(&row, &[]));
+        tx.remember(&command, &response).await?;
+        tx.commit().await?;
+        Ok(response)
+    }
+
+    /// Asks all services; the caller holds back who decides, if somebody is to be forgotten.
+    async fn ask_everybody(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        id: CustomerId,
+        asked: &Asked<'_>,
+    ) -> Result<RequestRow, Error> {
+        let (tenant, now) = (&caller.tenant, tx.now());
+        let customer = self.read_alone(tx, tenant, id).await?;
+        let ids = rows(tx, tenant, customer.id).await?;
         let rules = self.rules(tenant);
         let handles = store::handles_of(tx.conn(), tenant, &ids).await?;
         let keys = handles
@@ -99,11 +129,11 @@ impl App {
         let hashes: Vec<Vec<u8>> = hashes.into_iter().collect();
         let row = RequestRow {
             request_id: tx.new_id(),
-            action: demand.action as i16,
+            action: asked.action as i16,
             state: PrivacyState::Running as i16,
             customer_ids: ids.clone(),
             requested_by: caller.subject.to_string(),
-            reason: demand.reason.clone(),
+            reason: asked.reason.to_owned(),
             created_at: now,
             done_at: None,
             expires_at: None,
@@ -114,29 +144,41 @@ impl App {
         tx.changed(("privacy_request", &row.request_id), "state", "", running);
         let wanted = PrivacyRequested {
             request_id: row.request_id.to_string(),
-            action: demand.action as i32,
+            action: asked.action as i32,
             sort: SubjectSort::Customer as i32,
             subject_ids: ids.iter().map(Uuid::to_string).collect(),
             handle_hashes: hashes.clone(),
             requested_at: Some(to_wire(now)),
         };
-        let did = match demand.action {
+        let did = match asked.action {
             PrivacyAction::Erase => {
                 store::put_erased(tx.conn(), tenant, &hashes, now).await?;
+                self.count_down(tx, tenant, &customer).await?;
                 "erased"
             }
             PrivacyAction::Export | PrivacyAction::Unspecified => "exported",
         };
-        self.note(&mut tx, caller, &[customer.id], did, &demand.reason)
-            .await?;
+        self.note(tx, caller, &[customer.id], did, asked.reason).await?;
         let holder: Arc<dyn Holder> = Arc::new(Holding);
-        take_in(&mut tx, &holder, tenant, &wanted).await?;
+        take_in(tx, &holder, tenant, &wanted).await?;
         tx.publish(tenant, &customer.id.to_string(), &wanted);
-        let response = answer(to_request(&row, &[]));
-        tx.remember(&command, &response).await?;
-        tx.commit().await?;
         metrics::counter!("trama_identity_resolution_privacy_requests_total", "action" => did).increment(1);
-        Ok(response)
+        Ok(row)
+    }
+
+    /// Whoever is forgotten is not counted any more: how rare a name is, is asked of those who are known.
+    async fn count_down(&self, tx: &mut Tx, tenant: &TenantId, customer: &Customer) -> Result<(), Error> {
+        let rules = self.rules(tenant);
+        let Some(policy) = rules.similarity() else {
+            return Ok(());
+        };
+        let values = values_of(policy, &customer.said());
+        let news = News {
+            values: values.into_iter().map(|v| (tenant, v, -1)).collect(),
+            ..News::default()
+        };
+        let now = tx.now();
+        similar::save(tx.conn(), &news, now).await
     }
 
     async fn person(

@@ -106,6 +106,11 @@ fn counted(facts: &Facts) -> BTreeSet<i64> {
     values
 }
 
+/// The values by which a customer is counted.
+pub(super) fn values_of(policy: &Policy, said: &Said) -> BTreeSet<i64> {
+    counted(&said.facts(policy))
+}
+
 /// The values that two have in common: counted twice while they are two.
 pub(super) fn values_of_both(policy: &Policy, one: &Said, other: &Said) -> Vec<i64> {
     let theirs = counted(&other.facts(policy));

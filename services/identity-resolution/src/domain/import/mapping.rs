@@ -10,7 +10,7 @@ use crate::domain::{
     consent::{CHANNELS, Subject, channel_name},
     customer::is_need,
     handle::{Handle, HandleKey, HandleKind, Trust},
-    import::list,
+    import::{Bond, list},
     profile::{ACCESSIBILITY_NEEDS, BIRTH_YEAR, Schema},
     rules::Rules,
 };
@@ -30,6 +30,7 @@ enum Target {
     Handle(String),
     Handles,
     Preferences,
+    Relations,
     Trait(String),
     Consent(Subject),
     Ignore,
@@ -50,6 +51,8 @@ pub struct Row {
     pub traits: BTreeMap<String, String>,
     /// The channel that is wanted for a need.
     pub preferences: BTreeMap<String, ChannelKind>,
+    /// Who they belong together with.
+    pub relations: Vec<Bond>,
     /// Consents and refusals.
     pub consents: Vec<(Subject, bool)>,
 }
@@ -84,8 +87,10 @@ impl Target {
             "persona_group" => Target::PersonaGroup,
             "handles" => Target::Handles,
             "preferences" => Target::Preferences,
-            // What an export adds for people to read; an import has no use for it. A proof holds where somebody checked it.
-            "ignore" | "customer_id" | "entitlement" | "segments" | "relations" | "proofs" => Target::Ignore,
+            "relations" => Target::Relations,
+            // What an export adds for people to read; an import has no use for it. A proof holds where somebody checked it:
+            // who writes a file could prove anything.
+            "ignore" | "customer_id" | "entitlement" | "segments" | "proofs" => Target::Ignore,
             _ => match text.split_once(':') {
                 Some(("handle", kind)) => {
                     HandleKind::parse(kind).map_err(|e| format!("`{text}`: {e}"))?;
@@ -104,7 +109,7 @@ impl Target {
                 })?),
                 Some(_) | None => {
                     return Err(format!(
-                        "`{text}` is no target: external_id, display_name, language, persona_group, handle:<kind>, handles, preferences, trait:<name>, consent:<channel>/<purpose>, ignore"
+                        "`{text}` is no target: external_id, display_name, language, persona_group, handle:<kind>, handles, preferences, relations, trait:<name>, consent:<channel>/<purpose>, ignore"
                     ));
                 }
             },
@@ -243,6 +248,11 @@ fn put(row: &mut Row, target: Target, text: &str, by: &Reading<'_>) -> Result<()
                     "must be <need>:<channel>, the need an intent or *, several with | between them",
                 )?;
                 row.preferences.insert(need, kind);
+            }
+        }
+        Target::Relations => {
+            for one in list::split(text) {
+                row.relations.extend(Bond::parse(&one)?);
             }
         }
         Target::Consent(subject) => match text.to_lowercase().as_str() {

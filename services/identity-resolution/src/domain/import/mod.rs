@@ -1,9 +1,11 @@
 //! Records of other systems, cut off a stream of bytes and read column by column.
 
+mod bond;
 mod cut;
 pub mod list;
 mod mapping;
 
+pub use bond::{Bond, more};
 pub use cut::{Format, Next, next};
 pub use mapping::{Mapping, Reading, Row, Wrong};
 

@@ -30,6 +30,9 @@ use crate::{
 
 /// When identity is asked again while it is away.
 const ASK_AGAIN: TimeDelta = TimeDelta::seconds(2);
+/// Why a message fails that nobody can tell for whom it was asked.
+const UNDECIDED: &str =
+    "a merge of customers was undone, and nothing says for whom of them this was meant: ask again";
 
 /// A text that is ready to leave; the try is written down.
 pub struct Job {
@@ -158,6 +161,13 @@ fn proof<'a>(receipts: &'a [EarlyReceipt], tries: &[AttemptRow], channel: &str) 
 }
 
 fn plan(sender: &Sender, resources: &Resources, row: &Claimed, contact: Option<Contact>) -> Plan {
+    // An address that was given is where it goes, whoever it belongs to.
+    if row.undecided && row.request.handle.is_none() {
+        return Plan::End {
+            standing: Standing::Failed,
+            reason: UNDECIDED.to_owned(),
+        };
+    }
     let answer = match contact {
         Some(Contact::Known(answer)) => answer,
         Some(Contact::Refused(reason)) => {
