@@ -1,9 +1,12 @@
 //! Customers in bulk. Bytes come in at the caller's pace and are worked in by a timer, step by step: each step's rows
 //! and how far the import is are one transaction, so a crash repeats nothing.
 
+mod consents;
 mod people;
 pub(super) mod rows;
 mod upsert;
+
+use std::collections::BTreeMap;
 
 use serde_json::json;
 use trama_platform::{Command, Error, Tx, page, timers::TimerSpec};
@@ -224,10 +227,13 @@ impl App {
             let rows: Vec<_> = rows.map(|(row, _)| row.clone()).collect();
             // Who was erased stays so: their lines change nothing.
             import.unchanged += i64::try_from(step.rows.len() - rows.len()).unwrap_or(i64::MAX);
-            let counts = self.take_rows(tx, &caller, &import.source, &rows).await?;
+            let counts = self
+                .take_rows(tx, &caller, &import.source, &rows, recorded_at)
+                .await?;
             import.created += counts.created;
             import.updated += counts.updated;
             import.unchanged += counts.unchanged;
+            store::imports::add_errors(tx.conn(), tenant, id, &refused(counts.refused)).await?;
         }
         let now = tx.now();
         if step.more {
@@ -303,7 +309,10 @@ fn read_step(import: &mut Import, bytes: &[u8], whole: bool, by: &Reading<'_>) -
         if let Some(members) = members {
             import.records += 1;
             match import.mapping.read(&members, by) {
-                Ok(row) => step.rows.push(row),
+                Ok(row) => step.rows.push(Row {
+                    line: import.line,
+                    ..row
+                }),
                 Err(wrong) => note(import, &mut step, &wrong),
             }
         }
@@ -351,6 +360,21 @@ fn columns(
         return None;
     }
     Some(header.iter().cloned().zip(values).collect())
+}
+
+/// Lines that were taken, but for consents that stay withdrawn.
+fn refused(consents: Vec<(i64, String)>) -> Vec<LineError> {
+    let mut count = BTreeMap::new();
+    let notice = |(line, column): (i64, String)| {
+        let number = count.entry(line).and_modify(|n| *n += 1).or_insert(1);
+        LineError {
+            line,
+            number: *number,
+            column: column.chars().take(100).collect(),
+            message: "was withdrawn and stays so; a consent_time column can show that they agreed since".to_owned(),
+        }
+    };
+    consents.into_iter().map(notice).collect()
 }
 
 fn note(import: &mut Import, step: &mut Step, wrong: &[Wrong]) {
