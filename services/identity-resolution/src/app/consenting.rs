@@ -213,7 +213,10 @@ impl App {
         let waiting = store::consents::find_confirmation(tx.conn(), tenant, id)
             .await?
             .ok_or_else(no_confirmation)?;
-        if self.was_withdrawn_since(&mut tx, tenant, &customer, &waiting).await? {
+        if self
+            .was_withdrawn_since(&mut tx, tenant, &customer, &waiting)
+            .await?
+        {
             if waiting.state.attempts().is_some() {
                 let state = Challenge::Expired;
                 store::consents::save_confirmation(tx.conn(), tenant, id, state).await?;
@@ -248,7 +251,7 @@ impl App {
                 };
                 let shown = consent_to_wire(&entry, now);
                 self.record_consents(&mut tx, caller, customer.id, &[entry])
-                .await?;
+                    .await?;
                 Ok(shown)
             }
             Answer::Wrong { left } => Err(Error::invalid("code", format!("is wrong; {left} more tries"))),
@@ -340,7 +343,7 @@ impl App {
         let rows = store::profiles::rows_of(tx.conn(), tenant, &who).await?;
         let covered: Vec<(Uuid, &Subject)> = rows
             .iter()
-            .flat_map(|(row, root)| refusals[root].iter().map(|subject| (*row, *subject)))
+            .flat_map(|(row, root)| refusals[root].iter().map(move |subject| (*row, *subject)))
             .collect();
         for id in store::consents::void_confirmations(tx.conn(), tenant, &covered).await? {
             tx.changed(("confirmation", &id), "state", "pending", "expired");

@@ -235,7 +235,7 @@ impl App {
         let now = tx.now();
         let customer = self.read_alone(&mut tx, tenant, id).await?;
         let entries = if status == ConsentStatus::Denied {
-            let reach = (&[kind][..], &[purpose][..], "");
+            let reach = (&[kind] as &[_], &[purpose] as &[_], "");
             self.withdrawals(&mut tx, caller, &customer, reach, &request.evidence)
                 .await?
         } else {
@@ -303,6 +303,7 @@ impl App {
                             channel_kind: p.kind as i32,
                             handle: Some(p.handle.to_wire()),
                             reason: p.reason,
+                            refused_brands: customer.profile.refused_brands(p.kind, q.purpose),
                         })
                         .collect(),
                 }

@@ -207,7 +207,10 @@ impl App {
         let held = holds(&consent::current(&own, now), now);
         let before = whole.own(to).map(|own| own.profile.clone()).unwrap_or_default();
         let after = Profile {
-            consents: held.iter().map(|(key, (status, _))| (key.clone(), *status)).collect(),
+            consents: held
+                .iter()
+                .map(|(key, (status, _))| (key.clone(), *status))
+                .collect(),
             ..before.clone()
         };
         profile_changed(tx, to, &before, &after);

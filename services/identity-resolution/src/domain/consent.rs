@@ -427,7 +427,10 @@ mod tests {
             let before = said(Word::Denied, 5, None, 0);
             let after = said(Word::Denied, 20, None, 0);
             assert_eq!(state_of("acme", &[given.clone(), before]), ConsentState::Granted);
-            assert_eq!(state_of("acme", &[after.clone(), given.clone()]), ConsentState::Denied);
+            assert_eq!(
+                state_of("acme", &[after.clone(), given.clone()]),
+                ConsentState::Denied
+            );
             assert_eq!(state_of("other", &[after, given]), ConsentState::Unspecified);
         }
         // Agreeing for all again does not give back what a single brand was given before.
@@ -442,7 +445,10 @@ mod tests {
             said(Word::Denied, 10, None, 0),
             of("acme", said(Word::Granted, 10, None, 0)),
         );
-        assert_eq!(state_of("acme", &[acme.clone(), all.clone()]), ConsentState::Granted);
+        assert_eq!(
+            state_of("acme", &[acme.clone(), all.clone()]),
+            ConsentState::Granted
+        );
         assert_eq!(state_of("acme", &[all, acme]), ConsentState::Denied);
     }
 

@@ -65,6 +65,19 @@ impl Profile {
             .unwrap_or_else(|| self.consent(kind, purpose))
     }
 
+    /// The brands that may not use this kind of channel for this purpose, and whose senders nobody else uses for it either.
+    pub fn refused_brands(&self, kind: ChannelKind, purpose: Purpose) -> Vec<String> {
+        if purpose == Purpose::Security {
+            return Vec::new();
+        }
+        let brands = format!("{}/", consent_key(kind, purpose));
+        let said = self.consents.range(brands.clone()..);
+        said.map_while(|(key, status)| Some((key.strip_prefix(&brands)?, *status)))
+            .filter(|(_, status)| *status == ConsentStatus::Denied as i32)
+            .map(|(brand, _)| brand.to_owned())
+            .collect()
+    }
+
     /// Whether this purpose of this brand may use this kind of channel.
     pub fn allows(&self, kind: ChannelKind, purpose: Purpose, brand: &str) -> bool {
         let said = self.consent_for(kind, purpose, brand);

@@ -32,10 +32,11 @@ pub struct Stated<'a> {
 /// What holds for a customer with these ids.
 pub fn choose(members: &[Member], policy: &Survivorship) -> Profile {
     if let [only] = members {
-        return Profile {
-            consents: consents(members),
-            ..only.own.profile.clone()
-        };
+        let mut profile = only.own.profile.clone();
+        if profile.consents.keys().any(|key| of_all_brands(key).is_some()) {
+            profile.consents = consents(members);
+        }
+        return profile;
     }
     let value = |field| {
         stated(members, field, policy)
@@ -122,8 +123,7 @@ fn consents(members: &[Member]) -> BTreeMap<String, i32> {
         })
         .collect();
     let ended = |key: &str, (status, given, by): &Word<'_>| {
-        let Some((_, (all, refused, by_whom))) = of_all_brands(key).and_then(|all| chosen.get_key_value(all))
-        else {
+        let Some((all, refused, by_whom)) = of_all_brands(key).and_then(|all| chosen.get(all)) else {
             return false;
         };
         let moment = |origin: &Option<&Origin>| origin.map(|o| o.at);
@@ -197,10 +197,10 @@ fn by_rule(rule: Survives, a: &Stated<'_>, b: &Stated<'_>, policy: &Survivorship
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeDelta;
-    use proptest::prelude::*;
     use super::*;
     use crate::domain::customer::Own;
+    use chrono::TimeDelta;
+    use proptest::prelude::*;
 
     fn at(minutes: i64) -> DateTime<Utc> {
         DateTime::UNIX_EPOCH + TimeDelta::minutes(minutes)

@@ -36,7 +36,7 @@ pub fn told<'r>(
 ) -> Told<'r> {
     let words = rows.iter().zip(people).flat_map(|(row, person)| {
         let of_row = row.consents.iter();
-        of_row.map(|said| ((person.customer, &said.subject), (said, row)))
+        of_row.map(move |said| ((person.customer, &said.subject), (said, row)))
     });
     Told {
         words: words.collect(),
@@ -102,7 +102,7 @@ impl App {
                     origin: customer,
                     of_the_whole: true,
                 },
-                said_at: row.consent_times.get(subject).copied(),
+                said_at: row.consent_times.get(*subject).copied(),
                 recorded_at: told.recorded_at,
                 one_since: one_since.get(&customer).copied(),
                 log: logs.get(&customer).map_or(&[], Vec::as_slice),

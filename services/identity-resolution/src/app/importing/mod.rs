@@ -371,7 +371,8 @@ fn refused(consents: Vec<(i64, String)>) -> Vec<LineError> {
             line,
             number: *number,
             column: column.chars().take(100).collect(),
-            message: "was withdrawn and stays so; a consent_time column can show that they agreed since".to_owned(),
+            message: "was withdrawn and stays so; a consent_time column can show that they agreed since"
+                .to_owned(),
         }
     };
     consents.into_iter().map(notice).collect()

@@ -98,7 +98,10 @@ impl App {
         if !news.entries.is_empty() {
             // Whoever withdrew their consent while we waited for the locks has withdrawn it.
             let news = self.weigh_consents(tx, caller, &told, &customers).await?;
-            changed.extend(self.take_consents(tx, tenant, &news.entries, &mut customers).await?);
+            changed.extend(
+                self.take_consents(tx, tenant, &news.entries, &mut customers)
+                    .await?,
+            );
             refused = news.refused;
         }
         let wishing = self

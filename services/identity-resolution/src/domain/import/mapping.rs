@@ -120,7 +120,9 @@ impl Target {
                 })?),
                 Some(("consent_time", words)) => {
                     Target::ConsentTime(Subject::parse(words).ok_or_else(|| {
-                        format!("`{text}`: write consent_time:email/marketing, with a brand behind it if need be")
+                        format!(
+                            "`{text}`: write consent_time:email/marketing, with a brand behind it if need be"
+                        )
                     })?)
                 }
                 Some(_) | None => {
@@ -198,12 +200,7 @@ impl Mapping {
     }
 }
 
-fn put(
-    row: &mut Row,
-    target: Target,
-    (column, text): (&str, &str),
-    by: &Reading<'_>,
-) -> Result<(), String> {
+fn put(row: &mut Row, target: Target, (column, text): (&str, &str), by: &Reading<'_>) -> Result<(), String> {
     let handle = |kind: &str, value: &str| by.rules.handle(kind, value.trim()).map_err(|e| e.to_string());
     match target {
         Target::ExternalId => {
@@ -371,8 +368,14 @@ mod tests {
         assert_eq!(
             times.collect::<Vec<_>>(),
             [
-                ("email/marketing".to_owned(), "2023-05-06T08:00:00+00:00".to_owned()),
-                ("sms/marketing/acme".to_owned(), "2023-05-06T00:00:00+00:00".to_owned()),
+                (
+                    "email/marketing".to_owned(),
+                    "2023-05-06T08:00:00+00:00".to_owned()
+                ),
+                (
+                    "sms/marketing/acme".to_owned(),
+                    "2023-05-06T00:00:00+00:00".to_owned()
+                ),
             ]
         );
         let wishes: Vec<_> = row.preferences.iter().map(|(n, k)| (n.as_str(), *k)).collect();
@@ -393,13 +396,16 @@ mod tests {
         ])
         .expect_err("wrong");
         let columns: Vec<&str> = wrong.iter().map(|w| w.column.as_str()).collect();
-        assert_eq!(columns, [
+        assert_eq!(
+            columns,
+            [
                 "Mail",
                 "handle:phone",
                 "preferences",
                 "consent_time:email/marketing",
                 "Colour"
-            ]);
+            ]
+        );
         assert!(
             wrong
                 .iter()

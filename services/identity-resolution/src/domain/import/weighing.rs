@@ -179,7 +179,10 @@ mod tests {
     #[test]
     fn what_holds_is_not_said_again() {
         for word in [Word::Granted, Word::Denied] {
-            assert_eq!(becomes(word, &[said(word, 50, "form")], None, None), Worth::Nothing);
+            assert_eq!(
+                becomes(word, &[said(word, 50, "form")], None, None),
+                Worth::Nothing
+            );
             assert!(matches!(becomes(word, &[], None, None), Worth::News(_)));
         }
     }
