@@ -19,7 +19,8 @@ use crate::{
     import::{export, open, send},
     pains::{merge, split},
     profile_world::{anna, profiles, start},
-    world::{TENANT, client, count, handle, identify, interaction, who},
+    similar::held_up,
+    world::{TENANT, client, count, handle, identify, interaction, receive, who},
 };
 
 const A_DAY: Duration = Duration::from_secs(24 * 3600);
@@ -162,6 +163,68 @@ async fn a_nightly_file_that_has_not_heard_of_it_does_not_bring_back_withdrawn_c
     let done = file(&app, &format!("id,ok,ok since\n1001,true,{day}\n"), true).await;
     assert!(done.errors.is_empty(), "{:?}", done.errors);
     assert!(may_write(&app, &anna, "").await);
+    app.stop().await;
+}
+
+/// A withdrawal that is written and not yet committed.
+async fn about_to_withdraw(app: &TestApp, customer: &str) -> trama_platform::Tx {
+    let db = app.db("identity-resolution");
+    let mut tx = db.system_tx().await.expect("a transaction");
+    let subject = format!("{}/{}", ChannelKind::Email as i32, Purpose::Marketing as i32);
+    sqlx::query(
+        "INSERT INTO consents (tenant, consent_id, customer_id, channel_kind, purpose, status, evidence, recorded_by, recorded_at)
+         VALUES ($1, $2, $3::text::uuid, $4, $5, 2, 'a call', 'bruno', $6)",
+    )
+    .bind(TENANT)
+    .bind(tx.new_id())
+    .bind(customer)
+    .bind(ChannelKind::Email as i16)
+    .bind(Purpose::Marketing as i16)
+    .bind(app.clock.now())
+    .execute(tx.conn())
+    .await
+    .expect("logged");
+    sqlx::query(
+        "UPDATE customers SET consents = jsonb_build_object($2::text, 2) WHERE customer_id = $1::text::uuid",
+    )
+    .bind(customer)
+    .bind(subject)
+    .execute(tx.conn())
+    .await
+    .expect("kept");
+    tx
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawal_that_is_committed_while_a_file_is_worked_in_stands() {
+    let (app, _) = start().await;
+    let anna = anna(&app).await;
+    file(&app, "id,ok,ok since\n1001,,\n", true).await;
+    let tx = about_to_withdraw(&app, &anna).await;
+    let withdraw = async {
+        held_up(&app, 1).await;
+        tx.commit().await.expect("withdrawn");
+    };
+    let (done, ()) = tokio::join!(file(&app, "id,ok,ok since\n1001,true,\n", true), withdraw);
+    assert_eq!(done.errors.len(), 1, "{:?}", done.errors);
+    assert!(!may_write(&app, &anna, "").await);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawal_that_is_committed_while_a_message_is_worked_in_stands() {
+    let (app, _) = start().await;
+    let anna = anna(&app).await;
+    agree(&app, &anna, "").await;
+    let tx = about_to_withdraw(&app, &anna).await;
+    let mut mail = interaction("another mail", "email:anna@example.com");
+    mail.language = "it".into();
+    mail.also_known_as = vec![handle("phone:+393331234567")];
+    receive(&app, TENANT, &mail).await;
+    held_up(&app, 1).await;
+    tx.commit().await.expect("withdrawn");
+    app.settle().await;
+    assert!(!may_write(&app, &anna, "").await);
     app.stop().await;
 }
 
