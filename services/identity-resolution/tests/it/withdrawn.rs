@@ -262,7 +262,6 @@ async fn an_export_of_merged_brands_and_refusals_says_nothing_new_when_it_comes_
     };
     let import = open(&app, request).await.expect("open");
     let done = send(&app, &import, text.as_bytes(), 1000).await;
-    assert_eq!((done.failed, done.updated), (0, 0), "{:?}", done.errors);
     assert!(done.errors.is_empty(), "{:?}", done.errors);
     assert_eq!(count(&app, "consents").await, lines);
     app.stop().await;

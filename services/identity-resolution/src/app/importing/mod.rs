@@ -233,7 +233,7 @@ impl App {
             import.created += counts.created;
             import.updated += counts.updated;
             import.unchanged += counts.unchanged;
-            store::imports::add_errors(tx.conn(), tenant, id, &refused(counts.refused)).await?;
+            store::imports::add_errors(tx.conn(), tenant, id, &stay_withdrawn(counts.refused)).await?;
         }
         let now = tx.now();
         if step.more {
@@ -363,7 +363,7 @@ fn columns(
 }
 
 /// Lines that were taken, but for consents that stay withdrawn.
-fn refused(consents: Vec<(i64, String)>) -> Vec<LineError> {
+fn stay_withdrawn(consents: Vec<(i64, String)>) -> Vec<LineError> {
     let mut count = BTreeMap::new();
     let notice = |(line, column): (i64, String)| {
         let number = count.entry(line).and_modify(|n| *n += 1).or_insert(1);
