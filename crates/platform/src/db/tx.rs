@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Postgres, Transaction};
-use tracing::Instrument as _;
 use trama_proto::{
     audit::v1::{AuditEntry, AuditOutcome, AuditRecorded},
     events::Event,
@@ -69,20 +68,8 @@ pub struct Tx {
     after_commit: Vec<Box<dyn FnOnce() + Send>>,
 }
 
-/// What was committed is on its way to the bus.
-#[must_use = "who never waits until it is through publishes faster than the bus takes it"]
-pub struct Publishing(Option<tokio::task::JoinHandle<()>>);
-
-impl Publishing {
-    /// Waits until it is through. What failed stays for the sweeper.
-    pub async fn through(self) {
-        if let Some(under_way) = self.0
-            && let Err(error) = under_way.await
-        {
-            tracing::warn!(%error, "publishing ended early; the sweeper will try again");
-        }
-    }
-}
+/// What was committed and is still to be told: on the bus once this is through, or left to the sweeper.
+pub type Publishing = futures::future::BoxFuture<'static, ()>;
 
 impl Tx {
     pub(super) fn new(db: &Db, inner: Transaction<'static, Postgres>, trace: Option<String>) -> Self {
@@ -349,16 +336,14 @@ impl Tx {
         Ok(())
     }
 
-    /// Commits; publishing goes on by itself. For whoever has something else to do meanwhile.
+    /// Commits, and leaves publishing to whoever has something else to do meanwhile.
     ///
     /// # Errors
     /// When the commit fails; then nothing happened.
     pub async fn commit_ahead(self) -> Result<Publishing, Error> {
         let db = self.db.clone();
         let outgoing = self.commit_only().await?;
-        let under_way = (!outgoing.is_empty())
-            .then(|| tokio::spawn(async move { db.publish_committed(outgoing).await }.in_current_span()));
-        Ok(Publishing(under_way))
+        Ok(Box::pin(async move { db.publish_committed(outgoing).await }))
     }
 
     /// Commits and hands out what is to be published; the stage loop overlaps that with its next batch.

@@ -1,4 +1,4 @@
-//! Consent: asked for, confirmed, withdrawn at once, ended by time.
+//! Consent: asked for, confirmed, ended by time.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,7 +15,7 @@ use trama_proto::{
 use uuid::Uuid;
 
 use super::{
-    App, Caller, Received,
+    App, Caller,
     auditing::{challenge_changed, profile_changed},
     profiles::rows,
     publish_change,
@@ -23,12 +23,15 @@ use super::{
 use crate::{
     domain::{
         challenge::{Answer, Challenge, Code, hash_token},
-        consent::{self, Entry, Subject, Withdrawal, Word},
+        consent::{self, Entry, Subject, Word},
         contact,
         customer::{Customer, Origin},
     },
     error::refused,
-    store::{self, consents::Confirmation},
+    store::{
+        self,
+        consents::{Confirmation, Holds},
+    },
 };
 
 /// Kind of the timer that ends consents.
@@ -105,7 +108,8 @@ impl App {
                 .await?;
             entry.word = Word::Pending;
             entry.expires_at = Some(until);
-            self.record_consents(&mut tx, caller, customer, &[entry]).await?;
+            self.record_consents(&mut tx, caller, customer.id, &[entry])
+                .await?;
             wire::RequestConsentResponse {
                 state: ConsentState::Pending as i32,
                 confirmation_id: id.to_string(),
@@ -113,7 +117,8 @@ impl App {
                 confirm_until_time: Some(to_wire(until)),
             }
         } else {
-            self.record_consents(&mut tx, caller, customer, &[entry]).await?;
+            self.record_consents(&mut tx, caller, customer.id, &[entry])
+                .await?;
             wire::RequestConsentResponse {
                 state: ConsentState::Granted as i32,
                 ..wire::RequestConsentResponse::default()
@@ -137,6 +142,15 @@ impl App {
         let handle = contact::on_channel(customer, kind, &rules).ok_or_else(|| {
             refused("the customer has no address on this channel that a message could go to")
         })?;
+        let rows = rows(tx, tenant, customer.id).await?;
+        let since = now - Duration::hours(1);
+        let asked = store::consents::count_confirmations(tx.conn(), tenant, &rows, since).await?;
+        if asked >= self.config.codes_per_hour {
+            return Err(Error::new(
+                Kind::Exhausted,
+                "this customer was asked to confirm too often within an hour; try later",
+            ));
+        }
         let code = self.code()?;
         let (salt, token) = (self.random::<16>()?, hex::encode(self.random::<32>()?));
         let confirmation = Confirmation {
@@ -148,10 +162,10 @@ impl App {
             code_hash: code.hash(self.config.code_pepper.as_bytes(), &salt),
             token_hash: hash_token(self.config.code_pepper.as_bytes(), &salt, &token),
             salt: salt.to_vec(),
+            requested_at: now,
             state: Challenge::start(ATTEMPTS, until - now, now),
         };
-        store::consents::add_confirmation(tx.conn(), tenant, &confirmation, (caller.subject.as_str(), now))
-            .await?;
+        store::consents::add_confirmation(tx.conn(), tenant, &confirmation, caller.subject.as_str()).await?;
         challenge_changed(tx, ("confirmation", &confirmation.id), None, confirmation.state);
         let language = if customer.profile.language.is_empty() {
             LANGUAGE
@@ -199,6 +213,20 @@ impl App {
         let waiting = store::consents::find_confirmation(tx.conn(), tenant, id)
             .await?
             .ok_or_else(no_confirmation)?;
+        if self
+            .was_withdrawn_since(&mut tx, tenant, &customer, &waiting)
+            .await?
+        {
+            if waiting.state.attempts().is_some() {
+                let state = Challenge::Expired;
+                store::consents::save_confirmation(tx.conn(), tenant, id, state).await?;
+                challenge_changed(&tx, ("confirmation", &id), Some(waiting.state), state);
+            }
+            tx.commit().await?;
+            return Err(refused(
+                "consent was withdrawn after this confirmation was asked for; ask for consent again",
+            ));
+        }
         let pepper = self.config.code_pepper.as_bytes();
         let (expected, given) = match proof {
             Proof::Code(code) => (&waiting.code_hash, code.hash(pepper, &waiting.salt)),
@@ -222,7 +250,8 @@ impl App {
                     of_the_whole: true,
                 };
                 let shown = consent_to_wire(&entry, now);
-                self.record_consents(&mut tx, caller, customer, &[entry]).await?;
+                self.record_consents(&mut tx, caller, customer.id, &[entry])
+                    .await?;
                 Ok(shown)
             }
             Answer::Wrong { left } => Err(Error::invalid("code", format!("is wrong; {left} more tries"))),
@@ -237,138 +266,24 @@ impl App {
         result
     }
 
-    /// Takes consent back.
-    pub async fn withdraw_consent(
-        &self,
-        caller: &Caller,
-        id: CustomerId,
-        (kinds, purposes): (&[ChannelKind], &[Purpose]),
-        request: &wire::WithdrawConsentRequest,
-    ) -> Result<wire::WithdrawConsentResponse, Error> {
-        const METHOD: &str = "WithdrawConsent";
-        let tenant = &caller.tenant;
-        let mut tx = self.db.tx(tenant).await?;
-        let command = Command::new(
-            tenant,
-            caller.subject.as_str(),
-            METHOD,
-            &request.request_id,
-            request,
-        );
-        if let Some(response) = tx.replay(&command).await? {
-            return Ok(response);
-        }
-        let now = tx.now();
-        let customer = self.read_alone(&mut tx, tenant, id).await?;
-        let entries = self
-            .withdrawals(
-                &mut tx,
-                caller,
-                &customer,
-                (kinds, purposes, &request.brand),
-                &request.evidence,
-            )
-            .await?;
-        self.record_consents(&mut tx, caller, customer, &entries).await?;
-        let response = wire::WithdrawConsentResponse {
-            withdrawn: entries.iter().map(|e| consent_to_wire(e, now)).collect(),
-        };
-        tx.remember(&command, &response).await?;
-        tx.commit().await?;
-        Ok(response)
-    }
-
-    /// Takes consent back for those whose whole message says so, on the kind of channel that they wrote on: for the brand that
-    /// the channel speaks for, because whoever answers `STOP` answers a sender, and for all brands when they say so.
-    pub async fn withdraw_by_keyword(&self, tx: &mut Tx, batch: &[Received<'_>]) -> Result<(), Error> {
-        for received in batch {
-            let interaction = &received.interaction;
-            let kind = ChannelKind::try_from(interaction.channel_kind).unwrap_or_default();
-            let Some(reach) = consent::withdrawal(&interaction.text) else {
-                continue;
-            };
-            if !consent::CHANNELS.contains(&kind) {
-                continue;
-            }
-            let tenant = &received.envelope.tenant;
-            let brand = match reach {
-                Withdrawal::Here => self.brand_of(tenant, &interaction.channel),
-                Withdrawal::Everywhere => String::new(),
-            };
-            let Some(owner) = store::consents::owner_of(tx.conn(), tenant, received.id).await? else {
-                continue;
-            };
-            let caller = Caller {
-                tenant: tenant.clone(),
-                subject: "keyword".parse()?,
-                origin: String::new(),
-            };
-            tx.follow(received.envelope);
-            let customer = self.read_alone(tx, tenant, owner).await?;
-            let evidence = format!("interaction {}", received.id);
-            let entries = self
-                .withdrawals(tx, &caller, &customer, (&[kind], &[], &brand), &evidence)
-                .await?;
-            self.record_consents(tx, &caller, customer, &entries).await?;
-            metrics::counter!("trama_identity_resolution_withdrawals_by_keyword_total").increment(1);
-        }
-        Ok(())
-    }
-
-    /// For which brand a channel speaks; for all when empty.
-    fn brand_of(&self, tenant: &TenantId, channel: &str) -> String {
-        let snapshot = self.resources.snapshot();
-        let spec = snapshot.tenant(tenant).and_then(|t| t.channels.get(channel));
-        spec.map(|spec| spec.brand.clone()).unwrap_or_default()
-    }
-
-    /// The words that take consent back: for all brands together, and for each that was agreed to by itself.
-    pub(super) async fn withdrawals(
+    /// Whether the customer refused what waits to be confirmed after it was asked for: whoever opens an old link, such as
+    /// a program that looks into mails, does not take that back.
+    async fn was_withdrawn_since(
         &self,
         tx: &mut Tx,
-        caller: &Caller,
+        tenant: &TenantId,
         customer: &Customer,
-        (kinds, purposes, brand): (&[ChannelKind], &[Purpose], &str),
-        evidence: &str,
-    ) -> Result<Vec<Entry>, Error> {
-        let (tenant, now) = (&caller.tenant, tx.now());
+        waiting: &Confirmation,
+    ) -> Result<bool, Error> {
         let rows = rows(tx, tenant, customer.id).await?;
         let log = store::consents::log(tx.conn(), tenant, &rows).await?;
-        let current = consent::current(&log, now);
-        let kinds = if kinds.is_empty() {
-            &consent::CHANNELS
-        } else {
-            kinds
-        };
-        let purposes = if purposes.is_empty() {
-            &[Purpose::Marketing, Purpose::Survey]
-        } else {
-            purposes
-        };
-        let mut entries = Vec::new();
-        for kind in kinds {
-            for purpose in purposes {
-                let about = Subject::new(*kind, *purpose, brand);
-                let mut subjects = vec![about.clone()];
-                if brand.is_empty() {
-                    let of_brands = current
-                        .keys()
-                        .filter(|s| s.kind == about.kind && s.purpose == about.purpose);
-                    subjects.extend(of_brands.filter(|s| !s.brand.is_empty()).cloned());
-                }
-                entries.extend(subjects.into_iter().map(|subject| Entry {
-                    subject,
-                    word: Word::Denied,
-                    evidence: evidence.to_owned(),
-                    by: caller.subject.to_string(),
-                    at: now,
-                    expires_at: None,
-                    origin: customer.id,
-                    of_the_whole: true,
-                }));
-            }
-        }
-        Ok(entries)
+        // What was said in the very moment of the request came after it if it ended it.
+        let ended = waiting.state == Challenge::Expired;
+        Ok(log.iter().any(|said| {
+            said.word == Word::Denied
+                && said.subject.covers(&waiting.subject)
+                && (said.at > waiting.requested_at || (ended && said.at == waiting.requested_at))
+        }))
     }
 
     /// What holds and how it came about.
@@ -392,78 +307,119 @@ impl App {
         })
     }
 
-    /// Adds to the log, keeps what follows from it where sending looks, and tells everybody.
+    /// Adds to the log, keeps what follows from it where sending looks, and tells everybody. The customers are held alone
+    /// by the caller.
     pub(super) async fn record_consents(
         &self,
         tx: &mut Tx,
         caller: &Caller,
-        customer: Customer,
+        customer: CustomerId,
         entries: &[Entry],
-    ) -> Result<Customer, Error> {
+    ) -> Result<(), Error> {
         let tenant = &caller.tenant;
-        let rows: Vec<(Uuid, &Entry)> = entries.iter().map(|e| (tx.new_id(), e)).collect();
-        store::consents::add(tx.conn(), tenant, &rows).await?;
-        self.note(tx, caller, &[customer.id], "changed", "consent")
-            .await?;
-        self.project_consents(tx, tenant, customer.id).await
+        self.log_consents(tx, tenant, entries).await?;
+        self.note(tx, caller, &[customer], "changed", "consent").await?;
+        self.project_consents(tx, tenant, &[customer]).await?;
+        Ok(())
     }
 
-    /// Works out anew what holds by a customer's own log. Called again when the next consent ends.
+    /// Adds to the log. What somebody takes back they are no longer asked to confirm.
+    pub(super) async fn log_consents(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        entries: &[Entry],
+    ) -> Result<(), Error> {
+        let lines: Vec<(Uuid, &Entry)> = entries.iter().map(|e| (tx.new_id(), e)).collect();
+        store::consents::add(tx.conn(), tenant, &lines).await?;
+        let mut refusals: BTreeMap<CustomerId, Vec<&Subject>> = BTreeMap::new();
+        for entry in entries.iter().filter(|e| e.word == Word::Denied) {
+            refusals.entry(entry.origin).or_default().push(&entry.subject);
+        }
+        if refusals.is_empty() {
+            return Ok(());
+        }
+        let who: Vec<CustomerId> = refusals.keys().copied().collect();
+        let rows = store::profiles::rows_of(tx.conn(), tenant, &who).await?;
+        let covered: Vec<(Uuid, &Subject)> = rows
+            .iter()
+            .flat_map(|(row, root)| refusals[root].iter().map(move |subject| (*row, *subject)))
+            .collect();
+        for id in store::consents::void_confirmations(tx.conn(), tenant, &covered).await? {
+            tx.changed(("confirmation", &id), "state", "pending", "expired");
+        }
+        Ok(())
+    }
+
+    /// Works out anew what holds by the own log of each of these rows. Called again when the next consent ends.
     pub(super) async fn project_consents(
         &self,
         tx: &mut Tx,
         tenant: &TenantId,
-        id: CustomerId,
-    ) -> Result<Customer, Error> {
+        rows: &[CustomerId],
+    ) -> Result<Vec<Customer>, Error> {
         let now = tx.now();
-        let log = store::consents::log(tx.conn(), tenant, &[id.uuid()]).await?;
-        let current = consent::current(&log, now);
-        let holds: BTreeMap<String, (i32, Origin)> = current
-            .iter()
-            .filter_map(|(subject, entry)| {
-                let status = match entry.state(now) {
-                    ConsentState::Granted => wire::ConsentStatus::Granted,
-                    ConsentState::Denied => wire::ConsentStatus::Denied,
-                    ConsentState::Unspecified | ConsentState::Pending | ConsentState::Expired => return None,
-                };
-                let brand = if subject.brand.is_empty() {
-                    String::new()
-                } else {
-                    format!("/{}", subject.brand)
-                };
-                let origin = Origin {
-                    source: entry.by.clone(),
-                    at: entry.at,
-                    verified: false,
-                    by_hand: true,
-                };
-                Some((
-                    format!("{}/{}{brand}", subject.kind, subject.purpose),
-                    (status as i32, origin),
-                ))
-            })
-            .collect();
-        let before = self.read(tx, tenant, id).await?;
-        store::consents::keep(tx.conn(), tenant, id, &holds).await?;
-        let mut customers = [self.read(tx, tenant, id).await?];
+        let before = self.roots(tx, tenant, rows.iter()).await?;
+        let ids: Vec<Uuid> = rows.iter().map(|id| id.uuid()).collect();
+        let mut logs: BTreeMap<CustomerId, Vec<Entry>> = rows.iter().map(|id| (*id, Vec::new())).collect();
+        for entry in store::consents::log(tx.conn(), tenant, &ids).await? {
+            logs.entry(entry.origin).or_default().push(entry);
+        }
+        let mut kept = Vec::with_capacity(logs.len());
+        for (id, log) in logs {
+            let current = consent::current(&log, now);
+            if let Some(due_at) = consent::next_expiry(&current, now) {
+                tx.arm(TimerSpec {
+                    tenant: tenant.clone(),
+                    kind: TIMER,
+                    // With its moment, so that nobody who holds the customer waits for the timer that fires for them.
+                    key: format!("{id} {}", due_at.timestamp_micros()),
+                    due_at,
+                    payload: json!({}),
+                });
+            }
+            kept.push((id, holds(&current, now)));
+        }
+        store::consents::keep(tx.conn(), tenant, &kept).await?;
+        let mut customers = self.roots(tx, tenant, rows.iter()).await?;
         let views = self.refresh(tx, tenant, &mut customers).await?;
-        let [customer] = customers;
-        profile_changed(tx, customer.id, &before.profile, &customer.profile);
-        if !views.is_empty() || customer.profile.consents != before.profile.consents {
-            publish_change(tx, tenant, &customer, &self.rules(tenant), &["consent"]);
+        let rules = self.rules(tenant);
+        for customer in &customers {
+            let Some(before) = before.iter().find(|c| c.id == customer.id) else {
+                continue;
+            };
+            profile_changed(tx, customer.id, &before.profile, &customer.profile);
+            if views.contains(&customer.id) || customer.profile.consents != before.profile.consents {
+                publish_change(tx, tenant, customer, &rules, &["consent"]);
+            }
         }
-        if let Some(due_at) = consent::next_expiry(&current, now) {
-            tx.arm(TimerSpec {
-                tenant: tenant.clone(),
-                kind: TIMER,
-                // With its moment, so that nobody who holds the customer waits for the timer that fires for them.
-                key: format!("{id} {}", due_at.timestamp_micros()),
-                due_at,
-                payload: json!({}),
-            });
-        }
-        Ok(customer)
+        Ok(customers)
     }
+}
+
+/// What of a row's consents is kept beside it.
+pub(super) fn holds(current: &BTreeMap<Subject, Entry>, now: DateTime<Utc>) -> Holds {
+    let decided = current.iter().filter_map(|(subject, entry)| {
+        let status = match entry.state(now) {
+            ConsentState::Granted => wire::ConsentStatus::Granted,
+            ConsentState::Denied => wire::ConsentStatus::Denied,
+            ConsentState::Unspecified | ConsentState::Pending | ConsentState::Expired => return None,
+        };
+        let brand = if subject.brand.is_empty() {
+            String::new()
+        } else {
+            format!("/{}", subject.brand)
+        };
+        let origin = Origin {
+            source: entry.by.clone(),
+            at: entry.at,
+            verified: false,
+            by_hand: true,
+        };
+        let key = format!("{}/{}{brand}", subject.kind, subject.purpose);
+        Some((key, (status as i32, origin)))
+    });
+    decided.collect()
 }
 
 /// For the wire.
@@ -471,7 +427,7 @@ pub(super) fn to_wire_all(current: &BTreeMap<Subject, Entry>, now: DateTime<Utc>
     current.values().map(|e| consent_to_wire(e, now)).collect()
 }
 
-fn consent_to_wire(entry: &Entry, now: DateTime<Utc>) -> wire::Consent {
+pub(super) fn consent_to_wire(entry: &Entry, now: DateTime<Utc>) -> wire::Consent {
     wire::Consent {
         channel_kind: entry.subject.kind,
         purpose: entry.subject.purpose,

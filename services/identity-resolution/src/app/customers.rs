@@ -11,6 +11,7 @@ use trama_proto::{
 use super::{App, Caller, auditing::profile_changed, linking::BY_HAND, publish_change};
 use crate::{
     domain::{
+        consent::{Entry, Subject, Word},
         contact,
         customer::{Customer, Field, Origin},
         handle::HandleKey,
@@ -19,7 +20,7 @@ use crate::{
         survivorship,
     },
     error::broken_row,
-    store::{self, Question, challenges::ConsentEntry},
+    store::{self, Question},
 };
 
 /// A change of a profile; `None` leaves a field as it is.
@@ -231,29 +232,26 @@ impl App {
         if let Some(response) = tx.replay(&command).await? {
             return Ok(response);
         }
-        let (now, entry_id) = (tx.now(), tx.new_id());
-        let mut customer = self.read_alone(&mut tx, tenant, id).await?;
-        let entry = ConsentEntry {
-            id: entry_id,
-            customer: customer.id,
-            kind,
-            purpose,
-            status,
-            evidence: &request.evidence,
-            by: caller.subject.as_str(),
+        let now = tx.now();
+        let customer = self.read_alone(&mut tx, tenant, id).await?;
+        let entries = if status == ConsentStatus::Denied {
+            let reach = (&[kind] as &[_], &[purpose] as &[_], "");
+            self.withdrawals(&mut tx, caller, &customer, reach, &request.evidence)
+                .await?
+        } else {
+            vec![Entry {
+                subject: Subject::new(kind, purpose, ""),
+                word: Word::Granted,
+                evidence: request.evidence.clone(),
+                by: caller.subject.to_string(),
+                at: now,
+                expires_at: None,
+                origin: customer.id,
+                of_the_whole: true,
+            }]
         };
-        store::challenges::add_consent(tx.conn(), tenant, &entry, now).await?;
-        let (rules, before) = (self.rules(tenant), customer.profile.clone());
-        let (own_id, origin) = (customer.id, by_hand(&tx));
-        if let Some(own) = customer.own_mut(own_id) {
-            own.consent(kind, purpose, status, origin);
-        }
-        customer.choose(&rules);
-        self.save_own(&mut tx, tenant, &customer).await?;
-        profile_changed(&tx, own_id, &before, &customer.profile);
-        if customer.profile.consent(kind, purpose) != before.consent(kind, purpose) {
-            publish_change(&mut tx, tenant, &customer, &rules, &["consent"]);
-        }
+        self.record_consents(&mut tx, caller, customer.id, &entries)
+            .await?;
         let response = wire::SetConsentResponse {};
         tx.remember(&command, &response).await?;
         tx.commit().await?;
@@ -305,6 +303,7 @@ impl App {
                             channel_kind: p.kind as i32,
                             handle: Some(p.handle.to_wire()),
                             reason: p.reason,
+                            refused_brands: customer.profile.refused_brands(p.kind, q.purpose),
                         })
                         .collect(),
                 }

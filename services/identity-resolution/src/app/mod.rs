@@ -26,6 +26,7 @@ pub mod telling;
 mod verification;
 mod verifying;
 mod waking;
+mod withdrawing;
 
 use std::{
     collections::HashMap,

@@ -3,6 +3,7 @@
 
 use std::{
     borrow::Cow,
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -10,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use futures::FutureExt as _;
+use futures::{
+    FutureExt as _,
+    future::{FusedFuture as _, join, join_all, ready},
+};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use trama_platform::{
@@ -170,30 +174,44 @@ impl App {
     /// Never: who waits hears what went wrong.
     pub async fn resolve_waiting(self: Arc<Self>, stopping: CancellationToken) -> Result<(), Error> {
         let mut batch: Vec<Wanted> = Vec::with_capacity(AT_ONCE);
-        let mut published: Vec<Publishing> = Vec::new();
-        loop {
-            let underway = tokio::select! {
-                () = stopping.cancelled() => break,
-                underway = self.waiting.next(&mut batch) => underway,
+        // The bus keeps one batch while the database works on the next, and no more than one.
+        let mut leaving = ready(()).boxed().fuse();
+        'working: loop {
+            let underway = {
+                let mut next = pin!(self.waiting.next(&mut batch));
+                loop {
+                    tokio::select! {
+                        () = stopping.cancelled() => break 'working,
+                        underway = &mut next => break underway,
+                        () = &mut leaving => {}
+                    }
+                }
             };
-            batch.sort_by(|a, b| a.tenant.cmp(&b.tenant));
-            let mut publishing = Vec::new();
-            while let Some(first) = batch.first() {
-                let tenant = first.tenant.clone();
-                let theirs = batch.partition_point(|w| w.tenant <= tenant);
-                let theirs: Vec<Wanted> = batch.drain(..theirs).collect();
-                publishing.extend(self.resolve_together(&tenant, theirs).await);
-            }
+            let left = async {
+                if !leaving.is_terminated() {
+                    (&mut leaving).await;
+                }
+            };
+            let (published, ()) = join(self.resolve_batch(&mut batch), left).await;
             drop(underway);
-            // The bus keeps one batch while the database works on the next, and no more than one.
-            for earlier in std::mem::replace(&mut published, publishing) {
-                earlier.through().await;
-            }
+            leaving = join_all(published).map(drop).boxed().fuse();
         }
-        for last in published {
-            last.through().await;
+        if !leaving.is_terminated() {
+            leaving.await;
         }
         Ok(())
+    }
+
+    async fn resolve_batch(&self, batch: &mut Vec<Wanted>) -> Vec<Publishing> {
+        let mut published = Vec::new();
+        batch.sort_by(|a, b| a.tenant.cmp(&b.tenant));
+        while let Some(first) = batch.first() {
+            let tenant = first.tenant.clone();
+            let theirs = batch.partition_point(|w| w.tenant <= tenant);
+            let theirs: Vec<Wanted> = batch.drain(..theirs).collect();
+            published.extend(self.resolve_together(&tenant, theirs).await);
+        }
+        published
     }
 
     async fn resolve_together(&self, tenant: &TenantId, wanted: Vec<Wanted>) -> Vec<Publishing> {

@@ -143,6 +143,8 @@ impl App {
             at: now,
         };
         let interactions = store::merges::undo(tx.conn(), tenant, &undo).await?;
+        self.part_refusals(tx, tenant, (record, &parted.in_force), whole)
+            .await?;
         // What matching takes back, matching may join again when more is known.
         if by != merge::MATCHING {
             let both = (whole.id, record.merged);
@@ -213,6 +215,7 @@ impl App {
         let interactions = store::handles::extract(tx.conn(), tenant, &keys, &members, new).await?;
         self.put_together(&mut tx, tenant, &customer, &keys, new, &rules)
             .await?;
+        self.extract_refusals(&mut tx, tenant, &customer, new).await?;
         for key in &keys {
             let before = customer.holds(key).map(|held| held.trust);
             handle_changed(&tx, customer.id, key, before, "extracted");

@@ -17,7 +17,7 @@ impl App {
         match timer.kind.as_str() {
             consenting::TIMER => {
                 let id: CustomerId = id.parse()?;
-                self.project_consents(tx, tenant, id).await.map(|_| ())
+                self.project_consents(tx, tenant, &[id]).await.map(|_| ())
             }
             importing::TIMER => {
                 let id = id

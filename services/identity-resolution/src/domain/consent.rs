@@ -39,6 +39,21 @@ impl Subject {
         }
     }
 
+    /// Whether what is said of this is said of the other too: of all brands, or of the same one.
+    pub fn covers(&self, other: &Self) -> bool {
+        (self.kind, self.purpose) == (other.kind, other.purpose)
+            && (self.brand.is_empty() || self.brand == other.brand)
+    }
+
+    /// The same for all brands.
+    #[must_use]
+    pub fn of_all_brands(&self) -> Self {
+        Self {
+            brand: String::new(),
+            ..self.clone()
+        }
+    }
+
     /// `email/marketing`, `sms/survey/acme`: for segments and exports.
     pub fn words(&self) -> String {
         let kind = ChannelKind::try_from(self.kind).map_or("?", channel_name);
@@ -151,13 +166,18 @@ impl Entry {
 }
 
 /// What holds of all that was said: for each origin the last word, and of several origins the most restrictive, unless the
-/// customer said something else after they became one.
+/// customer said something else after they became one. A refusal for all brands takes back what single brands were
+/// given before it, by whichever origin; a brand that is agreed to later is agreed to.
 /// A request that is pending or was never confirmed takes nothing away from what held before it.
 pub fn current(log: &[Entry], now: DateTime<Utc>) -> BTreeMap<Subject, Entry> {
     /// The last decision and the last request of one origin.
     type Last<'a> = (Option<&'a Entry>, Option<&'a Entry>);
     let mut last: BTreeMap<(&Subject, CustomerId), Last<'_>> = BTreeMap::new();
-    for entry in log {
+    // What was refused for all brands, by each origin for the last time, even if they agreed again since: what a brand
+    // was given before does not come back by that.
+    let mut refused: BTreeMap<(i32, i32, CustomerId), (usize, &Entry)> = BTreeMap::new();
+    let mut places: BTreeMap<(&Subject, CustomerId), usize> = BTreeMap::new();
+    for (place, entry) in log.iter().enumerate() {
         let (decided, asked) = last.entry((&entry.subject, entry.origin)).or_default();
         let held = if entry.word == Word::Pending {
             asked
@@ -166,10 +186,20 @@ pub fn current(log: &[Entry], now: DateTime<Utc>) -> BTreeMap<Subject, Entry> {
         };
         if held.is_none_or(|h| h.at < entry.at) {
             *held = Some(entry);
+            if entry.word != Word::Pending {
+                places.insert((&entry.subject, entry.origin), place);
+            }
+        }
+        if entry.word == Word::Denied && entry.subject.brand.is_empty() {
+            let of = (entry.subject.kind, entry.subject.purpose, entry.origin);
+            let held = refused.entry(of).or_insert((place, entry));
+            if held.1.at < entry.at {
+                *held = (place, entry);
+            }
         }
     }
     let mut current: BTreeMap<Subject, Entry> = BTreeMap::new();
-    for ((subject, _), last) in last {
+    for ((subject, origin), last) in last {
         // A request shows only while nothing is decided that still holds.
         let entry = match last {
             (Some(decided), Some(asked))
@@ -180,20 +210,74 @@ pub fn current(log: &[Entry], now: DateTime<Utc>) -> BTreeMap<Subject, Entry> {
             (Some(entry), _) | (None, Some(entry)) => entry,
             (None, None) => continue,
         };
+        let place = places.get(&(subject, origin)).copied().unwrap_or(usize::MAX);
+        let ended = refused
+            .get(&(subject.kind, subject.purpose, origin))
+            .filter(|_| entry.word == Word::Granted && !subject.brand.is_empty())
+            // Of what was said in one moment the log has the last word first.
+            .filter(|(at, all)| all.at > entry.at || (all.at == entry.at && *at < place))
+            .map(|(_, all)| of_brand(all, subject));
+        let entry = ended.unwrap_or_else(|| entry.clone());
         match current.get(subject) {
-            Some(held) if weight(entry, now) <= weight(held, now) => {}
+            Some(held) if weight(&entry, now) <= weight(held, now) => {}
             _ => {
-                current.insert(subject.clone(), entry.clone());
+                current.insert(subject.clone(), entry);
             }
         }
     }
+    let ended: Vec<Entry> = current
+        .values()
+        .filter(|entry| entry.state(now) == ConsentState::Granted && !entry.subject.brand.is_empty())
+        .filter_map(|entry| {
+            let all = current.get(&entry.subject.of_all_brands())?;
+            (all.word == Word::Denied && all.at >= entry.at && all.origin != entry.origin)
+                .then(|| of_brand(all, &entry.subject))
+        })
+        .collect();
+    current.extend(ended.into_iter().map(|entry| (entry.subject.clone(), entry)));
     current
 }
 
-/// A decision about all that are one now comes first, as long as it holds.
-fn weight(entry: &Entry, now: DateTime<Utc>) -> (bool, u8) {
+/// What was said for all brands, of one of them.
+fn of_brand(entry: &Entry, subject: &Subject) -> Entry {
+    Entry {
+        subject: subject.clone(),
+        ..entry.clone()
+    }
+}
+
+/// What stands in the way of a subject or speaks for it: what is decided of it, else what all brands were refused.
+pub fn held<'a>(
+    current: &'a BTreeMap<Subject, Entry>,
+    subject: &Subject,
+    now: DateTime<Utc>,
+) -> Option<&'a Entry> {
+    let own = current.get(subject);
+    let decided = own.filter(|e| matches!(e.state(now), ConsentState::Granted | ConsentState::Denied));
+    decided
+        .or_else(|| {
+            let all = current.get(&subject.of_all_brands());
+            all.filter(|e| e.word == Word::Denied)
+        })
+        .or(own)
+}
+
+/// The last refusal of each subject, whatever was said since and by whom.
+pub fn refusals(log: &[Entry]) -> Vec<&Entry> {
+    let mut last: BTreeMap<&Subject, &Entry> = BTreeMap::new();
+    for entry in log.iter().filter(|e| e.word == Word::Denied) {
+        let held = last.entry(&entry.subject).or_insert(entry);
+        if held.at < entry.at {
+            *held = entry;
+        }
+    }
+    last.into_values().collect()
+}
+
+/// A decision about all that are one now comes first, as long as it holds; of equals the newest.
+fn weight(entry: &Entry, now: DateTime<Utc>) -> (bool, u8, DateTime<Utc>) {
     let decided = matches!(entry.state(now), ConsentState::Granted | ConsentState::Denied);
-    (entry.of_the_whole && decided, strictness(entry, now))
+    (entry.of_the_whole && decided, strictness(entry, now), entry.at)
 }
 
 /// Denied by one of two people who are one is denied; what nobody decided gives way to what somebody agreed to.
@@ -319,6 +403,53 @@ mod tests {
         let log = [said(Word::Denied, 0, None, 0), since];
         assert_eq!(state(&log, 6), ConsentState::Granted);
         assert_eq!(state(&log, 15), ConsentState::Denied);
+    }
+
+    fn of(brand: &str, entry: Entry) -> Entry {
+        Entry {
+            subject: Subject::new(ChannelKind::Email, Purpose::Marketing, brand),
+            ..entry
+        }
+    }
+
+    fn state_of(brand: &str, log: &[Entry]) -> ConsentState {
+        let now = start() + Duration::minutes(100);
+        let subject = Subject::new(ChannelKind::Email, Purpose::Marketing, brand);
+        current(log, now)
+            .get(&subject)
+            .map_or(ConsentState::Unspecified, |e| e.state(now))
+    }
+
+    #[test]
+    fn a_refusal_for_all_brands_ends_what_a_brand_was_given_before_and_not_what_it_is_given_later() {
+        for side in [0, 1] {
+            let given = of("acme", said(Word::Granted, 10, None, side));
+            let before = said(Word::Denied, 5, None, 0);
+            let after = said(Word::Denied, 20, None, 0);
+            assert_eq!(state_of("acme", &[given.clone(), before]), ConsentState::Granted);
+            assert_eq!(
+                state_of("acme", &[after.clone(), given.clone()]),
+                ConsentState::Denied
+            );
+            assert_eq!(state_of("other", &[after, given]), ConsentState::Unspecified);
+        }
+        // Agreeing for all again does not give back what a single brand was given before.
+        let log = [
+            of("acme", said(Word::Granted, 10, None, 0)),
+            said(Word::Denied, 20, None, 0),
+            said(Word::Granted, 30, Some(10), 0),
+        ];
+        assert_eq!(state_of("acme", &log), ConsentState::Denied);
+        // Of one moment the log has the last word first.
+        let (all, acme) = (
+            said(Word::Denied, 10, None, 0),
+            of("acme", said(Word::Granted, 10, None, 0)),
+        );
+        assert_eq!(
+            state_of("acme", &[acme.clone(), all.clone()]),
+            ConsentState::Granted
+        );
+        assert_eq!(state_of("acme", &[all, acme]), ConsentState::Denied);
     }
 
     #[test]

@@ -52,8 +52,8 @@ impl Profile {
         ConsentStatus::try_from(status).unwrap_or(ConsentStatus::Unspecified)
     }
 
-    /// What was said for a brand; what was said for all brands where nothing was said for this one. A refusal for all
-    /// brands holds for each that did not come to terms of its own.
+    /// What was said for a brand; what was said for all brands where nothing was said for this one. What a brand was given
+    /// before all were refused is a refusal by the time it is kept here.
     pub fn consent_for(&self, kind: ChannelKind, purpose: Purpose, brand: &str) -> ConsentStatus {
         let own = (!brand.is_empty())
             .then(|| {
@@ -63,6 +63,19 @@ impl Profile {
             .flatten();
         own.and_then(|said| ConsentStatus::try_from(*said).ok())
             .unwrap_or_else(|| self.consent(kind, purpose))
+    }
+
+    /// The brands that may not use this kind of channel for this purpose, and whose senders nobody else uses for it either.
+    pub fn refused_brands(&self, kind: ChannelKind, purpose: Purpose) -> Vec<String> {
+        if purpose == Purpose::Security {
+            return Vec::new();
+        }
+        let brands = format!("{}/", consent_key(kind, purpose));
+        let said = self.consents.range(brands.clone()..);
+        said.map_while(|(key, status)| Some((key.strip_prefix(&brands)?, *status)))
+            .filter(|(_, status)| *status == ConsentStatus::Denied as i32)
+            .map(|(brand, _)| brand.to_owned())
+            .collect()
     }
 
     /// Whether this purpose of this brand may use this kind of channel.
@@ -193,13 +206,6 @@ impl Own {
     pub fn prefer(&mut self, need: &str, kind: ChannelKind, origin: Origin) {
         self.profile.preferences.insert(need.to_owned(), kind as i32);
         self.origins.insert(format!("preferences/{need}"), origin);
-    }
-
-    /// Records consent.
-    pub fn consent(&mut self, kind: ChannelKind, purpose: Purpose, status: ConsentStatus, origin: Origin) {
-        let key = consent_key(kind, purpose);
-        self.profile.consents.insert(key.clone(), status as i32);
-        self.origins.insert(format!("consents/{key}"), origin);
     }
 }
 

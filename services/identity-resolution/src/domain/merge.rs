@@ -1,6 +1,6 @@
 //! Merges are edges that can be taken away again: who belongs to whom is what the edges in force connect.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -99,6 +99,20 @@ pub fn merge(
     };
     survivor.take_in(merged, now, rules);
     record
+}
+
+/// Under which ids it was said, and since when, what was said of the merged one too: the survivor's, and of whoever took
+/// the survivor in afterwards.
+pub fn spoke_for(record: &MergeRecord, in_force: &[MergeRecord]) -> BTreeMap<CustomerId, DateTime<Utc>> {
+    let (mut id, mut since) = (record.survivor, record.at);
+    let mut spoke = BTreeMap::from([(id, since)]);
+    while let Some(next) = in_force.iter().find(|edge| edge.merged == id) {
+        (id, since) = (next.survivor, since.max(next.at));
+        if spoke.insert(id, since).is_some() {
+            break;
+        }
+    }
+    spoke
 }
 
 /// The ids that stay together with the merged one when its merge is undone: all that the other edges connect to it.

@@ -1,15 +1,22 @@
 //! Which of several values holds. A pure function of what the sides say: the direction of a merge decides nothing, and a
 //! split has nothing to restore.
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::BTreeMap,
+};
 
 use chrono::{DateTime, Utc};
 use trama_proto::{
     identity_resolution::v1::ConsentStatus,
+    ids::CustomerId,
     resources::{Survives, Survivorship},
 };
 
 use super::customer::{Field, Member, Origin, Profile};
+
+const GRANTED: i32 = ConsentStatus::Granted as i32;
+const DENIED: i32 = ConsentStatus::Denied as i32;
 
 /// A value that one side says.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +32,11 @@ pub struct Stated<'a> {
 /// What holds for a customer with these ids.
 pub fn choose(members: &[Member], policy: &Survivorship) -> Profile {
     if let [only] = members {
-        return only.own.profile.clone();
+        let mut profile = only.own.profile.clone();
+        if profile.consents.keys().any(|key| of_all_brands(key).is_some()) {
+            profile.consents = consents(members);
+        }
+        return profile;
     }
     let value = |field| {
         stated(members, field, policy)
@@ -86,27 +97,58 @@ fn preferences(members: &[Member], policy: &Survivorship) -> BTreeMap<String, i3
         .collect()
 }
 
-/// A refusal by either side holds, until the customer says something else after the merge.
+/// A refusal by either side holds, until the customer says something else after the merge. One for all brands ends what a
+/// brand was given before it, by either side: the same as [`super::consent::current`] says of the log.
 fn consents(members: &[Member]) -> BTreeMap<String, i32> {
+    /// A status, who said it when, and under which id.
+    type Word<'a> = (i32, Option<&'a Origin>, CustomerId);
     let latest = latest_merge(members);
-    let mut said: BTreeMap<&str, Vec<(i32, Option<&Origin>)>> = BTreeMap::new();
+    let mut said: BTreeMap<&str, Vec<Word<'_>>> = BTreeMap::new();
     for member in members {
         for (key, status) in &member.own.profile.consents {
             let origin = member.own.origins.get(&format!("consents/{key}"));
-            said.entry(key).or_default().push((*status, origin));
+            said.entry(key).or_default().push((*status, origin, member.id));
         }
     }
-    said.into_iter()
+    let chosen: BTreeMap<&str, Word<'_>> = said
+        .into_iter()
         .filter_map(|(key, all)| {
-            let first = all.into_iter().min_by_key(|(status, origin)| {
+            let first = all.into_iter().min_by_key(|(status, origin, _)| {
                 let whole = origin.filter(|o| is_of_the_whole(o, latest)).map(|o| o.at);
-                let refused = *status == ConsentStatus::Denied as i32;
+                let at = origin.map(|o| o.at);
                 // `None` is before every moment: what was said of the whole customer comes first, the newest of it.
-                (std::cmp::Reverse(whole), !refused, *status)
+                (Reverse(whole), *status != DENIED, *status, Reverse(at))
             });
-            first.map(|(status, _)| (key.to_owned(), status))
+            first.map(|first| (key, first))
+        })
+        .collect();
+    let ended = |key: &str, (status, given, by): &Word<'_>| {
+        let Some((all, refused, by_whom)) = of_all_brands(key).and_then(|all| chosen.get(all)) else {
+            return false;
+        };
+        let moment = |origin: &Option<&Origin>| origin.map(|o| o.at);
+        *status == GRANTED
+            && *all == DENIED
+            && match (moment(given), moment(refused)) {
+                (Some(given), Some(refused)) => refused > given || (refused == given && by != by_whom),
+                // Nobody knows which came first.
+                (None, _) | (_, None) => true,
+            }
+    };
+    chosen
+        .iter()
+        .map(|(key, word)| {
+            let status = if ended(key, word) { DENIED } else { word.0 };
+            ((*key).to_owned(), status)
         })
         .collect()
+}
+
+/// `1/4` of `1/4/acme`; nothing of what is for all brands itself.
+fn of_all_brands(key: &str) -> Option<&str> {
+    let (kind, rest) = key.split_once('/')?;
+    let (purpose, _) = rest.split_once('/')?;
+    key.get(..=kind.len() + purpose.len())
 }
 
 /// When the youngest merge was made.
@@ -155,12 +197,10 @@ fn by_rule(rule: Survives, a: &Stated<'_>, b: &Stated<'_>, policy: &Survivorship
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeDelta;
-    use proptest::prelude::*;
-    use trama_proto::ids::CustomerId;
-
     use super::*;
     use crate::domain::customer::Own;
+    use chrono::TimeDelta;
+    use proptest::prelude::*;
 
     fn at(minutes: i64) -> DateTime<Utc> {
         DateTime::UNIX_EPOCH + TimeDelta::minutes(minutes)
@@ -251,6 +291,45 @@ mod tests {
             origin.by_hand = true;
         }
         assert_eq!(choose(&sides, &policy).display_name, "Annina");
+    }
+
+    fn consenting(number: u8, said: &[(&str, i32, i64)]) -> Member {
+        let mut member = side(number, "", "crm", 0, false);
+        for (key, status, minutes) in said {
+            let origin = Origin {
+                source: "bruno".into(),
+                at: at(*minutes),
+                verified: false,
+                by_hand: true,
+            };
+            member.own.profile.consents.insert((*key).to_owned(), *status);
+            member.own.origins.insert(format!("consents/{key}"), origin);
+        }
+        member
+    }
+
+    #[test]
+    fn a_refusal_for_all_brands_ends_what_either_side_gave_a_brand_before() {
+        let (all, acme) = ("1/4", "1/4/acme");
+        let chosen = |sides: &[Member]| consents(sides)[acme];
+        let refused = consenting(0, &[(all, DENIED, 20)]);
+        let before = consenting(1, &[(acme, GRANTED, 10)]);
+        let later = consenting(1, &[(acme, GRANTED, 30)]);
+        assert_eq!(chosen(&[refused.clone(), before]), DENIED);
+        assert_eq!(chosen(&[refused, later]), GRANTED);
+        assert_eq!(
+            chosen(&[consenting(0, &[(all, DENIED, 20), (acme, GRANTED, 10)])]),
+            DENIED
+        );
+        assert_eq!(
+            chosen(&[consenting(0, &[(all, DENIED, 20), (acme, GRANTED, 20)])]),
+            GRANTED,
+            "said in one breath, the brand by itself"
+        );
+        // Who agreed for all since has taken the refusal back.
+        let again = consenting(0, &[(all, GRANTED, 2_000)]);
+        let refused = consenting(1, &[(all, DENIED, 20), (acme, GRANTED, 30)]);
+        assert_eq!(chosen(&[again, refused]), GRANTED);
     }
 
     proptest! {

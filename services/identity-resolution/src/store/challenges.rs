@@ -1,11 +1,9 @@
-//! One-time codes and consents.
+//! One-time codes.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Row as _};
 use trama_platform::Error;
 use trama_proto::{
-    common::v1::ChannelKind,
-    identity_resolution::v1::{ConsentStatus, Purpose},
     ids::{ChallengeId, CustomerId, TenantId},
     resources::ProofMethod,
 };
@@ -212,51 +210,6 @@ pub async fn save(
     .bind(id.uuid())
     .bind(state.name())
     .bind(attempts)
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// What was said about a channel and a purpose, and how we know.
-#[derive(Debug)]
-pub struct ConsentEntry<'a> {
-    /// Id of the entry.
-    pub id: Uuid,
-    /// Whose.
-    pub customer: CustomerId,
-    /// For which kind of channel.
-    pub kind: ChannelKind,
-    /// For which purpose.
-    pub purpose: Purpose,
-    /// Agreed or not.
-    pub status: ConsentStatus,
-    /// How we know.
-    pub evidence: &'a str,
-    /// Who recorded it.
-    pub by: &'a str,
-}
-
-/// Adds an entry to the log of consents.
-pub async fn add_consent(
-    conn: &mut PgConnection,
-    tenant: &TenantId,
-    entry: &ConsentEntry<'_>,
-    now: DateTime<Utc>,
-) -> Result<(), Error> {
-    let number = |n: i32| i16::try_from(n).unwrap_or(i16::MAX);
-    sqlx::query(
-        "INSERT INTO consents (tenant, consent_id, customer_id, channel_kind, purpose, status, evidence, recorded_by, recorded_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-    )
-    .bind(tenant.as_str())
-    .bind(entry.id)
-    .bind(entry.customer.uuid())
-    .bind(number(entry.kind as i32))
-    .bind(number(entry.purpose as i32))
-    .bind(number(entry.status as i32))
-    .bind(entry.evidence)
-    .bind(entry.by)
-    .bind(now)
     .execute(conn)
     .await?;
     Ok(())

@@ -95,31 +95,40 @@ pub async fn log(
         .collect()
 }
 
-/// Keeps beside a customer's row what holds by its own log, where sending looks, and who said it when: what was said after
-/// a merge counts for all that were merged.
+/// What holds by the log of one row, and who said it when.
+pub type Holds = BTreeMap<String, (i32, Origin)>;
+
+/// Keeps beside rows what holds by the log of each, where sending looks, and who said it when: what was said after a merge
+/// counts for all that were merged.
 pub async fn keep(
     conn: &mut PgConnection,
     tenant: &TenantId,
-    customer: CustomerId,
-    holds: &BTreeMap<String, (i32, Origin)>,
+    holds: &[(CustomerId, Holds)],
 ) -> Result<(), Error> {
-    let statuses: BTreeMap<&str, i32> = holds
-        .iter()
-        .map(|(key, (status, _))| (key.as_str(), *status))
-        .collect();
-    let origins: BTreeMap<String, &Origin> = holds
-        .iter()
-        .map(|(key, (_, origin))| (format!("consents/{key}"), origin))
-        .collect();
+    let statuses = holds.iter().map(|(_, holds)| {
+        let statuses: BTreeMap<&str, i32> = holds
+            .iter()
+            .map(|(key, (status, _))| (key.as_str(), *status))
+            .collect();
+        (!statuses.is_empty()).then_some(Json(statuses))
+    });
+    let origins = holds.iter().map(|(_, holds)| {
+        let origins: BTreeMap<String, &Origin> = holds
+            .iter()
+            .map(|(key, (_, origin))| (format!("consents/{key}"), origin))
+            .collect();
+        (!origins.is_empty()).then_some(Json(origins))
+    });
     sqlx::query(
-        "UPDATE customers SET consents = $3, version = version + 1,
-             provenance = CASE WHEN $4::jsonb IS NULL THEN provenance ELSE COALESCE(provenance, '{}') || $4 END
-         WHERE tenant = $1 AND customer_id = $2",
+        "UPDATE customers c SET consents = h.statuses, version = c.version + 1,
+             provenance = CASE WHEN h.origins IS NULL THEN c.provenance ELSE COALESCE(c.provenance, '{}') || h.origins END
+         FROM unnest($2::uuid[], $3::jsonb[], $4::jsonb[]) AS h (customer_id, statuses, origins)
+         WHERE c.tenant = $1 AND c.customer_id = h.customer_id",
     )
     .bind(tenant.as_str())
-    .bind(customer.uuid())
-    .bind((!statuses.is_empty()).then_some(Json(statuses)))
-    .bind((!origins.is_empty()).then_some(Json(origins)))
+    .bind(holds.iter().map(|(id, _)| id.uuid()).collect::<Vec<_>>())
+    .bind(statuses.collect::<Vec<_>>())
+    .bind(origins.collect::<Vec<_>>())
     .execute(conn)
     .await?;
     Ok(())
@@ -144,8 +153,51 @@ pub struct Confirmation {
     pub code_hash: Vec<u8>,
     /// Of the token.
     pub token_hash: Vec<u8>,
+    /// When it was asked for.
+    pub requested_at: DateTime<Utc>,
     /// Where it stands.
     pub state: Challenge,
+}
+
+/// How often customers were asked to confirm since a moment.
+pub async fn count_confirmations(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    customers: &[Uuid],
+    since: DateTime<Utc>,
+) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar(
+        "SELECT count(*) FROM consent_confirmations
+         WHERE tenant = $1 AND customer_id = ANY($2) AND requested_at > $3",
+    )
+    .bind(tenant.as_str())
+    .bind(customers)
+    .bind(since)
+    .fetch_one(conn)
+    .await?)
+}
+
+/// Ends what waits to be confirmed by customers and is covered by what they said. Gives what it ends.
+pub async fn void_confirmations(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    said: &[(Uuid, &Subject)],
+) -> Result<Vec<Uuid>, Error> {
+    let small = |n: i32| i16::try_from(n).unwrap_or(i16::MAX);
+    Ok(sqlx::query_scalar(
+        "UPDATE consent_confirmations c SET state = 'expired', version = c.version + 1
+         FROM unnest($2::uuid[], $3::smallint[], $4::smallint[], $5::text[]) AS s (customer_id, channel_kind, purpose, brand)
+         WHERE c.tenant = $1 AND c.customer_id = s.customer_id AND c.channel_kind = s.channel_kind AND c.purpose = s.purpose
+             AND s.brand IN ('', c.brand) AND c.state = 'pending'
+         RETURNING c.confirmation_id",
+    )
+    .bind(tenant.as_str())
+    .bind(said.iter().map(|(id, _)| *id).collect::<Vec<_>>())
+    .bind(said.iter().map(|(_, s)| small(s.kind)).collect::<Vec<_>>())
+    .bind(said.iter().map(|(_, s)| small(s.purpose)).collect::<Vec<_>>())
+    .bind(said.iter().map(|(_, s)| s.brand.as_str()).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await?)
 }
 
 /// Adds a confirmation that waits.
@@ -153,7 +205,7 @@ pub async fn add_confirmation(
     conn: &mut PgConnection,
     tenant: &TenantId,
     confirmation: &Confirmation,
-    (by, now): (&str, DateTime<Utc>),
+    by: &str,
 ) -> Result<(), Error> {
     let Challenge::Pending {
         attempts,
@@ -177,7 +229,7 @@ pub async fn add_confirmation(
     .bind(&confirmation.evidence)
     .bind(confirmation.consent_expires_at)
     .bind(by)
-    .bind(now)
+    .bind(confirmation.requested_at)
     .bind(expires_at)
     .bind(&confirmation.salt)
     .bind(&confirmation.code_hash)
@@ -212,8 +264,8 @@ pub async fn find_confirmation(
     id: Uuid,
 ) -> Result<Option<Confirmation>, Error> {
     let row = sqlx::query(
-        "SELECT customer_id, channel_kind, purpose, brand, evidence, consent_expires_at, expires_at, salt, code_hash, token_hash, state,
-             attempts, max_attempts
+        "SELECT customer_id, channel_kind, purpose, brand, evidence, consent_expires_at, requested_at, expires_at, salt, code_hash,
+             token_hash, state, attempts, max_attempts
          FROM consent_confirmations WHERE tenant = $1 AND confirmation_id = $2 FOR UPDATE",
     )
     .bind(tenant.as_str())
@@ -239,6 +291,7 @@ pub async fn find_confirmation(
         salt: row.try_get("salt")?,
         code_hash: row.try_get("code_hash")?,
         token_hash: row.try_get("token_hash")?,
+        requested_at: row.try_get("requested_at")?,
         state: Challenge::of_row(
             &state,
             count("attempts")?,

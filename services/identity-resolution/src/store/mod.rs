@@ -25,7 +25,7 @@ use trama_platform::Error;
 use trama_proto::ids::{CustomerId, InteractionId, TenantId};
 use uuid::Uuid;
 
-use crate::domain::customer::{Own, Verification};
+use crate::domain::customer::{Origin, Own, Verification};
 
 pub use handles::{HandleRow, move_handles, put_handles};
 pub use load::{Question, Worlds, load};
@@ -139,7 +139,7 @@ pub struct OwnRow<'a> {
     pub merged_into: Option<CustomerId>,
 }
 
-/// Writes what is said under ids as it is now; an id that is new gets its row.
+/// Writes what is said under ids as it is now, but for consents; an id that is new gets its row.
 pub async fn save_own(
     conn: &mut PgConnection,
     rows: &[(&TenantId, CustomerId, &Own)],
@@ -157,6 +157,18 @@ pub async fn save_own(
     save_rows(conn, &rows, now).await.map(|_| ())
 }
 
+/// Where what is said comes from, but for consents: they are kept by [`consents::keep`] alone. Whoever works in what was
+/// seen holds customers weakly, and would write back what held before a withdrawal that they did not see.
+fn origins(own: &Own) -> Option<Json<BTreeMap<&str, &Origin>>> {
+    let origins: BTreeMap<&str, &Origin> = own
+        .origins
+        .iter()
+        .filter(|(field, _)| !field.starts_with("consents/"))
+        .map(|(field, origin)| (field.as_str(), origin))
+        .collect();
+    (!origins.is_empty()).then_some(Json(origins))
+}
+
 /// The same; gives the ids that are new.
 pub async fn save_rows(
     conn: &mut PgConnection,
@@ -171,19 +183,19 @@ pub async fn save_rows(
     // In the order of the keys, as everybody who holds several customers takes them.
     let written: Vec<(Uuid, bool)> = sqlx::query_as(
         "INSERT INTO customers AS c (tenant, customer_id, created_at, display_name, language, entitlement, persona_group,
-             preferences, consents, provenance, said, protected, merged_into, merged_at)
-         SELECT p.tenant, p.customer_id, $12, p.display_name, p.language, p.entitlement, p.persona_group, p.preferences,
-             p.consents, p.provenance, p.said, p.protected, p.merged_into,
-             CASE WHEN p.merged_into IS NOT NULL THEN $12::timestamptz END
+             preferences, provenance, said, protected, merged_into, merged_at)
+         SELECT p.tenant, p.customer_id, $11, p.display_name, p.language, p.entitlement, p.persona_group, p.preferences,
+             p.provenance, p.said, p.protected, p.merged_into, CASE WHEN p.merged_into IS NOT NULL THEN $11::timestamptz END
          FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::jsonb[], $8::jsonb[],
-             $9::jsonb[], $10::bytea[], $11::bool[], $13::uuid[])
-             AS p (tenant, customer_id, display_name, language, entitlement, persona_group, preferences, consents,
-                 provenance, said, protected, merged_into)
+             $9::bytea[], $10::bool[], $12::uuid[])
+             AS p (tenant, customer_id, display_name, language, entitlement, persona_group, preferences, provenance, said,
+                 protected, merged_into)
          ORDER BY 1, 2
          ON CONFLICT (tenant, customer_id) DO UPDATE SET display_name = excluded.display_name,
              language = excluded.language, entitlement = excluded.entitlement, persona_group = excluded.persona_group,
-             preferences = excluded.preferences, consents = excluded.consents, provenance = excluded.provenance,
-             said = excluded.said, protected = excluded.protected, version = c.version + 1
+             preferences = excluded.preferences, said = excluded.said, protected = excluded.protected,
+             version = c.version + 1, provenance = CASE WHEN excluded.provenance IS NULL THEN c.provenance
+                 ELSE COALESCE(c.provenance, '{}') || excluded.provenance END
          RETURNING customer_id, xmax = 0",
     )
     .bind(rows.iter().map(|row| row.tenant.as_str()).collect::<Vec<_>>())
@@ -193,12 +205,7 @@ pub async fn save_rows(
     .bind(text(|o| &o.profile.entitlement))
     .bind(text(|o| &o.profile.persona_group))
     .bind(rows.iter().map(|row| map(&row.own.profile.preferences)).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| map(&row.own.profile.consents)).collect::<Vec<_>>())
-    .bind(
-        rows.iter()
-            .map(|row| (!row.own.origins.is_empty()).then_some(Json(&row.own.origins)))
-            .collect::<Vec<_>>(),
-    )
+    .bind(rows.iter().map(|row| origins(row.own)).collect::<Vec<_>>())
     .bind(
         rows.iter()
             .map(|row| (!row.own.said.is_empty()).then(|| row.own.said.encode()))

@@ -92,6 +92,8 @@ async fn the_audit_log_says_what_was_before_of_wishes_consents_and_merges() {
         [format!("{anna} protected: false -> true")]
     );
 
+    // What was refused before they are one is not about both.
+    app.advance(std::time::Duration::from_secs(60)).await;
     let merge = MergeCustomersRequest {
         survivor_customer_id: anna.clone(),
         merged_customer_id: other.clone(),

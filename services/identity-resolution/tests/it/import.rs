@@ -97,7 +97,7 @@ async fn get(app: &TestApp, import: &str) -> GetImportResponse {
         .into_inner()
 }
 
-async fn export(app: &TestApp, format: RecordFormat, token: &str) -> (String, String) {
+pub async fn export(app: &TestApp, format: RecordFormat, token: &str) -> (String, String) {
     let request = ExportCustomersRequest {
         format: format as i32,
         page_token: token.into(),

@@ -22,4 +22,5 @@ mod similar;
 mod stream;
 mod verification;
 mod verification_methods;
+mod withdrawn;
 mod world;

@@ -207,7 +207,7 @@ async fn it_does_not_matter_which_of_two_comes_first_nor_that_they_come_at_once(
 }
 
 /// Waits until so many transactions wait for a lock.
-async fn held_up(app: &TestApp, transactions: i64) {
+pub async fn held_up(app: &TestApp, transactions: i64) {
     loop {
         let mut tx = app
             .db("identity-resolution")

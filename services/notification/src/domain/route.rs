@@ -75,19 +75,19 @@ pub fn decide(
     let candidates: &[ContactPoint] = match question.handle {
         Some(handle) => {
             let kind = sendable(kind_for(question.channel_kind, handle), handle);
-            if question.purpose == Purpose::Marketing
-                && !points.iter().any(|p| {
-                    p.handle
-                        .as_ref()
-                        .is_some_and(|h| h.kind == handle.kind && h.value == handle.value)
-                })
-            {
+            let known = points.iter().find(|p| {
+                let at = p.handle.as_ref();
+                p.channel_kind() == kind
+                    && at.is_some_and(|h| h.kind == handle.kind && h.value == handle.value)
+            });
+            if question.purpose == Purpose::Marketing && known.is_none() {
                 return Decision::Suppress("marketing without consent for this address".into());
             }
             given = [ContactPoint {
                 channel_kind: kind.into(),
                 handle: Some(handle.clone()),
                 reason: "address given by the asker".into(),
+                refused_brands: known.map(|p| p.refused_brands.clone()).unwrap_or_default(),
             }];
             &given
         }
@@ -97,6 +97,7 @@ pub fn decide(
         return Decision::Suppress("no allowed way to ask".into());
     }
     let only = question.channel_kind;
+    let mut refused = false;
     for point in candidates {
         let Some(handle) = &point.handle else { continue };
         // A call cannot carry a text. Whether a short message may go to the same number is the customer's to say:
@@ -109,6 +110,11 @@ pub fn decide(
             .iter()
             .filter(|(name, spec)| spec.kind() == kind && !question.spent.contains(&way(name, handle)))
             .filter_map(|(name, spec)| Some((fit(question, &spec.brand)?, name, spec)))
+            .filter(|(_, _, spec)| {
+                let may = spec.brand.is_empty() || !point.refused_brands.contains(&spec.brand);
+                refused |= !may;
+                may
+            })
             .min_by_key(|(fit, name, _)| (*fit, *name))
             .map(|(_, name, spec)| (name, spec));
         if let Some((name, _)) = free
@@ -121,6 +127,9 @@ pub fn decide(
                 reason: point.reason.clone(),
             });
         }
+    }
+    if refused && question.last_problem.is_empty() {
+        return Decision::Suppress("the customer refused the senders that could reach them".into());
     }
     let why = if !question.last_problem.is_empty() {
         question.last_problem.to_owned()
@@ -200,6 +209,7 @@ mod tests {
             channel_kind: kind.into(),
             handle: Some(handle),
             reason: "last used".into(),
+            refused_brands: Vec::new(),
         }
     }
 
@@ -241,6 +251,52 @@ mod tests {
         mails.insert("c-all".to_owned(), Arc::new(branded("")));
         assert_eq!(way_of(&mails, "outlet", Purpose::Survey), "c-all");
         assert_eq!(way_of(&mails, "", Purpose::Service), "c-all");
+    }
+
+    #[test]
+    fn who_told_a_sender_to_stop_hears_no_advertising_from_it_for_whomever_it_speaks() {
+        let mut shops = channels();
+        shops.remove("sms");
+        for brand in ["acme", "bottega"] {
+            let number = json!({"brand": brand, "provider": {"twilioSms": {"accountSid": "AC",
+                "authToken": {"name": "s", "key": "k"}, "number": "+390212345678", "publicBaseUrl": "https://x"}}});
+            let number: ChannelSpec = serde_json::from_value(number).expect("a channel");
+            shops.insert(format!("sms-of-{brand}"), Arc::new(number));
+        }
+        let mut points = [point(ChannelKind::Sms, "phone", "+39333")];
+        let advertising = question(Purpose::Marketing, &[]);
+        assert_eq!(channel_of(decide(&advertising, &points, &shops)), "sms-of-acme");
+        // `STOP` to the number of acme.
+        points[0].refused_brands = vec!["acme".into()];
+        assert_eq!(
+            channel_of(decide(&advertising, &points, &shops)),
+            "sms-of-bottega"
+        );
+        let handle = points[0].handle.clone();
+        let given = Question {
+            handle: handle.as_ref(),
+            ..question(Purpose::Marketing, &[])
+        };
+        assert_eq!(channel_of(decide(&given, &points, &shops)), "sms-of-bottega");
+        points[0].refused_brands.push("bottega".into());
+        for asked in [&advertising, &given] {
+            assert!(matches!(decide(asked, &points, &shops), Decision::Suppress(_)));
+        }
+    }
+
+    #[test]
+    fn consent_for_a_short_message_is_none_for_the_same_number_on_another_channel() {
+        let points = [point(ChannelKind::Sms, "phone", "39333")];
+        let handle = points[0].handle.clone();
+        let given = Question {
+            channel_kind: ChannelKind::Whatsapp,
+            handle: handle.as_ref(),
+            ..question(Purpose::Marketing, &[])
+        };
+        assert!(matches!(
+            decide(&given, &points, &channels()),
+            Decision::Suppress(_)
+        ));
     }
 
     fn channel_of(decision: Decision) -> String {

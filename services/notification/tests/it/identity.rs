@@ -34,6 +34,7 @@ pub fn point(kind: ChannelKind, handle_kind: &str, value: &str) -> ContactPoint 
         channel_kind: kind.into(),
         handle: Some(handle),
         reason: "preference for product-fault".into(),
+        refused_brands: Vec::new(),
     }
 }
 

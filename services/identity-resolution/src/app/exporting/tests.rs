@@ -157,7 +157,7 @@ proptest! {
             prop_assert_eq!(&row.relations, std::slice::from_ref(&bond));
             prop_assert_eq!(&row.display_name, &customer.profile.display_name);
             prop_assert_eq!(row.traits.get("note").map(String::as_str), Some(note.trim()));
-            let mut consents: Vec<_> = row.consents.iter().map(|(s, g)| (s.words(), *g)).collect();
+            let mut consents: Vec<_> = row.consents.iter().map(|c| (c.subject.words(), c.granted)).collect();
             let mut expected: Vec<_> = subjects.iter().map(|s| (*s).to_owned()).zip(granted).collect();
             consents.sort();
             expected.sort();

@@ -1,6 +1,7 @@
 //! Customers in bulk. Bytes come in at the caller's pace and are worked in by a timer, step by step: each step's rows
 //! and how far the import is are one transaction, so a crash repeats nothing.
 
+mod consents;
 mod people;
 mod relations;
 pub(super) mod rows;
@@ -221,22 +222,19 @@ impl App {
             let recorded_at = store::privacy::recorded_at(tx.conn(), tenant, id).await?;
             let known_by = step.rows.iter().map(|row| (row.handles.as_slice(), recorded_at));
             let void = self.void_rows(tx, tenant, &known_by.collect::<Vec<_>>()).await?;
-            let taken = || {
-                step.rows
-                    .iter()
-                    .zip(&step.lines)
-                    .zip(&void)
-                    .filter(|(_, void)| !**void)
-            };
-            let rows: Vec<_> = taken().map(|((row, _), _)| row.clone()).collect();
-            let lines: Vec<_> = taken().map(|((row, line), _)| (*line, row)).collect();
+            let rows = step.rows.iter().zip(&void).filter(|(_, void)| !**void);
+            let rows: Vec<_> = rows.map(|(row, _)| row.clone()).collect();
             // Who was erased stays so: their lines change nothing.
             import.unchanged += i64::try_from(step.rows.len() - rows.len()).unwrap_or(i64::MAX);
-            let counts = self.take_rows(tx, &caller, &import.source, &rows).await?;
+            let counts = self
+                .take_rows(tx, &caller, &import.source, &rows, recorded_at)
+                .await?;
             import.created += counts.created;
             import.updated += counts.updated;
             import.unchanged += counts.unchanged;
-            let errors = self.take_relations(tx, &caller, &import.source, &lines).await?;
+            let mut errors = self.take_relations(tx, &caller, &import.source, &rows).await?;
+            errors.extend(stay_withdrawn(counts.refused));
+            number_them(&mut errors);
             store::imports::add_errors(tx.conn(), tenant, id, &errors).await?;
         }
         let now = tx.now();
@@ -276,8 +274,6 @@ fn wake(tx: &mut Tx, tenant: &TenantId, id: Uuid) {
 #[derive(Default)]
 struct Step {
     rows: Vec<Row>,
-    /// The number of each row's line.
-    lines: Vec<i64>,
     errors: Vec<LineError>,
     /// There is more to work in already.
     more: bool,
@@ -315,10 +311,10 @@ fn read_step(import: &mut Import, bytes: &[u8], whole: bool, by: &Reading<'_>) -
         if let Some(members) = members {
             import.records += 1;
             match import.mapping.read(&members, by) {
-                Ok(row) => {
-                    step.rows.push(row);
-                    step.lines.push(import.line);
-                }
+                Ok(row) => step.rows.push(Row {
+                    line: import.line,
+                    ..row
+                }),
                 Err(wrong) => note(import, &mut step, &wrong),
             }
         }
@@ -366,6 +362,28 @@ fn columns(
         return None;
     }
     Some(header.iter().cloned().zip(values).collect())
+}
+
+/// Lines that were taken, but for consents that stay withdrawn.
+fn stay_withdrawn(consents: Vec<(i64, String)>) -> impl Iterator<Item = LineError> {
+    consents.into_iter().map(|(line, column)| LineError {
+        line,
+        number: 0,
+        column: column.chars().take(100).collect(),
+        message: "was withdrawn and stays so; a consent_time column can show that they agreed since"
+            .to_owned(),
+    })
+}
+
+/// A line that was taken has no errors of its own yet.
+fn number_them(errors: &mut [LineError]) {
+    errors.sort_by_key(|e| e.line);
+    let (mut line, mut number) = (0, 0);
+    for error in errors {
+        number = if error.line == line { number + 1 } else { 1 };
+        line = error.line;
+        error.number = number;
+    }
 }
 
 fn note(import: &mut Import, step: &mut Step, wrong: &[Wrong]) {

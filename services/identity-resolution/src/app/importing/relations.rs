@@ -24,9 +24,6 @@ use crate::{
 /// The column, as errors name it.
 const COLUMN: &str = "relations";
 
-/// A line and the number it has in its file.
-pub(super) type Line<'a> = (i64, &'a Row);
-
 impl App {
     /// Keeps the relations that lines name. Both sides and the kind make one: said again, it is the same, and one that a
     /// person took away stays away. Of customers that nobody knows the line is named; the rest of it is taken.
@@ -38,22 +35,19 @@ impl App {
         tx: &mut Tx,
         caller: &Caller,
         source: &str,
-        lines: &[Line<'_>],
+        rows: &[Row],
     ) -> Result<Vec<LineError>, Error> {
-        let lines: Vec<&Line<'_>> = lines
-            .iter()
-            .filter(|(_, row)| !row.relations.is_empty())
-            .collect();
-        if lines.is_empty() {
+        let rows: Vec<&Row> = rows.iter().filter(|row| !row.relations.is_empty()).collect();
+        if rows.is_empty() {
             return Ok(Vec::new());
         }
         let (tenant, now) = (&caller.tenant, tx.now());
-        let bonds = || lines.iter().flat_map(|(_, row)| &row.relations);
+        let bonds = || rows.iter().flat_map(|row| &row.relations);
         let others: BTreeSet<CustomerId> = bonds().map(|bond| bond.other).collect();
         let question = Question {
-            handles: lines
+            handles: rows
                 .iter()
-                .filter_map(|(_, row)| Some((tenant, &row.handles.first()?.key)))
+                .filter_map(|row| Some((tenant, &row.handles.first()?.key)))
                 .collect(),
             customers: others.iter().map(|id| (tenant, *id)).collect(),
         };
@@ -63,19 +57,19 @@ impl App {
         };
         let mut errors = Vec::new();
         let mut wanted: BTreeMap<RelationId, (i64, Relation)> = BTreeMap::new();
-        for (number, row) in &lines {
+        for row in &rows {
             let Some(own) = row.handles.first().and_then(|h| world.owner(&h.key)) else {
                 continue;
             };
             for bond in &row.relations {
                 match world.get(bond.other).map(|other| other.id) {
-                    None => wrong(&mut errors, *number, "there is no such customer"),
+                    None => wrong(&mut errors, row.line, "there is no such customer"),
                     Some(other) if other == own.id => {
-                        wrong(&mut errors, *number, "both are the same customer");
+                        wrong(&mut errors, row.line, "both are the same customer");
                     }
                     Some(other) => {
                         let relation = relation(tenant, (own.id, other), bond);
-                        wanted.insert(relation.id, (*number, relation));
+                        wanted.insert(relation.id, (row.line, relation));
                     }
                 }
             }
@@ -117,7 +111,6 @@ impl App {
             let confirmed = RelationStatus::Confirmed.as_str_name();
             tx.changed(("relation", &relation.id), "status", "", confirmed);
         }
-        number_them(&mut errors);
         Ok(errors)
     }
 }
@@ -145,15 +138,4 @@ fn wrong(errors: &mut Vec<LineError>, line: i64, message: &str) {
         column: COLUMN.to_owned(),
         message: message.to_owned(),
     });
-}
-
-/// A line that was taken has no errors of its own yet.
-fn number_them(errors: &mut [LineError]) {
-    errors.sort_by_key(|e| e.line);
-    let (mut line, mut number) = (0, 0);
-    for error in errors {
-        number = if error.line == line { number + 1 } else { 1 };
-        line = error.line;
-        error.number = number;
-    }
 }

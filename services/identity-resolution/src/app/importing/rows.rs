@@ -1,17 +1,20 @@
 //! Rows become customers: a whole step with a handful of statements.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use chrono::{DateTime, Utc};
 use trama_platform::{Error, Tx};
 use trama_proto::{
     common::v1::ChannelKind,
     ids::{CustomerId, TenantId},
 };
 
-use super::super::{App, Caller, auditing::profile_changed, publish_change};
+use super::{
+    super::{App, Caller, auditing::profile_changed, publish_change},
+    consents::told,
+};
 use crate::{
     domain::{
-        consent::{self, Entry, Word},
         customer::{Customer, Origin},
         import::Row,
         profile::Said,
@@ -20,7 +23,7 @@ use crate::{
 };
 
 /// What became of rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Customers made.
     pub created: i64,
@@ -28,6 +31,8 @@ pub struct Counts {
     pub updated: i64,
     /// Rows that said nothing new.
     pub unchanged: i64,
+    /// Consents that customers refused and that are not taken from a row: its line, and the column.
+    pub refused: Vec<(i64, String)>,
 }
 
 /// The channel that customers want for a need.
@@ -51,6 +56,7 @@ impl App {
         caller: &Caller,
         source: &str,
         rows: &[Row],
+        recorded_at: Option<DateTime<Utc>>,
     ) -> Result<Counts, Error> {
         let (tenant, now) = (&caller.tenant, tx.now());
         let people = self.resolve_rows(tx, caller, source, rows).await?;
@@ -73,22 +79,31 @@ impl App {
             .into_iter()
             .collect();
         let mut changed = stated.clone();
-        let consented = self.take_consents(tx, caller, source, rows, &people).await?;
-        changed.extend(consented.iter().copied());
         changed.extend(people.iter().filter(|p| p.changed).map(|p| p.customer));
         let created: HashSet<CustomerId> = people.iter().filter(|p| p.is_new).map(|p| p.customer).collect();
         let wishes = wishes(rows, &people);
+        let told = told(source, recorded_at, rows, &people);
+        // Who says nothing new of consent is not held for it.
+        let news = self.weigh_consents(tx, caller, &told, &[]).await?;
         let touched: BTreeSet<CustomerId> = changed
             .iter()
             .chain(&created)
             .chain(wishes.keys())
+            .chain(news.entries.iter().map(|entry| &entry.origin))
             .copied()
             .collect();
         let touched: Vec<CustomerId> = touched.into_iter().collect();
-        for id in &consented {
-            self.project_consents(tx, tenant, *id).await?;
-        }
         let mut customers = self.hold_alone(tx, caller, &touched).await?;
+        let mut refused = news.refused;
+        if !news.entries.is_empty() {
+            // Whoever withdrew their consent while we waited for the locks has withdrawn it.
+            let news = self.weigh_consents(tx, caller, &told, &customers).await?;
+            changed.extend(
+                self.take_consents(tx, tenant, &news.entries, &mut customers)
+                    .await?,
+            );
+            refused = news.refused;
+        }
         let wishing = self
             .take_preferences(tx, tenant, source, &wishes, &mut customers)
             .await?;
@@ -103,7 +118,10 @@ impl App {
         {
             publish_change(tx, tenant, customer, &rules, &["traits"]);
         }
-        let mut counts = Counts::default();
+        let mut counts = Counts {
+            refused,
+            ..Counts::default()
+        };
         let mut counted = HashSet::new();
         for person in &people {
             let first = counted.insert(person.customer);
@@ -176,7 +194,12 @@ impl App {
     ) -> Result<Vec<Customer>, Error> {
         let (tenant, now) = (&caller.tenant, tx.now());
         let customers: Vec<_> = ids.iter().map(|id| (tenant, *id)).collect();
-        store::lock(tx.conn(), &customers, true).await?;
+        let aliases = store::lock(tx.conn(), &customers, true).await?;
+        if !aliases.is_empty() {
+            let roots = store::roots(tx.conn(), tenant, aliases.into_iter()).await?;
+            let roots: Vec<_> = roots.into_iter().map(|id| (tenant, id)).collect();
+            store::lock(tx.conn(), &roots, true).await?;
+        }
         let question = Question {
             customers,
             ..Question::default()
@@ -186,62 +209,6 @@ impl App {
             return Ok(Vec::new());
         };
         Ok(ids.iter().filter_map(|id| world.take(*id)).collect())
-    }
-
-    /// Writes what rows say of consent where it differs from what holds. Returns about whom.
-    async fn take_consents(
-        &self,
-        tx: &mut Tx,
-        caller: &Caller,
-        source: &str,
-        rows: &[Row],
-        people: &[Resolved],
-    ) -> Result<Vec<CustomerId>, Error> {
-        let (tenant, now) = (&caller.tenant, tx.now());
-        let mut wanted: BTreeMap<(CustomerId, consent::Subject), bool> = BTreeMap::new();
-        for (row, person) in rows.iter().zip(people) {
-            for (subject, granted) in &row.consents {
-                wanted.insert((person.customer, subject.clone()), *granted);
-            }
-        }
-        if wanted.is_empty() {
-            return Ok(Vec::new());
-        }
-        let ids: HashSet<_> = wanted.keys().map(|(id, _)| id.uuid()).collect();
-        let ids: Vec<_> = ids.into_iter().collect();
-        let mut logs: HashMap<CustomerId, Vec<Entry>> = HashMap::new();
-        for entry in store::consents::log(tx.conn(), tenant, &ids).await? {
-            logs.entry(entry.origin).or_default().push(entry);
-        }
-        let mut entries = Vec::new();
-        for ((customer, subject), granted) in wanted {
-            let word = if granted { Word::Granted } else { Word::Denied };
-            let held = logs
-                .get(&customer)
-                .and_then(|log| consent::current(log, now).remove(&subject));
-            let expired = held
-                .as_ref()
-                .is_some_and(|e| e.expires_at.is_some_and(|at| at <= now));
-            if held.as_ref().map(|e| e.word) == Some(word) && !expired {
-                continue;
-            }
-            entries.push(Entry {
-                subject,
-                word,
-                evidence: format!("import from {source}"),
-                by: caller.subject.to_string(),
-                at: now,
-                expires_at: None,
-                origin: customer,
-                of_the_whole: true,
-            });
-        }
-        let lines: Vec<_> = entries.iter().map(|e| (tx.new_id(), e)).collect();
-        store::consents::add(tx.conn(), tenant, &lines).await?;
-        let mut changed: Vec<CustomerId> = entries.iter().map(|e| e.origin).collect();
-        changed.sort_unstable();
-        changed.dedup();
-        Ok(changed)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
 use trama_proto::common::v1::ChannelKind;
 
@@ -33,6 +33,7 @@ enum Target {
     Relations,
     Trait(String),
     Consent(Subject),
+    ConsentTime(Subject),
     Ignore,
 }
 
@@ -54,7 +55,22 @@ pub struct Row {
     /// Who they belong together with.
     pub relations: Vec<Bond>,
     /// Consents and refusals.
-    pub consents: Vec<(Subject, bool)>,
+    pub consents: Vec<Consented>,
+    /// When people agreed or refused, where the record says so.
+    pub consent_times: BTreeMap<Subject, DateTime<Utc>>,
+    /// Number of its line, from 1.
+    pub line: i64,
+}
+
+/// What a record says of one consent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consented {
+    /// Of what.
+    pub subject: Subject,
+    /// Agreed, or refused.
+    pub granted: bool,
+    /// The column that says so.
+    pub column: String,
 }
 
 /// What is wrong with a record.
@@ -107,9 +123,16 @@ impl Target {
                 Some(("consent", words)) => Target::Consent(Subject::parse(words).ok_or_else(|| {
                     format!("`{text}`: write consent:email/marketing, with a brand behind it if need be")
                 })?),
+                Some(("consent_time", words)) => {
+                    Target::ConsentTime(Subject::parse(words).ok_or_else(|| {
+                        format!(
+                            "`{text}`: write consent_time:email/marketing, with a brand behind it if need be"
+                        )
+                    })?)
+                }
                 Some(_) | None => {
                     return Err(format!(
-                        "`{text}` is no target: external_id, display_name, language, persona_group, handle:<kind>, handles, preferences, relations, trait:<name>, consent:<channel>/<purpose>, ignore"
+                        "`{text}` is no target: external_id, display_name, language, persona_group, handle:<kind>, handles, preferences, relations, trait:<name>, consent:<channel>/<purpose>, consent_time:<channel>/<purpose>, ignore"
                     ));
                 }
             },
@@ -164,7 +187,7 @@ impl Mapping {
             }
             let done = self
                 .target(column, by.schema)
-                .and_then(|target| put(&mut row, target, text, by));
+                .and_then(|target| put(&mut row, target, (column.as_str(), text), by));
             if let Err(message) = done {
                 wrong.push(Wrong {
                     column: column.clone(),
@@ -182,7 +205,7 @@ impl Mapping {
     }
 }
 
-fn put(row: &mut Row, target: Target, text: &str, by: &Reading<'_>) -> Result<(), String> {
+fn put(row: &mut Row, target: Target, (column, text): (&str, &str), by: &Reading<'_>) -> Result<(), String> {
     let handle = |kind: &str, value: &str| by.rules.handle(kind, value.trim()).map_err(|e| e.to_string());
     match target {
         Target::ExternalId => {
@@ -255,14 +278,37 @@ fn put(row: &mut Row, target: Target, text: &str, by: &Reading<'_>) -> Result<()
                 row.relations.extend(Bond::parse(&one)?);
             }
         }
-        Target::Consent(subject) => match text.to_lowercase().as_str() {
-            "true" | "yes" | "sì" | "si" | "1" => row.consents.push((subject, true)),
-            "false" | "no" | "0" => row.consents.push((subject, false)),
-            _ => return Err("must be true or false".to_owned()),
-        },
+        Target::Consent(subject) => {
+            let granted = match text.to_lowercase().as_str() {
+                "true" | "yes" | "sì" | "si" | "1" => true,
+                "false" | "no" | "0" => false,
+                _ => return Err("must be true or false".to_owned()),
+            };
+            row.consents.push(Consented {
+                subject,
+                granted,
+                column: column.to_owned(),
+            });
+        }
+        Target::ConsentTime(subject) => {
+            let at = moment(text).ok_or("must be a day or a moment, such as 2026-11-22T10:00:00Z")?;
+            if at > by.now {
+                return Err("must not be in the future".to_owned());
+            }
+            row.consent_times.insert(subject, at);
+        }
         Target::Ignore => {}
     }
     Ok(())
+}
+
+/// A moment; of a day its beginning, so that what was said later that day counts as later.
+fn moment(text: &str) -> Option<DateTime<Utc>> {
+    if let Ok(day) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
+        return Some(day.and_time(NaiveTime::MIN).and_utc());
+    }
+    let moment = DateTime::parse_from_rfc3339(text).ok()?;
+    Some(moment.to_utc())
 }
 
 fn add(row: &mut Row, key: HandleKey, trust: Trust) {
@@ -301,6 +347,8 @@ mod tests {
             ("language", ""),
             ("trait:birth_year", "1960"),
             ("consent:email/marketing", "sì"),
+            ("consent_time:email/marketing", "2023-05-06T10:00:00+02:00"),
+            ("consent_time:sms/marketing/acme", "2023-05-06"),
             ("preferences", "billing:voice|*:webChat"),
             ("customer_id", "whatever"),
         ])
@@ -322,7 +370,24 @@ mod tests {
             (Trust::Verified, Trust::Observed)
         );
         assert_eq!(row.traits["birth_year"], "1960");
-        assert!(row.consents[0].1 && row.language.is_empty());
+        assert!(row.consents[0].granted && row.language.is_empty());
+        let times = row
+            .consent_times
+            .iter()
+            .map(|(s, at)| (s.words(), at.to_rfc3339()));
+        assert_eq!(
+            times.collect::<Vec<_>>(),
+            [
+                (
+                    "email/marketing".to_owned(),
+                    "2023-05-06T08:00:00+00:00".to_owned()
+                ),
+                (
+                    "sms/marketing/acme".to_owned(),
+                    "2023-05-06T00:00:00+00:00".to_owned()
+                ),
+            ]
+        );
         let wishes: Vec<_> = row.preferences.iter().map(|(n, k)| (n.as_str(), *k)).collect();
         assert_eq!(
             wishes,
@@ -336,11 +401,21 @@ mod tests {
             ("Mail", "secret-value"),
             ("handle:phone", "12"),
             ("preferences", "billing:pigeon"),
+            ("consent_time:email/marketing", "2999-01-01"),
             ("Colour", "red"),
         ])
         .expect_err("wrong");
         let columns: Vec<&str> = wrong.iter().map(|w| w.column.as_str()).collect();
-        assert_eq!(columns, ["Mail", "handle:phone", "preferences", "Colour"]);
+        assert_eq!(
+            columns,
+            [
+                "Mail",
+                "handle:phone",
+                "preferences",
+                "consent_time:email/marketing",
+                "Colour"
+            ]
+        );
         assert!(
             wrong
                 .iter()

@@ -4,10 +4,12 @@ mod bond;
 mod cut;
 pub mod list;
 mod mapping;
+mod weighing;
 
 pub use bond::{Bond, more};
 pub use cut::{Format, Next, next};
-pub use mapping::{Mapping, Reading, Row, Wrong};
+pub use mapping::{Consented, Mapping, Reading, Row, Wrong};
+pub use weighing::{Claim, Worth, evidence, weigh};
 
 /// Whether a spreadsheet would run a cell that begins so, were it not for an apostrophe. Plain numbers, also of telephones, it
 /// only shows.
