@@ -2,6 +2,7 @@
 
 mod audited;
 mod consent;
+mod contradiction;
 mod crash;
 mod documents;
 mod erased;
@@ -18,6 +19,7 @@ mod people;
 mod profile;
 mod profile_world;
 mod similar;
+mod standing;
 mod stream;
 mod verification;
 mod verification_methods;
