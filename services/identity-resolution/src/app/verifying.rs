@@ -343,14 +343,14 @@ impl App {
                 return Err(crate::error::overtaken());
             }
         }
-        // Beside a proof of whoever speaks, not of somebody for whom they are taken.
-        let proofs = match stored.interaction {
-            Some(interaction) => {
-                let standing = self.standing(tx, tenant, &customer, interaction, rules).await?;
-                customer.proofs_for(&standing)
-            }
-            None => customer.verifications.clone(),
-        };
+        // Beside a proof of the same person, not of somebody for whom they are taken.
+        let by = Standing::of_handle(held, rules);
+        let mut proofs = customer.proofs_for(&by);
+        if let Some(interaction) = stored.interaction {
+            let standing = self.standing(tx, tenant, &customer, interaction, rules).await?;
+            let theirs = customer.proofs_for(&standing);
+            proofs.retain(|p| theirs.contains(p));
+        }
         let another = proofs
             .iter()
             .any(|v| v.expires_at > now && !customer.is_line(handle, v.evidence));

@@ -10,6 +10,7 @@ use super::{
     handle::{HandleKind, Trust},
     proof::Need,
     rules::Rules,
+    standing::Standing,
 };
 
 /// Where somebody stands who is to be proven.
@@ -139,10 +140,9 @@ impl<'a> Here<'a> {
 
     /// The level that a right code from this handle gives.
     fn reaches(&self, held: &Held) -> i32 {
-        level_of_code(
-            self.holding()
-                .any(|p| !self.customer.is_line(&held.key, p.evidence)),
-        )
+        let theirs = self.customer.proofs_for(&Standing::of_handle(held, self.rules));
+        let mut holding = self.holding().filter(|p| theirs.contains(p));
+        level_of_code(holding.any(|p| !self.customer.is_line(&held.key, p.evidence)))
     }
 
     /// Whether a method is there for this customer, and worth so much.
