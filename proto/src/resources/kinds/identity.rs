@@ -160,6 +160,7 @@ fn shipped_identifiers() -> BTreeMap<String, IdentifierRule> {
         [
             ("crm", rule(1, 1)),
             ("loyalty", rule(0, 2)),
+            ("cookie", rule(0, 20)),
             ("device", rule(0, 20)),
             ("push", rule(0, 20)),
             ("review", alias),

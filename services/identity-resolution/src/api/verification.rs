@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 use trama_platform::Error;
 use trama_proto::{
     identity_resolution::v1::{self as wire, verification_service_server::VerificationService},
-    ids::{ChallengeId, CustomerId},
+    ids::{ChallengeId, CustomerId, InteractionId},
     resources::{ProofMethod, STRONGEST_LEVEL},
 };
 
@@ -51,6 +51,11 @@ fn language(text: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// An interaction's id, or nothing.
+fn interaction(text: &str) -> Result<Option<InteractionId>, Error> {
+    (!text.is_empty()).then(|| id("interaction_id", text)).transpose()
+}
+
 /// What RequireVerification asks for: a level, a need of the policy, or both.
 pub(super) fn requirement(
     app: &App,
@@ -80,6 +85,7 @@ pub(super) fn requirement(
         intent: request.need.clone(),
         handle,
         case_id: request.case_id.clone(),
+        interaction: interaction(&request.interaction_id)?,
     })
 }
 
@@ -197,6 +203,7 @@ impl VerificationService for VerificationApi {
             customer: id("customer_id", &request.customer_id)?,
             method,
             level: request.level,
+            interaction: interaction(&request.interaction_id)?,
         };
         Ok(Response::new(
             self.app.record_verification(&caller, check, request).await?,

@@ -7,11 +7,7 @@ use trama_proto::{
     time::to_wire,
 };
 
-use super::{
-    App,
-    customers::wire_merge,
-    similarity::{self, facts_of},
-};
+use super::{App, customers::wire_merge, similarity};
 use crate::{
     domain::{
         customer::Customer,
@@ -69,7 +65,7 @@ impl App {
         let Some(policy) = rules.similarity() else {
             return Ok(None);
         };
-        let facts = [facts_of(one, policy), facts_of(other, policy)];
+        let facts = [one.facts(policy), other.facts(policy)];
         let wanted = [(tenant, policy, facts.iter().collect())];
         let besides = [(tenant, one), (tenant, other)];
         let near = similarity::neighbourhoods(tx.conn(), &wanted, &besides, Reach::Near).await?;
@@ -77,7 +73,7 @@ impl App {
             .get(tenant)
             .and_then(|near| near.score(policy, one.id, other.id))
             .ok_or_else(|| Error::internal("two customers that were read are not near each other"))?;
-        let likeness = similarity::likeness(policy, &score);
+        let likeness = Likeness::of(policy, &score);
         let resolution = if score.is_same(policy) {
             Resolution::Same
         } else if score.is_worth_a_look(policy.thresholds().review) {

@@ -176,7 +176,7 @@ impl App {
             store::save_own(tx.conn(), &[(tenant, old.row_owner, &own)], now).await?;
         }
         // Possession of the old id proves nothing of the new one.
-        store::handles::drop_proofs(tx.conn(), tenant, customer.id, &[from.evidence()]).await?;
+        store::handles::drop_proofs(tx.conn(), tenant, &customer.ids(), &[from.evidence()]).await?;
         customer.verifications.retain(|v| v.evidence != from.evidence());
         self.handles_changed(tx, tenant, &customer, rules);
         Ok(Rekeyed::Is(Box::new(customer)))
@@ -213,7 +213,7 @@ impl App {
         let by = (caller.subject.as_str(), reason);
         store::handles::revoke(tx.conn(), tenant, key, by, now).await?;
         handle_changed(&tx, customer.id, key, Some(held.trust), "revoked");
-        store::handles::drop_proofs(tx.conn(), tenant, customer.id, &[key.evidence()]).await?;
+        store::handles::drop_proofs(tx.conn(), tenant, &customer.ids(), &[key.evidence()]).await?;
         if let Some(own) = customer.own_mut(held.row_owner) {
             own.said.forget(&Handle {
                 key: key.clone(),

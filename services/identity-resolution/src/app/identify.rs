@@ -197,6 +197,7 @@ fn proof(received: &Received<'_>, seen: &Observation, rules: &Rules, tx: &Tx) ->
                 until
             },
             evidence: 0,
+            asked_in: None,
         },
     })
 }

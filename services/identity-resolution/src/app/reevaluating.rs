@@ -16,13 +16,13 @@ use uuid::Uuid;
 use super::{
     App,
     observing::{arm_rest, gathered},
-    similarity::{self, Neighbourhood, facts_of},
+    similarity::{self, Neighbourhood},
 };
 use crate::{
     domain::{
         arrivals,
         customer::Customer,
-        merge::MATCHING,
+        merge::{Likeness, MATCHING},
         resolution::{Doubt, Question as Doubtful},
         rules::Rules,
     },
@@ -227,7 +227,7 @@ async fn surroundings(
 ) -> Result<Option<Neighbourhood>, Error> {
     let again: Vec<CustomerId> = own.iter().map(|c| c.id).collect();
     let besides: Vec<_> = own.iter().map(|c| (tenant, c)).collect();
-    let facts: Vec<Facts> = own.iter().map(|c| facts_of(c, policy)).collect();
+    let facts: Vec<Facts> = own.iter().map(|c| c.facts(policy)).collect();
     let wanted = [(tenant, policy, facts.iter().collect())];
     let mut near = similarity::neighbourhoods(tx.conn(), &wanted, &besides, reach).await?;
     let alike = near.get(tenant).map(|near| near.alike(policy, &again));
@@ -276,7 +276,7 @@ fn doubts(look: &Look<'_>) -> Vec<Doubtful> {
             .collect();
         alike.sort_by(|(_, a), (_, b)| b.bits.total_cmp(&a.bits));
         for (other, score) in alike.into_iter().take(MOST_QUESTIONS) {
-            let likeness = similarity::likeness(policy, &score);
+            let likeness = Likeness::of(policy, &score);
             let (doubt, words) = if score.bits < thresholds.same && !score.vetoes.any() {
                 (Doubt::Likely, "alike, but not surely the same".to_owned())
             } else {

@@ -21,11 +21,11 @@ use super::{
 };
 use crate::{
     domain::{
-        customer::{Customer, Field},
+        customer::{Customer, Field, Origin, Own},
         handle::HandleKey,
         merge::{self, MergeRecord},
         rules::Rules,
-        said::Said,
+        said::{Attribute, Said},
     },
     error::{no_merge, refused},
     matching::blocking,
@@ -211,7 +211,7 @@ impl App {
         }
         let new = CustomerId::new(tx.new_id());
         store::add_customers(tx.conn(), &[(tenant, new)], now).await?;
-        let members: Vec<CustomerId> = customer.members.iter().map(|m| m.id).collect();
+        let members = customer.ids();
         let interactions = store::handles::extract(tx.conn(), tenant, &keys, &members, new).await?;
         self.put_together(&mut tx, tenant, &customer, &keys, new, &rules)
             .await?;
@@ -222,7 +222,8 @@ impl App {
         }
         became_known(&tx, new, true);
         let evidence: Vec<i64> = keys.iter().map(HandleKey::evidence).collect();
-        store::merges::give_proofs(tx.conn(), tenant.as_str(), customer.id, new, &evidence).await?;
+        let from: Vec<_> = members.iter().map(|m| m.uuid()).collect();
+        store::merges::give_proofs(tx.conn(), tenant.as_str(), &from, new, &evidence).await?;
         let by = caller.subject.as_str();
         store::merges::keep_apart(tx.conn(), tenant, (customer.id, new), by, now).await?;
         let merge_id = MergeId::new(tx.new_id());
@@ -262,6 +263,10 @@ impl App {
             .filter(|h| keys.contains(&h.key))
             .collect();
         let touched: BTreeSet<CustomerId> = gone.iter().map(|h| h.row_owner).collect();
+        let mut names_gone = BTreeSet::new();
+        for (_, words) in store::similar::observed(tx.conn(), tenant, new).await? {
+            names_gone.extend(full_names(&words).map(str::to_owned));
+        }
         for member in touched.into_iter().chain([new]) {
             let mut said = Said::default();
             for (_, words) in store::similar::observed(tx.conn(), tenant, member).await? {
@@ -284,19 +289,16 @@ impl App {
                     trust: held.trust,
                 });
             }
-            if member == new
-                && let Some(name) = said
-                    .values()
-                    .iter()
-                    .find(|v| v.attribute == crate::domain::said::Attribute::FullName)
-            {
-                let origin = crate::domain::customer::Origin {
+            if member != new {
+                forget_name(&mut own, &names_gone, &said, now);
+            } else if let Some(name) = full_names(&said).next() {
+                let origin = Origin {
                     source: gone.first().map(|h| h.source.clone()).unwrap_or_default(),
                     at: now,
                     verified: false,
                     by_hand: false,
                 };
-                own.say(Field::DisplayName, &name.text, origin);
+                own.say(Field::DisplayName, name, origin);
             }
             own.said = said;
             rows.push((member, own));
@@ -323,6 +325,39 @@ impl App {
     }
 }
 
+fn full_names(said: &Said) -> impl Iterator<Item = &str> {
+    let names = said.values().iter();
+    names
+        .filter(|v| v.attribute == Attribute::FullName)
+        .map(|v| v.text.as_str())
+}
+
+/// A name that came by what went away goes with it; another one that was said stands in its place, if there is one. What a
+/// person wrote stays.
+fn forget_name(own: &mut Own, gone: &BTreeSet<String>, left: &Said, now: DateTime<Utc>) {
+    let name = own.value(Field::DisplayName);
+    let Some(origin) = own.origin(Field::DisplayName).filter(|o| !o.by_hand) else {
+        return;
+    };
+    if !gone.contains(name) || full_names(left).any(|n| n == name) {
+        return;
+    }
+    let origin = Origin {
+        at: now,
+        verified: false,
+        ..origin.clone()
+    };
+    match full_names(left).next() {
+        Some(other) => {
+            own.say(Field::DisplayName, other, origin);
+        }
+        None => {
+            own.profile.display_name.clear();
+            own.origins.remove(Field::DisplayName.name());
+        }
+    }
+}
+
 async fn parted(
     tx: &mut Tx,
     tenant: &TenantId,
@@ -333,7 +368,11 @@ async fn parted(
     let ids: Vec<CustomerId> = whole.members.iter().map(|m| m.id).collect();
     let in_force = store::merges::in_force(tx.conn(), tenant, &ids).await?;
     let side = merge::goes_along(record, &in_force);
-    let (survivor, restored) = merge::part(whole, record.merged, &side, rules);
+    let (survivor, mut restored) = merge::part(whole, record.merged, &side, rules);
+    // What was proven before the merge holds again.
+    let now = tx.now();
+    let before = store::proofs::of(tx.conn(), tenant, record.merged, now).await?;
+    restored.take_back(before);
     Ok(Parted {
         survivor,
         restored,

@@ -8,7 +8,7 @@ use trama_platform::{Command, Error, Kind, Tx};
 use trama_proto::{
     common::v1::Verification as WireVerification,
     identity_resolution::v1::{self as wire, Purpose},
-    ids::{ChallengeId, CustomerId},
+    ids::{ChallengeId, CustomerId, InteractionId, TenantId},
     notification::v1::MessageRequested,
     resources::ProofMethod,
     time::to_wire,
@@ -20,12 +20,13 @@ use super::{
 };
 use crate::{
     domain::{
-        challenge::{Answer, Challenge, Code, HIGHEST_LEVEL_OF_CODES, level_of_code},
-        contact,
-        customer::{Customer, Held},
+        challenge::{Answer, Challenge, Code, level_of_code},
+        customer::{Customer, Held, Verification},
         handle::{HandleKey, Trust},
+        here::{Here, NoPlace},
         proof::Need,
         rules::Rules,
+        standing::Standing,
     },
     error::{no_challenge, refused},
     store::{self, HandleRow, challenges::Stored, proofs::Scopes},
@@ -49,13 +50,15 @@ pub struct Requirement {
     pub handle: Option<HandleKey>,
     /// For which case.
     pub case_id: String,
+    /// Who is to be proven: whoever speaks in this interaction; the customer, whoever is there, when absent.
+    pub interaction: Option<InteractionId>,
 }
 
 /// The answer.
 pub type Required = wire::RequireVerificationResponse;
 
 impl App {
-    /// Answers at once if a proof of the level holds, else sends a code.
+    /// Answers at once if a proof of the level holds for whoever asks, else sends a code or says what else could prove it.
     pub async fn require_verification(
         &self,
         caller: &Caller,
@@ -77,31 +80,28 @@ impl App {
         }
         let (rules, now) = (self.rules(tenant), tx.now());
         let mut customer = self.read_alone(&mut tx, tenant, wanted.customer).await?;
-        let fits = wanted.need.met_by(&customer.verifications, now).cloned();
-        let response = match fits {
-            _ if wanted.need.level < 1 => Required {
+        let response = if wanted.need.level < 1 {
+            Required {
                 holds: true,
                 ..Required::default()
-            },
-            Some(proof) => {
-                let proof = rely_on(&mut tx, tenant, &mut customer, &proof, &rules).await?;
-                Required {
-                    holds: true,
-                    verification: Some(proof.to_wire()),
-                    ..Required::default()
-                }
             }
-            None => {
-                let methods = wanted.need.methods(&rules.policy().verification);
-                let by_code = methods.contains(&ProofMethod::OneTimeCode);
-                let mut response = if by_code || wanted.intent.is_empty() {
-                    self.challenge(&mut tx, caller, &customer, &wanted, &rules)
+        } else {
+            let proofs = self
+                .proofs_of(&mut tx, tenant, &customer, &wanted, &rules)
+                .await?;
+            match wanted.need.met_by(&proofs, now) {
+                Some(proof) => {
+                    let proof = rely_on(&mut tx, tenant, &mut customer, proof, &rules).await?;
+                    Required {
+                        holds: true,
+                        verification: Some(proof.to_wire()),
+                        ..Required::default()
+                    }
+                }
+                None => {
+                    self.ask(&mut tx, caller, (&customer, &proofs), &wanted, &rules)
                         .await?
-                } else {
-                    Required::default()
-                };
-                response.methods = names(&methods);
-                response
+                }
             }
         };
         tx.remember(&command, &response).await?;
@@ -116,21 +116,81 @@ impl App {
         Ok(response)
     }
 
+    /// The proofs that hold for whoever is to be proven.
+    async fn proofs_of(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        customer: &Customer,
+        wanted: &Requirement,
+        rules: &Rules,
+    ) -> Result<Vec<Verification>, Error> {
+        let mut proofs = customer.verifications.clone();
+        if let Some(interaction) = wanted.interaction {
+            let standing = self.standing(tx, tenant, customer, interaction, rules).await?;
+            proofs = customer.proofs_for(&standing);
+        }
+        if let Some(key) = &wanted.handle {
+            let by = customer.proofs_for(&Standing::of_handle(held(customer, key)?, rules));
+            // What was asked for in this very interaction holds wherever the code would go.
+            let asked = |p: &Verification| p.asked_in.is_some() && p.asked_in == wanted.interaction;
+            proofs.retain(|p| by.contains(p) || asked(p));
+        }
+        Ok(proofs)
+    }
+
+    /// Sends a code where one proves what is needed, and says what else does. Who asks for a level and not for a need wants a
+    /// code.
+    async fn ask(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        (customer, proofs): (&Customer, &[Verification]),
+        wanted: &Requirement,
+        rules: &Rules,
+    ) -> Result<Required, Error> {
+        let here = Here {
+            customer,
+            proofs,
+            rules,
+            now: tx.now(),
+        };
+        let place = match &wanted.handle {
+            Some(key) if here.wants_code(&wanted.need) => here.at(held(customer, key)?, &wanted.need),
+            Some(_) | None => here.place(&wanted.need),
+        };
+        let methods = here.methods(&wanted.need, place.is_ok());
+        let first = match &place {
+            Err(NoPlace::Alone | NoPlace::Proven) => here.first_methods(&methods),
+            Ok(_) | Err(_) => Vec::new(),
+        };
+        let mut response = match place {
+            Ok(handle) => {
+                self.challenge(tx, caller, (customer, handle), wanted, rules)
+                    .await?
+            }
+            // A place that the asker chose cannot be another.
+            Err(why @ (NoPlace::Unfit | NoPlace::Proven)) if wanted.handle.is_some() => {
+                return Err(refused(why.to_string()));
+            }
+            Err(why) if wanted.intent.is_empty() => return Err(refused(why.to_string())),
+            Err(why) if methods.is_empty() && first.is_empty() => return Err(refused(why.to_string())),
+            Err(_) => Required::default(),
+        };
+        response.methods = names(&methods);
+        response.first_methods = names(&first);
+        Ok(response)
+    }
+
     async fn challenge(
         &self,
         tx: &mut Tx,
         caller: &Caller,
-        customer: &Customer,
+        (customer, handle): (&Customer, &Held),
         wanted: &Requirement,
         rules: &Rules,
     ) -> Result<Required, Error> {
         let (tenant, now) = (&caller.tenant, tx.now());
-        if wanted.need.level > HIGHEST_LEVEL_OF_CODES {
-            return Err(refused(
-                "this level needs a document or strong authentication; a one-time code cannot give it",
-            ));
-        }
-        let handle = place(customer, wanted, rules, tx)?;
         let scopes = Scopes {
             customer: customer.id,
             handle: handle.key.evidence(),
@@ -160,6 +220,7 @@ impl App {
             question: String::new(),
             level: wanted.need.level,
             case_id: wanted.case_id.clone(),
+            interaction: wanted.interaction,
             code_hash: code.hash(self.config.code_pepper.as_bytes(), &salt),
             salt: salt.to_vec(),
             state,
@@ -282,16 +343,24 @@ impl App {
                 return Err(crate::error::overtaken());
             }
         }
-        let another = customer
-            .verifications
+        // Beside a proof of the same person, not of somebody for whom they are taken.
+        let by = Standing::of_handle(held, rules);
+        let mut proofs = customer.proofs_for(&by);
+        if let Some(interaction) = stored.interaction {
+            let standing = self.standing(tx, tenant, &customer, interaction, rules).await?;
+            let theirs = customer.proofs_for(&standing);
+            proofs.retain(|p| theirs.contains(p));
+        }
+        let another = proofs
             .iter()
-            .any(|v| v.expires_at > now && v.evidence != evidence);
+            .any(|v| v.expires_at > now && !customer.is_line(handle, v.evidence));
         let proven = Proven {
             method: ProofMethod::OneTimeCode,
             level: level_of_code(another),
             evidence,
             words: "read out the code",
             case_id: &stored.case_id,
+            asked_in: stored.interaction,
         };
         Ok(prove(tx, caller, &mut customer, rules, proven).await?.to_wire())
     }
@@ -313,45 +382,9 @@ impl App {
     }
 }
 
-/// Where the code goes.
-fn place<'a>(
-    customer: &'a Customer,
-    wanted: &Requirement,
-    rules: &Rules,
-    tx: &Tx,
-) -> Result<&'a Held, Error> {
-    let now = tx.now();
-    let holding = customer.verifications.iter().filter(|v| v.expires_at > now);
-    // A proof that is strong enough but too old is given anew, by the same handle if need be.
-    let renews = holding.clone().any(|v| v.level >= wanted.need.level);
-    let proven: Vec<i64> = if renews {
-        Vec::new()
-    } else {
-        holding.map(|v| v.evidence).collect()
-    };
-    if wanted.need.level > 1 && proven.is_empty() && !renews {
-        return Err(refused(
-            "a first proof must hold before a second one can: require level 1 first",
-        ));
-    }
-    match &wanted.handle {
-        Some(key) => {
-            let held = customer.holds(key).ok_or_else(|| {
-                Error::invalid("handle", "the customer does not hold this handle; link it first")
-            })?;
-            if !contact::can_take_code(held, rules) {
-                return Err(refused(
-                    "a code can only go to a mail address or number that the customer was seen to use",
-                ));
-            }
-            if proven.contains(&key.evidence()) {
-                return Err(refused(
-                    "this handle proves something already; a second proof needs another one",
-                ));
-            }
-            Ok(held)
-        }
-        None => contact::for_code(customer, &proven, rules)
-            .ok_or_else(|| refused("the customer has no mail address or number that a code could go to")),
-    }
+/// The handle that the asker named.
+fn held<'a>(customer: &'a Customer, key: &HandleKey) -> Result<&'a Held, Error> {
+    customer
+        .holds(key)
+        .ok_or_else(|| Error::invalid("handle", "the customer does not hold this handle; link it first"))
 }

@@ -18,6 +18,7 @@ use super::{
     said::Said,
     survivorship,
 };
+use crate::matching::{Facts, Policy};
 
 /// The need that stands for every need.
 pub const EVERY_NEED: &str = "*";
@@ -237,6 +238,8 @@ pub struct Verification {
     pub expires_at: DateTime<Utc>,
     /// The handle that it rests on.
     pub evidence: i64,
+    /// The interaction in which it was asked for: of whoever spoke there it holds, whatever they came by.
+    pub asked_in: Option<InteractionId>,
 }
 
 impl Verification {
@@ -290,6 +293,9 @@ pub struct Customer {
     pub handles: Vec<Held>,
     /// Proofs that hold.
     pub verifications: Vec<Verification>,
+    /// Ids that more than likeness made one: survivor and merged. As far as proofs make it worth knowing; what is not here is
+    /// no reason to believe anybody.
+    pub ties: Vec<(CustomerId, CustomerId)>,
     /// What of the profile travels with every event.
     pub view: View,
 }
@@ -309,6 +315,7 @@ impl Customer {
             }],
             handles: Vec::new(),
             verifications: Vec::new(),
+            ties: Vec::new(),
             view: View::default(),
         }
     }
@@ -329,6 +336,7 @@ impl Customer {
             members,
             handles,
             verifications: Vec::new(),
+            ties: Vec::new(),
             view: View::default(),
         };
         customer.choose(rules);
@@ -353,7 +361,22 @@ impl Customer {
         self.handles
             .sort_by(|a, b| (a.first_seen, &a.key).cmp(&(b.first_seen, &b.key)));
         self.created_at = self.created_at.min(other.created_at);
+        self.ties.extend(other.ties);
         self.choose(rules);
+    }
+
+    /// All that is said under the ids, to compare.
+    pub fn facts(&self, policy: &Policy) -> Facts {
+        let mut facts = Facts::default();
+        for member in &self.members {
+            facts.absorb(&member.own.said.facts(policy));
+        }
+        facts
+    }
+
+    /// Their own id and their aliases'.
+    pub fn ids(&self) -> Vec<CustomerId> {
+        self.members.iter().map(|m| m.id).collect()
     }
 
     /// What was said of the person under all ids.

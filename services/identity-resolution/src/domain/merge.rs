@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use trama_proto::ids::{CustomerId, MergeId};
 
 use super::{customer::Customer, rules::Rules};
+use crate::matching::{Policy, Score};
 
 /// Who decides when no person does.
 pub const MATCHING: &str = "matching";
@@ -37,6 +38,37 @@ pub struct Part {
 }
 
 impl Likeness {
+    /// A score as it is kept and shown.
+    pub fn of(policy: &Policy, score: &Score) -> Self {
+        let mut parts: Vec<Part> = score
+            .evidence()
+            .map(|e| Part {
+                what: e.comparison.words().to_owned(),
+                words: e.level.words().to_owned(),
+                bits: f64::from(e.bits),
+            })
+            .collect();
+        parts.sort_by(|a, b| b.bits.abs().total_cmp(&a.bits.abs()));
+        parts.push(Part {
+            what: "rarity".into(),
+            words: "one in all customers".into(),
+            bits: f64::from(score.prior),
+        });
+        if score.household_excess > 0.0 {
+            parts.push(Part {
+                what: "household".into(),
+                words: "who lives together shares surname and address".into(),
+                bits: -f64::from(score.household_excess),
+            });
+        }
+        Self {
+            bits: f64::from(score.bits),
+            parts,
+            vetoes: score.obstacles().map(str::to_owned).collect(),
+            model: policy.file().version.clone(),
+        }
+    }
+
     /// The odds as a probability.
     pub fn probability(&self) -> f64 {
         1.0 / (1.0 + (-self.bits).exp2())
@@ -58,6 +90,8 @@ pub struct MergeRecord {
     pub reason: String,
     /// How alike they were, when similarity decided.
     pub likeness: Option<Likeness>,
+    /// The handles, as evidence, without which what handles joined would not have been joined. Written, never read back.
+    pub rests_on: Vec<i64>,
     /// When.
     pub at: DateTime<Utc>,
 }
@@ -95,9 +129,13 @@ pub fn merge(
         decided_by: reason.decided_by.to_owned(),
         reason: reason.words.to_owned(),
         likeness: reason.likeness,
+        rests_on: Vec::new(),
         at: now,
     };
     survivor.take_in(merged, now, rules);
+    if record.likeness.is_none() {
+        survivor.ties.push((record.survivor, record.merged));
+    }
     record
 }
 
@@ -165,6 +203,11 @@ pub fn part(
                 evidence.contains(&v.evidence) || (!theirs && !rests_on(&whole.handles, side, v.evidence))
             })
             .cloned()
+            .collect();
+        let ties = whole.ties.iter();
+        customer.ties = ties
+            .filter(|(one, other)| side.contains(one) == theirs && side.contains(other) == theirs)
+            .copied()
             .collect();
         customer
     };

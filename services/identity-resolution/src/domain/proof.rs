@@ -135,6 +135,7 @@ mod tests {
             verified_at: start() - Duration::minutes(age),
             expires_at: start() + Duration::minutes(left),
             evidence: 1,
+            asked_in: None,
         }
     }
 

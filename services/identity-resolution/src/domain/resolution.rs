@@ -2,10 +2,11 @@
 //! evidence of the same delivery says so.
 
 mod attach;
+mod contradict;
 mod decide;
 mod join;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Duration, Utc};
 use trama_proto::ids::{CustomerId, InteractionId, MergeId};
@@ -18,6 +19,7 @@ use super::{
     merge::{Likeness, MergeRecord},
     rules::Rules,
     said::Said,
+    standing::{Standing, stands},
 };
 
 /// How old `last_seen` may grow before it is written again: a chat of a hundred lines is one sighting.
@@ -36,6 +38,8 @@ pub struct World {
     full: HashSet<CustomerId>,
     /// The merges made here.
     joined: Vec<Joined>,
+    /// Customers of whom something was said here that was not known before.
+    grown: HashSet<CustomerId>,
 }
 
 /// What was known of the two sides of a merge before it.
@@ -156,6 +160,10 @@ pub struct Outcome {
     pub questions: Vec<Question>,
     /// A handle that the customer had is believed more than before.
     pub trusts_more: bool,
+    /// What led here was no more than a claim, or likeness: what comes along is believed no more than that.
+    pub by_claim: bool,
+    /// Which of the customer's proofs hold for whoever was there.
+    pub standing: Standing,
 }
 
 impl Outcome {
@@ -331,11 +339,15 @@ impl World {
         let merges = decision
             .merged
             .iter()
-            .filter_map(|m| {
+            .filter_map(|(m, rests_on)| {
                 let words = self.words_of_join(id, *m, seen);
-                self.join(id, *m, &words, None, rules, now, MergeId::new(merge_id()))
+                let mut record = self.join(id, *m, &words, None, rules, now, MergeId::new(merge_id()))?;
+                record.rests_on.clone_from(rests_on);
+                Some(record)
             })
             .collect();
+        let by_claim = decision.by_claim || nothing_new;
+        let standing = self.standing(id, seen, created.is_some() && !by_claim, rules);
         let member = decision
             .anchor
             .as_ref()
@@ -356,6 +368,8 @@ impl World {
             merges,
             questions: decision.questions,
             trusts_more: false,
+            by_claim,
+            standing,
         };
         // Somebody new is known by the first handle that they get; the others came through it.
         let mut anchor = decision.anchor.map(|a| a.evidence());
@@ -390,6 +404,25 @@ impl World {
             }
         }
         outcome
+    }
+
+    /// What leads from whoever was there to a customer, by what was known before.
+    fn standing(&self, id: CustomerId, seen: &Observation, is_new: bool, rules: &Rules) -> Standing {
+        let by = seen.handles.iter().filter(|h| h.trust > Trust::Claimed);
+        let own = by
+            .clone()
+            .filter(|h| !rules.is_shared(&h.key))
+            .filter_map(|h| self.link(&h.key))
+            .filter(|(owner, held)| owner.id == id && stands(held, rules))
+            .map(|(_, held)| held.row_owner);
+        // What has no handle is somebody of its own.
+        let itself =
+            (is_new || seen.handles.is_empty() && self.root(seen.new_id) == id).then_some(seen.new_id);
+        Standing {
+            by: by.map(|h| h.key.evidence()).collect(),
+            under: own.chain(itself).collect::<BTreeSet<_>>(),
+            interaction: seen.interaction,
+        }
     }
 
     /// The interaction's own evidence: the handle of the party, else the one that led here.
@@ -443,6 +476,7 @@ impl World {
         if own.said.absorb(&seen.said) {
             let mut after = before.clone();
             after.absorb(&seen.said);
+            self.grown.insert(outcome.customer);
             outcome.grown = Some(Growth {
                 member: (own_before, own.said.clone()),
                 customer: (before, after),

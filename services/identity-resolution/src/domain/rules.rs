@@ -332,6 +332,11 @@ impl Rules {
         self.login_levels.get(channel).copied().unwrap_or(1)
     }
 
+    /// The most that a login on any channel is worth.
+    pub fn strongest_login(&self) -> i32 {
+        self.login_levels.values().copied().max().unwrap_or(1)
+    }
+
     /// Whether the tenant can send on this kind of channel. A tenant without channels is not held back here.
     pub fn can_send(&self, kind: ChannelKind) -> bool {
         self.kinds.is_empty() || self.kinds.contains(&kind)

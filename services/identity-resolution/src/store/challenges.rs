@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Row as _};
 use trama_platform::Error;
 use trama_proto::{
-    ids::{ChallengeId, CustomerId, TenantId},
+    ids::{ChallengeId, CustomerId, InteractionId, TenantId},
     resources::ProofMethod,
 };
 use uuid::Uuid;
@@ -31,6 +31,8 @@ pub struct Stored {
     pub level: i32,
     /// The case it is for, if any.
     pub case_id: String,
+    /// The interaction in which it was asked for, if the asker said so.
+    pub interaction: Option<InteractionId>,
     /// Mixed into the hash.
     pub salt: Vec<u8>,
     /// What is stored instead of the code.
@@ -56,6 +58,7 @@ impl Stored {
             question: String::new(),
             level,
             case_id: case_id.to_owned(),
+            interaction: None,
             salt: Vec::new(),
             code_hash: Vec::new(),
             state,
@@ -108,8 +111,8 @@ pub async fn add(
     .await?;
     sqlx::query(
         "INSERT INTO challenges (tenant, challenge_id, customer_id, handle_kind, handle_value, level, case_id, requested_by, requested_at,
-             expires_at, salt, code_hash, state, attempts, max_attempts, method, question)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'pending', $13, $14, $15, $16)",
+             expires_at, salt, code_hash, state, attempts, max_attempts, method, question, interaction_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'pending', $13, $14, $15, $16, $17)",
     )
     .bind(tenant.as_str())
     .bind(challenge.id.uuid())
@@ -127,6 +130,7 @@ pub async fn add(
     .bind(i32::try_from(max_attempts).unwrap_or(i32::MAX))
     .bind(challenge.method.as_str())
     .bind(&challenge.question)
+    .bind(challenge.interaction.map(InteractionId::uuid))
     .execute(conn)
     .await?;
     Ok(())
@@ -154,7 +158,8 @@ pub async fn find(
     id: ChallengeId,
 ) -> Result<Option<Stored>, Error> {
     let row = sqlx::query(
-        "SELECT customer_id, method, question, handle_kind, handle_value, level, case_id, expires_at, salt, code_hash, state, attempts, max_attempts
+        "SELECT customer_id, method, question, handle_kind, handle_value, level, case_id, expires_at, salt, code_hash, state, attempts, max_attempts,
+             interaction_id
          FROM challenges WHERE tenant = $1 AND challenge_id = $2 FOR UPDATE",
     )
     .bind(tenant.as_str())
@@ -188,6 +193,9 @@ pub async fn find(
         question: row.try_get("question")?,
         level: i32::from(row.try_get::<i16, _>("level")?),
         case_id: row.try_get("case_id")?,
+        interaction: row
+            .try_get::<Option<Uuid>, _>("interaction_id")?
+            .map(InteractionId::new),
         salt: row.try_get("salt")?,
         code_hash: row.try_get("code_hash")?,
         state,

@@ -101,14 +101,14 @@ pub async fn move_handles(
 pub type Claim<'a> = (&'a TenantId, HandleKey, CustomerId);
 
 /// Notes who was seen with handles of others, and learns which of these several people share: those that more than
-/// `most` customers were seen with. Aliases count as the customer they lead to.
+/// `most` customers were seen with. Aliases count as the customer they lead to. Gives those that were learnt just now.
 pub async fn claim(
     conn: &mut PgConnection,
     claims: &[(Claim<'_>, i64)],
     now: DateTime<Utc>,
-) -> Result<(), Error> {
+) -> Result<Vec<(TenantId, HandleKey)>, Error> {
     if claims.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let tenants: Vec<&str> = claims.iter().map(|((t, ..), _)| t.as_str()).collect();
     let kinds: Vec<&str> = claims.iter().map(|((_, k, _), _)| k.kind.as_str()).collect();
@@ -131,10 +131,10 @@ pub async fn claim(
     .await?
     .rows_affected();
     if new == 0 {
-        return Ok(());
+        return Ok(Vec::new());
     }
     // The one who holds it counts too.
-    sqlx::query(
+    let shared: Vec<(String, String, String)> = sqlx::query_as(
         "WITH seen AS (
              SELECT DISTINCT a.tenant, a.kind, a.value, a.most
              FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS a (tenant, kind, value, most)),
@@ -150,15 +150,20 @@ pub async fn claim(
              WHERE n.customers > s.most
              ORDER BY 1, 2, 3 FOR UPDATE OF h)
          UPDATE handles h SET shared = true FROM shared s
-         WHERE h.tenant = s.tenant AND h.kind = s.kind AND h.value = s.value",
+         WHERE h.tenant = s.tenant AND h.kind = s.kind AND h.value = s.value
+         RETURNING h.tenant, h.kind, h.value",
     )
     .bind(tenants)
     .bind(kinds)
     .bind(values)
     .bind(most)
-    .execute(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(())
+    let key = |kind: &str, value| HandleKey::of_row(kind, value).ok_or_else(|| broken_row("handles", kind));
+    let shared = shared.into_iter();
+    shared
+        .map(|(tenant, kind, value)| Ok((tenant.parse()?, key(&kind, value)?)))
+        .collect()
 }
 
 /// A handle with all that is known of it.
@@ -290,18 +295,20 @@ pub async fn extract(
     Ok(interactions.into_iter().map(InteractionId::new).collect())
 }
 
-/// Takes away the proofs that rest on handles.
+/// Takes away the proofs that rest on handles: those that were given to an alias, too, else a split brings them back.
 pub async fn drop_proofs(
     conn: &mut PgConnection,
     tenant: &TenantId,
-    customer: CustomerId,
+    members: &[CustomerId],
     evidence: &[i64],
 ) -> Result<(), Error> {
-    sqlx::query("DELETE FROM verifications WHERE tenant = $1 AND customer_id = $2 AND evidence = ANY($3)")
-        .bind(tenant.as_str())
-        .bind(customer.uuid())
-        .bind(evidence)
-        .execute(conn)
-        .await?;
+    sqlx::query(
+        "DELETE FROM verifications WHERE tenant = $1 AND customer_id = ANY($2) AND evidence = ANY($3)",
+    )
+    .bind(tenant.as_str())
+    .bind(members.iter().map(|m| m.uuid()).collect::<Vec<_>>())
+    .bind(evidence)
+    .execute(conn)
+    .await?;
     Ok(())
 }

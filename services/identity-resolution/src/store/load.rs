@@ -81,7 +81,7 @@ pub async fn load(
          SELECT r.tenant, r.root, m.customer_id, m.created_at, m.display_name, m.language, m.entitlement, m.persona_group,
                 m.preferences, m.consents, m.provenance, m.said, m.protected, m.merged_at, m.view,
                 h.kinds, h.vals, h.trusts, h.firsts, h.lasts, h.evidences, h.vias, h.sources, h.shared,
-                v.methods, v.proofs, v.levels, v.checkers, v.verified, v.expires
+                v.methods, v.proofs, v.levels, v.checkers, v.verified, v.expires, v.asked
          FROM roots r
          CROSS JOIN LATERAL (
              (SELECT customer_id, created_at, display_name, language, entitlement, persona_group, preferences, consents,
@@ -96,7 +96,8 @@ pub async fn load(
                  array_agg(via_interaction) AS vias, array_agg(source) AS sources, array_agg(shared) AS shared
              FROM handles WHERE tenant = r.tenant AND customer_id = m.customer_id) h
          CROSS JOIN LATERAL (SELECT array_agg(method) AS methods, array_agg(evidence) AS proofs, array_agg(level) AS levels,
-                 array_agg(verified_by) AS checkers, array_agg(verified_at) AS verified, array_agg(expires_at) AS expires
+                 array_agg(verified_by) AS checkers, array_agg(verified_at) AS verified, array_agg(expires_at) AS expires,
+                 array_agg(interaction_id) AS asked
              FROM verifications
              WHERE tenant = r.tenant AND customer_id = r.root AND m.customer_id = r.root AND expires_at > $6) v",
     )
@@ -106,7 +107,7 @@ pub async fn load(
     .bind(id_tenants)
     .bind(ids)
     .bind(now)
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
     let mut found: HashMap<(TenantId, CustomerId), Found> = HashMap::new();
     for row in &rows {
@@ -122,9 +123,17 @@ pub async fn load(
         }
         found.members.push(member);
     }
+    // Only of who has proven something is it worth knowing what made one of their ids.
+    let several = found
+        .iter()
+        .filter(|(_, found)| !found.verifications.is_empty() && found.members.len() > 1);
+    let members = several.flat_map(|((tenant, _), found)| found.members.iter().map(move |m| (tenant, m.id)));
+    let ties = super::merges::ties(conn, &members.collect::<Vec<_>>()).await?;
     for ((tenant, root), found) in found {
         let mut customer = Customer::of_members(root, found.members, found.handles, &rules(&tenant));
         customer.verifications = found.verifications;
+        let tie = |merged: CustomerId| Some((*ties.get(&(tenant.clone(), merged))?, merged));
+        customer.ties = customer.members.iter().filter_map(|m| tie(m.id)).collect();
         customer.view = found.view;
         worlds.entry(tenant).or_default().add(customer);
     }
@@ -212,6 +221,7 @@ fn verifications(row: &PgRow) -> Result<Vec<Verification>, Error> {
     let checkers: Vec<String> = row.try_get("checkers")?;
     let verified: Vec<DateTime<Utc>> = row.try_get("verified")?;
     let expires: Vec<DateTime<Utc>> = row.try_get("expires")?;
+    let asked: Vec<Option<Uuid>> = row.try_get("asked")?;
     Ok(methods
         .into_iter()
         .zip(checkers)
@@ -223,6 +233,7 @@ fn verifications(row: &PgRow) -> Result<Vec<Verification>, Error> {
             verified_at: verified[position],
             expires_at: expires[position],
             evidence: proofs[position],
+            asked_in: asked[position].map(InteractionId::new),
         })
         .collect())
 }

@@ -8,7 +8,10 @@ use trama_platform::Error;
 use trama_proto::ids::{CustomerId, InteractionId, MergeId, TenantId};
 use uuid::Uuid;
 
-use crate::domain::merge::{Likeness, MATCHING, MergeRecord};
+use crate::domain::{
+    handle::HandleKey,
+    merge::{Likeness, MATCHING, MergeRecord},
+};
 
 /// Pairs among these customers that a person parted, under any of their ids; as the ids they have now.
 pub async fn apart(
@@ -129,9 +132,12 @@ pub async fn save(
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO merges (tenant, merge_id, survivor, merged, decided_by, reason, bits, evidence, merged_at)
-         SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::float8[],
-             $8::jsonb[], $9::timestamptz[])",
+        "INSERT INTO merges (tenant, merge_id, survivor, merged, decided_by, reason, bits, evidence, merged_at, rests_on)
+         SELECT tenant, merge_id, survivor, merged, decided_by, reason, bits, evidence, merged_at,
+             NULLIF(string_to_array(rests_on, ' ')::bigint[], '{}')
+         FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::float8[], $8::jsonb[],
+             $9::timestamptz[], $10::text[])
+             AS m (tenant, merge_id, survivor, merged, decided_by, reason, bits, evidence, merged_at, rests_on)",
     )
     .bind(merges.iter().map(|(t, _)| t.as_str()).collect::<Vec<_>>())
     .bind(merges.iter().map(|(_, m)| m.id.uuid()).collect::<Vec<_>>())
@@ -152,6 +158,12 @@ pub async fn save(
             .collect::<Vec<_>>(),
     )
     .bind(merges.iter().map(|(_, m)| m.at).collect::<Vec<_>>())
+    .bind(
+        merges
+            .iter()
+            .map(|(_, m)| m.rests_on.iter().map(i64::to_string).collect::<Vec<_>>().join(" "))
+            .collect::<Vec<_>>(),
+    )
     .execute(&mut *conn)
     .await?;
     let target = targets(merges.iter().map(|(_, merge)| merge));
@@ -206,6 +218,64 @@ pub async fn find(
         .transpose()
 }
 
+/// Merges by matching that rest on handles which turned out to be several people's: tenant, survivor, merged, kind of handle.
+pub async fn resting_on<'a>(
+    conn: &mut PgConnection,
+    shared: &'a [(TenantId, HandleKey)],
+) -> Result<Vec<(&'a TenantId, CustomerId, CustomerId, &'a HandleKey)>, Error> {
+    let rows: Vec<(i64, Uuid, Uuid)> = sqlx::query_as(
+        "SELECT a.place, m.survivor, m.merged
+         FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) WITH ORDINALITY AS a (tenant, kind, value, evidence, place)
+         JOIN handles h ON h.tenant = a.tenant AND h.kind = a.kind AND h.value = a.value
+         JOIN customers c ON c.tenant = a.tenant AND c.customer_id = h.customer_id
+         CROSS JOIN LATERAL (
+             SELECT COALESCE(c.merged_into, c.customer_id) AS customer_id
+             UNION
+             (SELECT customer_id FROM customers
+              WHERE tenant = a.tenant AND merged_into = COALESCE(c.merged_into, c.customer_id) LIMIT 100000)) k
+         JOIN merges m ON m.tenant = a.tenant AND m.survivor = k.customer_id AND m.undone_at IS NULL
+             AND m.decided_by = $5 AND a.evidence = ANY(m.rests_on)",
+    )
+    .bind(shared.iter().map(|(t, _)| t.as_str()).collect::<Vec<_>>())
+    .bind(shared.iter().map(|(_, k)| k.kind.as_str()).collect::<Vec<_>>())
+    .bind(shared.iter().map(|(_, k)| k.value.as_str()).collect::<Vec<_>>())
+    .bind(shared.iter().map(|(_, k)| k.evidence()).collect::<Vec<_>>())
+    .bind(MATCHING)
+    .fetch_all(conn)
+    .await?;
+    let found = rows.into_iter().filter_map(|(place, survivor, merged)| {
+        let (tenant, key) = shared.get(usize::try_from(place).ok()?.checked_sub(1)?)?;
+        Some((tenant, CustomerId::new(survivor), CustomerId::new(merged), key))
+    });
+    Ok(found.collect())
+}
+
+/// Who of these became an alias of whom by more than likeness.
+pub async fn ties(
+    conn: &mut PgConnection,
+    members: &[(&TenantId, CustomerId)],
+) -> Result<HashMap<(TenantId, CustomerId), CustomerId>, Error> {
+    if members.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<(String, Uuid, Uuid)> = sqlx::query_as(
+        "SELECT a.tenant, m.merged, m.survivor FROM unnest($1::text[], $2::uuid[]) AS a (tenant, merged)
+         JOIN merges m ON m.tenant = a.tenant AND m.merged = a.merged AND m.undone_at IS NULL AND m.bits IS NULL",
+    )
+    .bind(members.iter().map(|(t, _)| t.as_str()).collect::<Vec<_>>())
+    .bind(members.iter().map(|(_, id)| id.uuid()).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|(tenant, merged, survivor)| {
+            Ok((
+                (tenant.parse()?, CustomerId::new(merged)),
+                CustomerId::new(survivor),
+            ))
+        })
+        .collect()
+}
+
 /// The merges in force that made a customer of these ids, newest first.
 pub async fn in_force(
     conn: &mut PgConnection,
@@ -232,6 +302,7 @@ fn record(row: &PgRow) -> Result<MergeRecord, Error> {
         decided_by: row.try_get("decided_by")?,
         reason: row.try_get("reason")?,
         likeness: row.try_get::<Option<Json<Likeness>>, _>("evidence")?.map(|j| j.0),
+        rests_on: Vec::new(),
         at: row.try_get("merged_at")?,
     })
 }
@@ -279,7 +350,7 @@ pub async fn undo(
     .bind(&side)
     .execute(&mut *conn)
     .await?;
-    give_proofs(conn, tenant, undo.holder, record.merged, undo.evidence).await?;
+    give_proofs(conn, tenant, &[undo.holder.uuid()], record.merged, undo.evidence).await?;
     let interactions: Vec<Uuid> = sqlx::query_scalar(
         "SELECT interaction_id FROM interaction_owner WHERE tenant = $1 AND customer_id = ANY($2) ORDER BY interaction_id",
     )
@@ -305,25 +376,28 @@ pub async fn count_interactions(
     .await?)
 }
 
-/// Proofs that rest on a handle go with the handle.
+/// Proofs that rest on a handle go with the handle, whichever of the ids they were given to.
 pub async fn give_proofs(
     conn: &mut PgConnection,
     tenant: &str,
-    from: CustomerId,
+    from: &[Uuid],
     to: CustomerId,
     evidence: &[i64],
 ) -> Result<(), Error> {
     sqlx::query(
         "WITH given AS (
-             DELETE FROM verifications WHERE tenant = $1 AND customer_id = $2 AND evidence = ANY($4) RETURNING *)
-         INSERT INTO verifications AS v (tenant, customer_id, method, evidence, level, verified_by, verified_at, expires_at)
-         SELECT tenant, $3, method, evidence, level, verified_by, verified_at, expires_at FROM given
+             DELETE FROM verifications WHERE tenant = $1 AND customer_id = ANY($2) AND customer_id <> $3 AND evidence = ANY($4)
+             RETURNING *)
+         INSERT INTO verifications AS v (tenant, customer_id, method, evidence, level, verified_by, verified_at, expires_at, interaction_id)
+         SELECT DISTINCT ON (method, evidence) tenant, $3, method, evidence, level, verified_by, verified_at, expires_at, interaction_id
+         FROM given ORDER BY method, evidence, expires_at DESC
          ON CONFLICT (tenant, customer_id, method, evidence) DO UPDATE
          SET level = excluded.level, verified_by = excluded.verified_by, verified_at = excluded.verified_at,
-             expires_at = GREATEST(v.expires_at, excluded.expires_at)",
+             expires_at = GREATEST(v.expires_at, excluded.expires_at),
+             interaction_id = COALESCE(excluded.interaction_id, v.interaction_id)",
     )
     .bind(tenant)
-    .bind(from.uuid())
+    .bind(from)
     .bind(to.uuid())
     .bind(evidence)
     .execute(conn)

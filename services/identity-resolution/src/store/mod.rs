@@ -224,26 +224,61 @@ pub async fn save_rows(
     Ok(new.map(|(id, _)| CustomerId::new(id)).collect())
 }
 
-/// Notes whose interactions are, the first time: under which id of the customer, and by which handle.
-pub async fn add_owners(
-    conn: &mut PgConnection,
-    owners: &[(&TenantId, InteractionId, CustomerId, i64)],
-) -> Result<(), Error> {
+/// Whose an interaction is.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner<'a> {
+    /// Whose data.
+    pub tenant: &'a TenantId,
+    /// Which.
+    pub interaction: InteractionId,
+    /// Under which id of the customer.
+    pub customer: CustomerId,
+    /// By which handle.
+    pub evidence: i64,
+    /// Nothing but a claim, a shared handle or likeness led there: no proof of the customer holds for it.
+    pub weak: bool,
+}
+
+/// Notes whose interactions are, the first time.
+pub async fn add_owners(conn: &mut PgConnection, owners: &[Owner<'_>]) -> Result<(), Error> {
     if owners.is_empty() {
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO interaction_owner (tenant, interaction_id, customer_id, evidence)
-         SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::bigint[])
+        "INSERT INTO interaction_owner (tenant, interaction_id, customer_id, evidence, weak)
+         SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::bigint[], $5::bool[])
          ON CONFLICT (tenant, interaction_id) DO NOTHING",
     )
-    .bind(owners.iter().map(|(t, ..)| t.as_str()).collect::<Vec<_>>())
-    .bind(owners.iter().map(|(_, i, ..)| i.uuid()).collect::<Vec<_>>())
-    .bind(owners.iter().map(|(_, _, c, _)| c.uuid()).collect::<Vec<_>>())
-    .bind(owners.iter().map(|(.., e)| *e).collect::<Vec<_>>())
+    .bind(owners.iter().map(|o| o.tenant.as_str()).collect::<Vec<_>>())
+    .bind(owners.iter().map(|o| o.interaction.uuid()).collect::<Vec<_>>())
+    .bind(owners.iter().map(|o| o.customer.uuid()).collect::<Vec<_>>())
+    .bind(owners.iter().map(|o| o.evidence).collect::<Vec<_>>())
+    .bind(owners.iter().map(|o| o.weak).collect::<Vec<_>>())
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Whose an interaction was when it arrived.
+pub async fn owner_of<'a>(
+    conn: &mut PgConnection,
+    tenant: &'a TenantId,
+    interaction: InteractionId,
+) -> Result<Option<Owner<'a>>, Error> {
+    let row: Option<(Uuid, i64, bool)> = sqlx::query_as(
+        "SELECT customer_id, evidence, weak FROM interaction_owner WHERE tenant = $1 AND interaction_id = $2",
+    )
+    .bind(tenant.as_str())
+    .bind(interaction.uuid())
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|(customer, evidence, weak)| Owner {
+        tenant,
+        interaction,
+        customer: CustomerId::new(customer),
+        evidence,
+        weak,
+    }))
 }
 
 /// Writes proofs; one that holds longer stays.
@@ -255,13 +290,15 @@ pub async fn save_verifications(
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO verifications AS v (tenant, customer_id, method, evidence, level, verified_by, verified_at, expires_at)
+        "INSERT INTO verifications AS v (tenant, customer_id, method, evidence, level, verified_by, verified_at, expires_at, interaction_id)
          SELECT DISTINCT ON (1, 2, 3, 4) * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[], $5::smallint[], $6::text[],
-             $7::timestamptz[], $8::timestamptz[]) AS p (tenant, customer_id, method, evidence, level, verified_by, verified_at, expires_at)
+             $7::timestamptz[], $8::timestamptz[], $9::uuid[])
+             AS p (tenant, customer_id, method, evidence, level, verified_by, verified_at, expires_at, interaction_id)
          ORDER BY 1, 2, 3, 4, 8 DESC
          ON CONFLICT (tenant, customer_id, method, evidence) DO UPDATE
          SET level = excluded.level, verified_by = excluded.verified_by, verified_at = excluded.verified_at,
-             expires_at = GREATEST(v.expires_at, excluded.expires_at)",
+             expires_at = GREATEST(v.expires_at, excluded.expires_at),
+             interaction_id = COALESCE(excluded.interaction_id, v.interaction_id)",
     )
     .bind(proofs.iter().map(|(t, ..)| t.as_str()).collect::<Vec<_>>())
     .bind(proofs.iter().map(|(_, id, _)| id.uuid()).collect::<Vec<_>>())
@@ -271,6 +308,7 @@ pub async fn save_verifications(
     .bind(proofs.iter().map(|(.., v)| v.verified_by.as_str()).collect::<Vec<_>>())
     .bind(proofs.iter().map(|(.., v)| v.verified_at).collect::<Vec<_>>())
     .bind(proofs.iter().map(|(.., v)| v.expires_at).collect::<Vec<_>>())
+    .bind(proofs.iter().map(|(.., v)| v.asked_in.map(InteractionId::uuid)).collect::<Vec<_>>())
     .execute(conn)
     .await?;
     Ok(())

@@ -3,10 +3,10 @@
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Row as _};
 use trama_platform::Error;
-use trama_proto::ids::{AgentId, CustomerId, TenantId};
+use trama_proto::ids::{AgentId, CustomerId, InteractionId, TenantId};
 use uuid::Uuid;
 
-use crate::domain::{handle::evidence_of_customer, proof::Failures};
+use crate::domain::{customer::Verification, handle::evidence_of_customer, proof::Failures};
 
 /// One line of the log of verifications.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +113,38 @@ pub async fn history(
                 evidence: row.try_get("evidence")?,
                 case_id: row.try_get("case_id")?,
                 at: row.try_get("at")?,
+            })
+        })
+        .collect()
+}
+
+/// The proofs that are kept under one id and hold.
+pub async fn of(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    customer: CustomerId,
+    now: DateTime<Utc>,
+) -> Result<Vec<Verification>, Error> {
+    let rows = sqlx::query(
+        "SELECT method, evidence, level, verified_by, verified_at, expires_at, interaction_id FROM verifications
+         WHERE tenant = $1 AND customer_id = $2 AND expires_at > $3",
+    )
+    .bind(tenant.as_str())
+    .bind(customer.uuid())
+    .bind(now)
+    .fetch_all(conn)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let asked_in: Option<Uuid> = row.try_get("interaction_id")?;
+            Ok(Verification {
+                level: i32::from(row.try_get::<i16, _>("level")?),
+                method: row.try_get("method")?,
+                verified_by: row.try_get("verified_by")?,
+                verified_at: row.try_get("verified_at")?,
+                expires_at: row.try_get("expires_at")?,
+                evidence: row.try_get("evidence")?,
+                asked_in: asked_in.map(InteractionId::new),
             })
         })
         .collect()

@@ -3,6 +3,7 @@
 mod ages;
 mod audited;
 mod consent;
+mod contradiction;
 mod crash;
 mod documents;
 mod erased;
@@ -19,6 +20,7 @@ mod people;
 mod profile;
 mod profile_world;
 mod similar;
+mod standing;
 mod stream;
 mod verification;
 mod verification_methods;

@@ -266,6 +266,41 @@ async fn a_handle_that_never_was_hers_is_taken_out_with_what_came_by_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_name_that_came_by_a_handle_goes_with_it() {
+    let app = start().await;
+    let anna = who(&app, &interaction("mail", "email:anna@example.com")).await;
+    let mut both = interaction("both", "email:anna@example.com");
+    both.also_known_as = vec![with_trust("phone:+393331234567", Trust::Observed)];
+    identify(&app, &both).await;
+    let call = Interaction {
+        display_name: "Marco Bianchi".into(),
+        ..interaction("call", "phone:+393331234567")
+    };
+    assert_eq!(who(&app, &call).await, anna);
+    assert_eq!(get(&app, &anna).await.display_name, "Marco Bianchi");
+    let request = ExtractHandleRequest {
+        customer_id: anna.clone(),
+        handle: Some(handle("phone:+393331234567")),
+        reason: "her brother's number".into(),
+        request_id: "x1".into(),
+    };
+    let taken = client(&app)
+        .extract_handle(app.request(TENANT, "bruno", request))
+        .await
+        .expect("extracted")
+        .into_inner();
+    assert_eq!(taken.extracted.expect("a customer").display_name, "Marco Bianchi");
+    assert_eq!(taken.customer.expect("a customer").display_name, "");
+    let mail = Interaction {
+        display_name: "Anna Rossi".into(),
+        ..interaction("mail 2", "email:anna@example.com")
+    };
+    identify(&app, &mail).await;
+    assert_eq!(get(&app, &anna).await.display_name, "Anna Rossi");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn handles_are_followed_revoked_and_shown_with_where_they_come_from() {
     let app = start().await;
     let anna = who(&app, &interaction("note", "whatsapp:IT.1349")).await;

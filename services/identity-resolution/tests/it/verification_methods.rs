@@ -13,7 +13,7 @@ use trama_testkit::TestApp;
 
 use crate::{
     profile_world::{anna, start, verifications},
-    world::{TENANT, client, identify, logged_in},
+    world::{TENANT, client, identify, interaction, logged_in, who},
 };
 
 async fn require(
@@ -85,6 +85,67 @@ async fn a_need_asks_for_level_and_age_and_names_what_is_missing() {
         .map(|n| n.need.as_str())
         .collect();
     assert_eq!((all.level, open), (3, vec!["pay_bill"]));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_need_of_level_2_names_the_ways_there_from_nothing_and_takes_the_second_step_by_a_code() {
+    let (app, _) = start().await;
+    let anna = anna(&app).await;
+    let asked = require(&app, &anna, "pay_bill").await.expect("told");
+    assert!(!asked.holds && asked.challenge_id.is_empty());
+    assert_eq!(asked.methods, ["in_app_confirm", "document"]);
+    assert_eq!(
+        asked.first_methods,
+        ["knowledge_question", "login", "agent_check"],
+        "beside one of these a code is enough; to two codes there is but one address"
+    );
+    assert_eq!(record(&app, &anna, "agent_check", 1).await.expect("recorded"), 1);
+    let second = require(&app, &anna, "pay_bill").await.expect("asked");
+    assert_eq!(second.masked_handle, "a••a@example.com");
+    assert_eq!(second.methods, ["one_time_code", "in_app_confirm", "document"]);
+    assert!(second.first_methods.is_empty());
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_need_without_any_address_for_codes_names_what_else_proves_it() {
+    let (app, _) = start().await;
+    let visitor = who(&app, &interaction("hello", "cookie:c1")).await;
+    let order = require(&app, &visitor, "see_order").await.expect("told");
+    assert!(!order.holds && order.challenge_id.is_empty());
+    assert_eq!(
+        order.methods,
+        ["knowledge_question", "login", "agent_check", "document"]
+    );
+    let bill = require(&app, &visitor, "pay_bill").await.expect("told");
+    assert_eq!(bill.methods, ["document"]);
+    assert!(bill.first_methods.is_empty());
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_need_that_nothing_can_prove_is_refused_in_words() {
+    const CODES_ONLY: &str = r#"
+apiVersion: trama.dev/v1alpha1
+kind: MatchingPolicy
+metadata: {name: default, namespace: acme}
+spec: {verification: {needs: {pay_bill: {level: 2, methods: [oneTimeCode]}}}}
+"#;
+    let app = TestApp::builder(&[trama_identity_resolution::service()])
+        .resources(CODES_ONLY)
+        .start()
+        .await;
+    let visitor = who(&app, &interaction("hello", "cookie:c1")).await;
+    let refused = require(&app, &visitor, "pay_bill")
+        .await
+        .expect_err("nothing can");
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(
+        refused.message().contains("no mail address"),
+        "{}",
+        refused.message()
+    );
     app.stop().await;
 }
 

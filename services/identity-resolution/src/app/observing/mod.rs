@@ -26,7 +26,7 @@ use crate::{
         customer::Verification,
         handle::HandleKey,
         merge::MergeRecord,
-        resolution::{Observation, Outcome, Verdict, World},
+        resolution::{Doubt, Observation, Outcome, Question as Doubtful, Verdict, World},
         rules::Rules,
     },
     error::overtaken,
@@ -225,8 +225,9 @@ impl App {
             })
             .collect();
         let new = store::save_rows(tx.conn(), &own, now).await?;
-        store::handles::claim(tx.conn(), &plan.claims, now).await?;
+        let shared = store::handles::claim(tx.conn(), &plan.claims, now).await?;
         store::merges::save(tx.conn(), &plan.merges, &new, now).await?;
+        self.doubt(tx, &shared, now).await?;
         let proofs: Vec<_> = plan.proofs.iter().map(|(t, id, v)| (*t, *id, v)).collect();
         store::save_verifications(tx.conn(), &proofs).await?;
         let logins: Vec<_> = plan
@@ -285,6 +286,35 @@ impl App {
             self.armed.arm(tx, tenant, self.now());
         }
         Ok(Some(plan.decided))
+    }
+
+    /// Handles turned out to be several people's: a person looks at what was joined by one of them alone.
+    async fn doubt(
+        &self,
+        tx: &mut Tx,
+        shared: &[(TenantId, HandleKey)],
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        if shared.is_empty() {
+            return Ok(());
+        }
+        let merges = store::merges::resting_on(tx.conn(), shared).await?;
+        let questions = merges.into_iter().map(|(tenant, one, other, key)| {
+            let hours = i64::from(self.rules(tenant).policy().similarity.review_hours);
+            let words = format!(
+                "nothing but one {} made these two one, and several people use it: undo the merge with SplitCustomers if they are two",
+                key.kind.as_str()
+            );
+            let question = Doubtful {
+                one,
+                other,
+                doubt: Doubt::Bridge,
+                words,
+                likeness: None,
+            };
+            (tenant, question, now + TimeDelta::hours(hours))
+        });
+        store::reviews::ask(tx.conn(), &questions.collect::<Vec<_>>(), now).await
     }
 
     /// Learns which of the wanted merges a person or a limit forbids.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use chrono::{DateTime, Duration, Utc};
 use trama_proto::{
     identity_resolution::v1::{RelationKind, RelationStatus},
-    ids::{CustomerId, InteractionId, TenantId},
+    ids::{CustomerId, TenantId},
 };
 use uuid::Uuid;
 
@@ -21,7 +21,7 @@ use crate::{
         said::Said,
     },
     store::{
-        HandleRow, Worlds,
+        HandleRow, Owner, Worlds,
         handles::Claim,
         proofs::LogEntry,
         relations::{self, Relation},
@@ -40,7 +40,7 @@ pub struct Plan<'a> {
     pub proofs: Vec<(&'a TenantId, CustomerId, Verification)>,
     /// Proofs that are news for the log; a line more of the same login is none.
     pub logins: Vec<(&'a TenantId, CustomerId, LogEntry)>,
-    pub owners: Vec<(&'a TenantId, InteractionId, CustomerId, i64)>,
+    pub owners: Vec<Owner<'a>>,
     pub questions: Vec<(&'a TenantId, Doubtful, DateTime<Utc>)>,
     pub relations: Vec<(&'a TenantId, Relation)>,
     pub keys: BTreeSet<(&'a TenantId, i64, CustomerId)>,
@@ -69,7 +69,7 @@ pub fn plan<'a>(
         plan.note(item, &outcome, world, now);
         plan.weigh(item, &outcome, world);
         if let Some(customer) = world.get(outcome.customer) {
-            let context = customer.context(&item.rules, now, outcome.is_new);
+            let context = customer.context_for(&outcome.standing, &item.rules, now, outcome.is_new);
             plan.decided.push(Decided {
                 outcome,
                 context,
@@ -177,8 +177,13 @@ impl<'a> Plan<'a> {
             self.attached.insert((tenant, outcome.customer));
         }
         if let Some(interaction) = item.observation.interaction {
-            self.owners
-                .push((tenant, interaction, outcome.evidence_member, outcome.evidence));
+            self.owners.push(Owner {
+                tenant,
+                interaction,
+                customer: outcome.evidence_member,
+                evidence: outcome.evidence,
+                weak: outcome.standing.is_weak(),
+            });
         }
     }
 

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use trama_platform::Error;
 use trama_proto::ids::TenantId;
 
-use super::{facts_of, loading::neighbourhoods, neighbourhood::id_of_record};
+use super::{loading::neighbourhoods, neighbourhood::id_of_record};
 use crate::{
     domain::{
         resolution::{Observation, Verdict, World},
@@ -113,7 +113,7 @@ fn contradictions(seen: &mut Observation, facts: &Facts, world: &World, policy: 
         if seen.contradicts.contains(&owner.id) {
             continue;
         }
-        let theirs = facts_of(owner, policy);
+        let theirs = owner.facts(policy);
         let side = |facts| Side { facts, profile: None };
         let vetoes = scorer.score(side(facts), side(&theirs)).vetoes;
         if vetoes.given_name || vetoes.birth_date {

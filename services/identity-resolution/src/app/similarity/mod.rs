@@ -9,58 +9,14 @@ use std::collections::BTreeSet;
 use trama_proto::ids::CustomerId;
 
 use crate::{
-    domain::{
-        customer::Customer,
-        merge::{Likeness, Part},
-        said::Said,
-    },
-    matching::{Facts, Policy, Score, blocking},
+    domain::{customer::Customer, said::Said},
+    matching::{Facts, Policy, blocking},
     store::similar::POPULATION,
 };
 
 pub use judging::{Records, compare, judge};
 pub use loading::{homes_are_shared, neighbourhoods, widen};
 pub use neighbourhood::{Groups, Neighbourhood};
-
-/// All that is said under the ids of a customer.
-pub fn facts_of(customer: &Customer, policy: &Policy) -> Facts {
-    let mut facts = Facts::default();
-    for member in &customer.members {
-        facts.absorb(&member.own.said.facts(policy));
-    }
-    facts
-}
-
-/// A score as it is kept and shown.
-pub fn likeness(policy: &Policy, score: &Score) -> Likeness {
-    let mut parts: Vec<Part> = score
-        .evidence()
-        .map(|e| Part {
-            what: e.comparison.words().to_owned(),
-            words: e.level.words().to_owned(),
-            bits: f64::from(e.bits),
-        })
-        .collect();
-    parts.sort_by(|a, b| b.bits.abs().total_cmp(&a.bits.abs()));
-    parts.push(Part {
-        what: "rarity".into(),
-        words: "one in all customers".into(),
-        bits: f64::from(score.prior),
-    });
-    if score.household_excess > 0.0 {
-        parts.push(Part {
-            what: "household".into(),
-            words: "who lives together shares surname and address".into(),
-            bits: -f64::from(score.household_excess),
-        });
-    }
-    Likeness {
-        bits: f64::from(score.bits),
-        parts,
-        vetoes: score.obstacles().map(str::to_owned).collect(),
-        model: policy.file().version.clone(),
-    }
-}
 
 /// What somebody of whom something is said is found and counted by.
 pub(super) struct Known {

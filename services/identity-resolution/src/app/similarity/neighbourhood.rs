@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use trama_proto::ids::CustomerId;
 use uuid::Uuid;
 
-use super::likeness;
 use crate::{
-    domain::resolution::{Doubt, Verdict},
+    domain::{
+        merge::Likeness,
+        resolution::{Doubt, Verdict},
+    },
     matching::{
         self, Facts, MemoryStore, Outcome, Policy, Profile, ProfileId, RecordId, Resolver, Score, Scorer,
         blocking,
@@ -164,7 +166,7 @@ impl Neighbourhood {
             Outcome::New => Verdict::Nobody,
             Outcome::Same { score } => Verdict::Same {
                 customer: customer_id(decision.profile),
-                likeness: likeness(policy, &score),
+                likeness: Likeness::of(policy, &score),
             },
             Outcome::Review { candidates, reason } => Verdict::Ask {
                 kind: match reason {
@@ -173,7 +175,7 @@ impl Neighbourhood {
                 },
                 candidates: candidates
                     .iter()
-                    .map(|c| (customer_id(c.profile), likeness(policy, &c.score)))
+                    .map(|c| (customer_id(c.profile), Likeness::of(policy, &c.score)))
                     .collect(),
             },
         };

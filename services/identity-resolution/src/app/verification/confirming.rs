@@ -113,6 +113,7 @@ impl App {
                     evidence: account.evidence(),
                     words: "confirmed in the app",
                     case_id: &stored.case_id,
+                    asked_in: stored.interaction,
                 };
                 Some(
                     prove(&mut tx, caller, &mut customer, &rules, proven)

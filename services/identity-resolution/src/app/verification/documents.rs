@@ -182,6 +182,7 @@ impl App {
                     evidence: evidence_of_customer(customer.id),
                     words: report.evidence_or("a document was checked"),
                     case_id: &stored.case_id,
+                    asked_in: stored.interaction,
                 };
                 prove(&mut tx, &caller, &mut customer, &rules, proven).await?;
                 "passed"

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use trama_platform::{Command, Error, Kind, Tx};
 use trama_proto::{
     identity_resolution::v1 as wire,
-    ids::{ChallengeId, CustomerId, TenantId},
+    ids::{ChallengeId, CustomerId, InteractionId, TenantId},
     resources::{MethodPolicy, ProofMethod},
     time::to_wire,
 };
@@ -26,6 +26,7 @@ use crate::{
         handle::evidence_of_customer,
         proof::{self, Need},
         rules::Rules,
+        standing::Standing,
     },
     error::{no_challenge, refused},
     store::{
@@ -48,6 +49,8 @@ pub(super) struct Proven<'a> {
     pub words: &'a str,
     /// For which case.
     pub case_id: &'a str,
+    /// In which interaction, if the asker said so.
+    pub asked_in: Option<InteractionId>,
 }
 
 /// A check that was made elsewhere.
@@ -59,6 +62,8 @@ pub struct Check {
     pub method: ProofMethod,
     /// How strong.
     pub level: i32,
+    /// In which interaction.
+    pub interaction: Option<InteractionId>,
 }
 
 /// What a method is worth here. Codes and logins hold as long as the policy's `verificationHours` says, unless it
@@ -159,6 +164,7 @@ pub(super) async fn prove(
         verified_at: now,
         expires_at: proof::holds_until(&policy, now, now),
         evidence: proven.evidence,
+        asked_in: proven.asked_in,
     };
     store::save_verifications(tx.conn(), &[(tenant, customer.id, &proof)]).await?;
     proof_changed(tx, customer, &proof.method, Some(level));
@@ -239,6 +245,35 @@ impl App {
             .filter(|s| s.method == method)
             .ok_or_else(|| no_challenge(id))?;
         Ok((stored, customer))
+    }
+
+    /// What leads from whoever spoke in an interaction to the customer.
+    pub(super) async fn standing(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        customer: &Customer,
+        interaction: InteractionId,
+        rules: &Rules,
+    ) -> Result<Standing, Error> {
+        let owner = store::owner_of(tx.conn(), tenant, interaction)
+            .await?
+            .filter(|owner| customer.ids().contains(&owner.customer))
+            .ok_or_else(|| Error::invalid("interaction_id", "is no interaction of this customer"))?;
+        let held = customer
+            .handles
+            .iter()
+            .find(|h| h.key.evidence() == owner.evidence);
+        let mut standing = match held {
+            _ if owner.weak => Standing::default(),
+            Some(held) => Standing::of_handle(held, rules),
+            None => Standing::default(),
+        };
+        if !owner.weak && owner.evidence == evidence_of_customer(owner.customer) {
+            standing.under.insert(owner.customer);
+        }
+        standing.interaction = Some(interaction);
+        Ok(standing)
     }
 
     /// Which proofs hold, and what each need would still ask for.
@@ -347,12 +382,17 @@ impl App {
             ));
         }
         let mut customer = self.read_alone(&mut tx, tenant, check.customer).await?;
+        if let Some(interaction) = check.interaction {
+            self.standing(&mut tx, tenant, &customer, interaction, &rules)
+                .await?;
+        }
         let proven = Proven {
             method: check.method,
             level: check.level,
             evidence: evidence_of_customer(customer.id),
             words: &request.evidence,
             case_id: &request.case_id,
+            asked_in: check.interaction,
         };
         let proof = prove(&mut tx, caller, &mut customer, &rules, proven).await?;
         let response = wire::RecordVerificationResponse {

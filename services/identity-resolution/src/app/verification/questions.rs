@@ -170,6 +170,7 @@ impl App {
                     evidence: evidence_of_customer(customer.id),
                     words: "answered a question",
                     case_id: &stored.case_id,
+                    asked_in: stored.interaction,
                 };
                 Ok(prove(&mut tx, caller, &mut customer, &rules, proven)
                     .await?

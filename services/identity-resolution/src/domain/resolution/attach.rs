@@ -21,7 +21,14 @@ impl World {
         now: DateTime<Utc>,
     ) {
         let id = outcome.customer;
-        let strong = handle.trust > Trust::Claimed && !rules.is_shared(&handle.key);
+        // Whoever uses what was only claimed to be the customer's is meant, but who says that it is them? What they bring along
+        // is as good as the claim, until something else leads to the customer as well.
+        let trust = if outcome.by_claim {
+            Trust::Claimed
+        } else {
+            handle.trust
+        };
+        let strong = trust > Trust::Claimed && !rules.is_shared(&handle.key);
         match self
             .link(&handle.key)
             .map(|(owner, held)| (owner.id, held.trust, held.shared))
@@ -30,9 +37,9 @@ impl World {
                 let Some(held) = self.held_mut(id, &handle.key) else {
                     return;
                 };
-                if handle.trust > held.trust || now - held.last_seen >= SIGHTING {
-                    outcome.trusts_more |= handle.trust > held.trust;
-                    held.trust = held.trust.max(handle.trust);
+                if trust > held.trust || now - held.last_seen >= SIGHTING {
+                    outcome.trusts_more |= trust > held.trust;
+                    held.trust = held.trust.max(trust);
                     held.last_seen = now;
                     outcome.sightings.push(held.clone());
                 }
@@ -53,7 +60,7 @@ impl World {
                 };
                 let mut held = claimant.handles.remove(position);
                 let from = held.row_owner;
-                held.trust = handle.trust;
+                held.trust = trust;
                 held.last_seen = now;
                 held.evidence = Some(evidence);
                 held.row_owner = outcome.member;
@@ -75,7 +82,7 @@ impl World {
                     evidence: Some(*anchor.get_or_insert(handle.key.evidence())),
                     via: seen.interaction,
                     source: seen.source.clone(),
-                    ..Held::first(handle.key.clone(), handle.trust, outcome.member, now)
+                    ..Held::first(handle.key.clone(), trust, outcome.member, now)
                 };
                 outcome.sightings.push(held.clone());
                 self.owners.insert(handle.key.clone(), id);

@@ -10,6 +10,7 @@ use trama_proto::{
 };
 
 use super::*;
+use crate::domain::said::Attribute;
 
 fn key(text: &str) -> HandleKey {
     let (kind, value) = text.split_once(':').expect("kind:value");
@@ -22,6 +23,8 @@ struct Story {
     count: u32,
     contradicts: HashSet<CustomerId>,
     verdict: Verdict,
+    /// What whoever is seen says they are called.
+    name: &'static str,
 }
 
 impl Story {
@@ -32,6 +35,7 @@ impl Story {
             count: 0,
             contradicts: HashSet::new(),
             verdict: Verdict::Nobody,
+            name: "",
         }
     }
 
@@ -54,6 +58,8 @@ impl Story {
         self.count += 1;
         let now = DateTime::<Utc>::UNIX_EPOCH + Duration::minutes(i64::from(self.count));
         let number = self.count.to_be_bytes();
+        let mut said = Said::default();
+        said.add(Attribute::FullName, self.name, Claimed);
         let seen = Observation {
             interaction: Some(InteractionId::new(derive(&[b"i", &number]))),
             record: None,
@@ -64,7 +70,7 @@ impl Story {
                     trust: *trust,
                 })
                 .collect(),
-            said: Said::default(),
+            said,
             fields: Vec::new(),
             source: "test".into(),
             verified: false,
@@ -79,6 +85,18 @@ impl Story {
             merges += 1;
             derive(&[b"m", &count.to_be_bytes(), &[merges]])
         })
+    }
+
+    fn see_as(&mut self, name: &'static str, handles: &[(&str, Trust)]) -> Outcome {
+        self.name = name;
+        let outcome = self.see(handles);
+        self.name = "";
+        outcome
+    }
+
+    fn trust(&self, handle: &str) -> Option<Trust> {
+        let key = key(handle);
+        self.world.owner(&key)?.holds(&key).map(|held| held.trust)
     }
 
     fn owner(&self, handle: &str) -> Option<CustomerId> {
@@ -319,4 +337,109 @@ fn somebody_surely_the_same_is_joined_by_an_edge_of_their_own() {
     assert_eq!(seen.merges[0].likeness, Some(likeness));
     assert_eq!(Some(seen.merges[0].merged), seen.created);
     assert_eq!(story.owner("phone:+390212345"), Some(known));
+}
+
+#[test]
+fn handles_do_not_join_two_who_are_called_something_else() {
+    let mut story = Story::new();
+    let mario = story
+        .see_as("Mario Rossi", &[("cookie:kiosk", Observed)])
+        .customer;
+    let giulia = story
+        .see_as("Giulia Bianchi", &[("email:giulia@x.example", Observed)])
+        .customer;
+    let seen = story.see(&[("cookie:kiosk", Observed), ("email:giulia@x.example", Observed)]);
+    assert_eq!((seen.customer, seen.merges.len()), (giulia, 0));
+    assert_eq!(seen.claims, [key("cookie:kiosk")], "seen with somebody else");
+    assert_eq!(story.owner("cookie:kiosk"), Some(mario));
+    let asked = &seen.questions[0];
+    assert_eq!(
+        (asked.one, asked.other, asked.doubt),
+        (giulia, mario, Doubt::Bridge)
+    );
+    assert!(asked.likeness.is_some());
+    let again = story
+        .see_as("Giuliana Bianchi", &[("email:g@x.example", Observed)])
+        .customer;
+    let same = story.see(&[
+        ("email:g@x.example", Observed),
+        ("email:giulia@x.example", Observed),
+    ]);
+    assert_eq!(same.merges.len(), 1, "what fits is joined as before");
+    assert_eq!(same.merges[0].merged, again);
+}
+
+#[test]
+fn a_merge_by_handles_remembers_on_which_it_rests() {
+    let mut story = Story::new();
+    story.see(&[("whatsapp:39333", Observed), ("phone:+39333", Observed)]);
+    story.see(&[("email:a@x.example", Observed), ("cookie:1", Observed)]);
+    let seen = story.see(&[
+        ("whatsapp:39333", Observed),
+        ("phone:+39333", Observed),
+        ("email:a@x.example", Observed),
+        ("cookie:1", Observed),
+    ]);
+    let mut rests_on = seen.merges[0].rests_on.clone();
+    rests_on.sort_unstable();
+    let mut line = [key("whatsapp:39333").evidence(), key("phone:+39333").evidence()];
+    line.sort_unstable();
+    assert_eq!(
+        rests_on, line,
+        "an address and a cookie are two reasons, a line is one"
+    );
+}
+
+#[test]
+fn a_claim_stays_a_claim_however_often_it_is_used() {
+    let mut story = Story::new();
+    let anna = story
+        .see(&[("cookie:1", Observed), ("phone:+39333", Claimed)])
+        .customer;
+    for _ in 0..2 {
+        let call = story.see(&[("phone:+39333", Observed), ("push:abc", Observed)]);
+        assert_eq!(call.customer, anna, "they are meant");
+        assert!(call.standing.is_weak());
+    }
+    assert_eq!(story.trust("phone:+39333"), Some(Claimed));
+    assert_eq!(
+        story.trust("push:abc"),
+        Some(Claimed),
+        "it came by no more than a claim"
+    );
+    let berto = story.see(&[("crm:2", Verified)]).customer;
+    let call = story.see(&[("crm:2", Verified), ("phone:+39333", Observed)]);
+    assert_eq!((call.customer, call.merges.len()), (berto, 0));
+    assert_eq!(
+        story.owner("phone:+39333"),
+        Some(berto),
+        "whoever proves it has it"
+    );
+}
+
+#[test]
+fn another_handle_of_the_customer_makes_a_claim_more_than_that() {
+    let mut story = Story::new();
+    let anna = story
+        .see(&[("cookie:1", Observed), ("phone:+39333", Claimed)])
+        .customer;
+    let both = story.see(&[("phone:+39333", Observed), ("cookie:1", Observed)]);
+    assert_eq!((both.customer, both.standing.is_weak()), (anna, false));
+    assert_eq!(story.trust("phone:+39333"), Some(Observed));
+    assert!(!story.see(&[("phone:+39333", Observed)]).standing.is_weak());
+}
+
+#[test]
+fn who_proves_who_they_are_does_not_become_who_claimed_it() {
+    let mut story = Story::new();
+    let somebody = story
+        .see(&[("webchat:1", Observed), ("email:a@x.example", Claimed)])
+        .customer;
+    let login = story.see(&[
+        ("webchat:2", Observed),
+        ("crm:1", Verified),
+        ("email:a@x.example", Verified),
+    ]);
+    assert_ne!(login.customer, somebody);
+    assert_eq!(story.owner("email:a@x.example"), Some(login.customer));
 }
