@@ -1,6 +1,7 @@
 //! Against real PostgreSQL and NATS.
 
 mod audited;
+mod concurrent;
 mod consent;
 mod crash;
 mod documents;
@@ -10,6 +11,7 @@ mod hierarchy;
 mod import;
 mod keys;
 mod later;
+mod like_eval;
 mod limits;
 mod model;
 mod never_twice;

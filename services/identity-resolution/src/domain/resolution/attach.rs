@@ -21,7 +21,7 @@ impl World {
         now: DateTime<Utc>,
     ) {
         let id = outcome.customer;
-        let strong = handle.trust > Trust::Claimed && !rules.is_shared(&handle.key);
+        let strong = handle.trust > Trust::Claimed && !rules.joins_nobody(&handle.key);
         match self
             .link(&handle.key)
             .map(|(owner, held)| (owner.id, held.trust, held.shared))

@@ -28,7 +28,7 @@ impl World {
         let contradicted: HashSet<CustomerId> = seen.contradicts.iter().map(|c| self.root(*c)).collect();
         let strong = |h: &&Handle| {
             let learnt = self.link(&h.key).is_some_and(|(_, held)| held.shared);
-            h.trust > Trust::Claimed && !rules.is_shared(&h.key) && !learnt
+            h.trust > Trust::Claimed && !rules.joins_nobody(&h.key) && !learnt
         };
         let shown = shown(seen, rules);
         // Owners whose link is more than a claim, shown by a handle that is more than a claim.
@@ -151,7 +151,7 @@ impl World {
 fn shown<'a>(seen: &'a Observation, rules: &Rules) -> Kinds<'a> {
     let mut kinds = Kinds::new();
     for handle in &seen.handles {
-        if handle.trust > Trust::Claimed && !rules.is_shared(&handle.key) {
+        if handle.trust > Trust::Claimed && !rules.joins_nobody(&handle.key) {
             kinds
                 .entry(handle.key.kind.as_str())
                 .or_default()
