@@ -1,5 +1,5 @@
 //! `trama identity train|eval`: the matching engine on files. It is the engine that the service asks about whoever no handle
-//! names; the service decides by handles and their trust first, which files do not have.
+//! names: the service decides by handles and their trust first.
 
 use std::{
     collections::{HashMap, HashSet},
