@@ -1,4 +1,5 @@
-//! `trama identity train|eval`: the matching engine on files, exactly the code that serves.
+//! `trama identity train|eval`: the matching engine on files. It is the engine that the service asks about whoever no handle
+//! names: the service decides by handles and their trust first.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -168,7 +168,7 @@ impl App {
     async fn read_alone(&self, tx: &mut Tx, tenant: &TenantId, id: CustomerId) -> Result<Customer, Error> {
         for _ in 0..5 {
             let found = self.read(tx, tenant, id).await?.id;
-            if store::lock(tx.conn(), &[(tenant, found)], true).await?.is_empty() {
+            if store::hold_alone(tx.conn(), tenant, &[found]).await? {
                 // Read again: it may have changed while we waited for the lock.
                 let customer = self.read(tx, tenant, found).await?;
                 if customer.id == found {
@@ -189,10 +189,7 @@ impl App {
         for _ in 0..5 {
             let a = self.read(tx, tenant, one).await?.id;
             let b = self.read(tx, tenant, other).await?.id;
-            if !store::lock(tx.conn(), &[(tenant, a), (tenant, b)], true)
-                .await?
-                .is_empty()
-            {
+            if !store::hold_alone(tx.conn(), tenant, &[a, b]).await? {
                 continue;
             }
             let both = (self.read(tx, tenant, a).await?, self.read(tx, tenant, b).await?);

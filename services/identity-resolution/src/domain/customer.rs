@@ -53,6 +53,16 @@ impl Profile {
         ConsentStatus::try_from(status).unwrap_or(ConsentStatus::Unspecified)
     }
 
+    /// The value of a field; empty when nothing is known.
+    pub fn value(&self, field: Field) -> &str {
+        match field {
+            Field::DisplayName => &self.display_name,
+            Field::Language => &self.language,
+            Field::Entitlement => &self.entitlement,
+            Field::PersonaGroup => &self.persona_group,
+        }
+    }
+
     /// What was said for a brand; what was said for all brands where nothing was said for this one. What a brand was given
     /// before all were refused is a refusal by the time it is kept here.
     pub fn consent_for(&self, kind: ChannelKind, purpose: Purpose, brand: &str) -> ConsentStatus {
@@ -190,12 +200,7 @@ impl Own {
 
     /// The value of a field; empty when nothing was said.
     pub fn value(&self, field: Field) -> &str {
-        match field {
-            Field::DisplayName => &self.profile.display_name,
-            Field::Language => &self.profile.language,
-            Field::Entitlement => &self.profile.entitlement,
-            Field::PersonaGroup => &self.profile.persona_group,
-        }
+        self.profile.value(field)
     }
 
     /// Where a field comes from.

@@ -20,6 +20,7 @@ use super::{
     rules::Rules,
     said::Said,
     standing::{Standing, stands},
+    survivorship,
 };
 
 /// How old `last_seen` may grow before it is written again: a chat of a hundred lines is one sighting.
@@ -448,8 +449,7 @@ impl World {
         let Some(customer) = self.customers.get_mut(&outcome.customer) else {
             return;
         };
-        let fresh = outcome.created.is_some();
-        let unnamed = customer.profile.display_name.is_empty();
+        let known = Field::ALL.map(|field| !customer.profile.value(field).is_empty());
         let origin = || Origin {
             source: seen.source.clone(),
             at: now,
@@ -462,14 +462,14 @@ impl World {
         };
         let mut changed = false;
         for (field, value) in &seen.fields {
-            // An interaction names who has no name; a record of the books says what holds in the books.
-            let wanted = match (seen.interaction, field) {
-                (None, _) => true,
-                (Some(_), Field::DisplayName) => unnamed,
-                (Some(_), Field::Language | Field::Entitlement | Field::PersonaGroup) => fresh,
+            // An interaction names who has no name; a record says what holds, unless somebody who is believed more has said it.
+            let origin = origin();
+            let wanted = match seen.interaction {
+                None => survivorship::may_replace(own, *field, &origin, &rules.policy().survivorship),
+                Some(_) => !known[*field as usize],
             };
             if wanted && !value.is_empty() {
-                changed |= own.say(*field, value, origin());
+                changed |= own.say(*field, value, origin);
             }
         }
         let own_before = own.said.clone();

@@ -11,7 +11,7 @@ use trama_proto::{
 };
 
 use super::handle::{HandleKey, HandleKind, InvalidHandle, Trust};
-use crate::matching::Policy;
+use crate::matching::{Policy, normalise::MailRules};
 
 /// The rules of one tenant.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct Rules {
     /// Weights of similarity; `None` when the policy wants none of it.
     similarity: Option<Arc<Policy>>,
     roles: HashSet<String>,
+    /// As the weights read mailboxes.
+    mail: MailRules,
     blocked: HashSet<String>,
     shared: HashSet<HandleKey>,
     /// By kind of handle; what the policy does not name is as shipped.
@@ -109,6 +111,7 @@ impl Rules {
             Some(Ok(weights)) => (weights, None),
             Some(Err(error)) => (Policy::shipped(), Some(BadModel(error.to_string()))),
         };
+        rules.mail = weights.mail.clone();
         rules.similarity = similarity.enabled.then(|| Arc::new(weights));
         (rules, problem)
     }
@@ -123,6 +126,7 @@ impl Rules {
         let mut rules = Self {
             policy: MatchingPolicySpec::default(),
             similarity: None,
+            mail: MailRules::default(),
             roles: ROLES
                 .split_whitespace()
                 .map(str::to_owned)
@@ -293,6 +297,16 @@ impl Rules {
             || (!self.shared.is_empty()
                 && (self.shared.contains(key)
                     || key.implied().is_some_and(|phone| self.shared.contains(&phone))))
+    }
+
+    /// Whether it may name somebody, but never two as one: whatever [several people use](Self::is_shared), and a mailbox that calls
+    /// itself a family's.
+    pub fn joins_nobody(&self, key: &HandleKey) -> bool {
+        let family = || {
+            let local = key.value.rsplit_once('@').map(|(local, _)| local);
+            local.is_some_and(|local| self.mail.is_family(local))
+        };
+        self.is_shared(key) || key.kind == HandleKind::Email && family()
     }
 
     /// The entitlement that handles give; the default one when none does.

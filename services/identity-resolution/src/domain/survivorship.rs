@@ -13,7 +13,7 @@ use trama_proto::{
     resources::{Survives, Survivorship},
 };
 
-use super::customer::{Field, Member, Origin, Profile};
+use super::customer::{Field, Member, Origin, Own, Profile};
 
 const GRANTED: i32 = ConsentStatus::Granted as i32;
 const DENIED: i32 = ConsentStatus::Denied as i32;
@@ -161,6 +161,29 @@ fn is_of_the_whole(origin: &Origin, latest: Option<DateTime<Utc>>) -> bool {
     origin.by_hand && latest.is_none_or(|merged| origin.at >= merged)
 }
 
+/// Whether what another system says takes the place of what is said under the same id. Time says nothing here: of sources that
+/// are believed alike the last word holds, but a less believed one does not take what a better one said, and no system takes
+/// what a person has put right, however often it says the same once more.
+pub fn may_replace(own: &Own, field: Field, new: &Origin, policy: &Survivorship) -> bool {
+    let Some(held) = own.origin(field).filter(|_| !own.value(field).is_empty()) else {
+        return true;
+    };
+    let order = policy.fields.get(field.name()).unwrap_or(&policy.order);
+    let decided = order.iter().map(|rule| match rule {
+        Survives::Verified => held.verified.cmp(&new.verified),
+        Survives::Source => rank(Some(new), policy).cmp(&rank(Some(held), policy)),
+        Survives::Newest | Survives::Oldest => Ordering::Equal,
+    });
+    !held.by_hand && decided.fold(Ordering::Equal, Ordering::then) != Ordering::Greater
+}
+
+/// How far up a source stands.
+fn rank(origin: Option<&Origin>, policy: &Survivorship) -> usize {
+    let source = origin.map(|o| o.source.as_str()).unwrap_or_default();
+    let place = policy.sources.iter().position(|p| p == source);
+    place.unwrap_or(policy.sources.len())
+}
+
 fn before(
     a: &Stated<'_>,
     b: &Stated<'_>,
@@ -181,15 +204,10 @@ fn before(
 
 fn by_rule(rule: Survives, a: &Stated<'_>, b: &Stated<'_>, policy: &Survivorship) -> Ordering {
     let at = |s: &Stated<'_>| s.origin.map_or(s.member.created_at, |o| o.at);
-    let rank = |s: &Stated<'_>| {
-        let source = s.origin.map(|o| o.source.as_str()).unwrap_or_default();
-        let place = policy.sources.iter().position(|p| p == source);
-        place.unwrap_or(policy.sources.len())
-    };
     let verified = |s: &Stated<'_>| s.origin.is_some_and(|o| o.verified);
     match rule {
         Survives::Verified => verified(b).cmp(&verified(a)),
-        Survives::Source => rank(a).cmp(&rank(b)),
+        Survives::Source => rank(a.origin, policy).cmp(&rank(b.origin, policy)),
         Survives::Newest => at(b).cmp(&at(a)),
         Survives::Oldest => at(a).cmp(&at(b)),
     }
@@ -198,7 +216,6 @@ fn by_rule(rule: Survives, a: &Stated<'_>, b: &Stated<'_>, policy: &Survivorship
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::customer::Own;
     use chrono::TimeDelta;
     use proptest::prelude::*;
 
@@ -258,6 +275,36 @@ mod tests {
             // What did not win is kept, and shown as such.
             assert_eq!(stated(&sides, Field::DisplayName, &policy).len(), 3);
         }
+    }
+
+    #[test]
+    fn under_one_id_a_system_replaces_what_is_believed_no_more_than_it_and_nothing_that_a_person_said() {
+        let policy = policy(
+            &[Survives::Verified, Survives::Source, Survives::Oldest],
+            &["crm", "shop"],
+        );
+        let origin = |source: &str, verified, by_hand| Origin {
+            source: source.to_owned(),
+            at: at(1),
+            verified,
+            by_hand,
+        };
+        let says = |held: Origin, new: Origin| {
+            let mut own = Own::default();
+            own.say(Field::DisplayName, "Anna", held);
+            may_replace(&own, Field::DisplayName, &new, &policy)
+        };
+        let by = |source| origin(source, false, false);
+        assert!(says(by("shop"), by("crm")) && says(by("shop"), by("shop")));
+        assert!(says(by("web"), by("till")), "alike: the last word");
+        assert!(!says(by("crm"), by("shop")) && !says(by("shop"), by("till")));
+        assert!(!says(origin("web", true, false), by("crm")), "proven");
+        assert!(
+            !says(origin("agent", false, true), by("crm")),
+            "put right by a person"
+        );
+        let empty = Own::default();
+        assert!(may_replace(&empty, Field::DisplayName, &by("till"), &policy));
     }
 
     #[test]

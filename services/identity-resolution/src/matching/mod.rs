@@ -2,8 +2,9 @@
 //!
 //! Pure: no clock, no database, no network. What a record says is [normalised](normalise) into [`Facts`]; [blocking keys](blocking)
 //! find the profiles that could be the same person; [`score`] weighs what agrees and what contradicts, in bits (Fellegi–Sunter,
-//! record against whole profile); [`Resolver`] decides: attach, merge, keep apart, or ask a person. The same code serves online,
-//! over [`MemoryStore`] filled from PostgreSQL for a batch, and in `trama identity train|eval`.
+//! record against whole profile); [`Resolver`] decides: attach, merge, keep apart, or ask a person. Keys, scores and choices are the
+//! same online, over [`MemoryStore`] filled from PostgreSQL for a batch, and in `trama identity train|eval`; but online the handles
+//! of a record are asked first (`domain::resolution`), and only whoever they do not name comes here.
 
 pub mod blocking;
 pub mod compare;

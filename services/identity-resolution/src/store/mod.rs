@@ -64,6 +64,22 @@ pub async fn lock(
         .collect())
 }
 
+/// Locks customers of a tenant in the order of their ids, alone, unless one of them is an alias by now: then none is held, and the
+/// answer is `false`. Whoever asks anew with a lock in hand would take the next ones in another order than everybody else.
+pub async fn hold_alone(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    customers: &[CustomerId],
+) -> Result<bool, Error> {
+    let ids: BTreeSet<Uuid> = customers.iter().map(|id| id.uuid()).collect();
+    let alias: Option<Uuid> = sqlx::query_scalar("SELECT hold_alone($1, $2)")
+        .bind(tenant.as_str())
+        .bind(ids.into_iter().collect::<Vec<_>>())
+        .fetch_one(conn)
+        .await?;
+    Ok(alias.is_none())
+}
+
 /// Whom ids lead to; those of nobody any more lead to nobody.
 pub async fn roots(
     conn: &mut PgConnection,

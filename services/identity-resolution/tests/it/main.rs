@@ -2,6 +2,7 @@
 
 mod ages;
 mod audited;
+mod concurrent;
 mod consent;
 mod contradiction;
 mod crash;
@@ -12,6 +13,7 @@ mod hierarchy;
 mod import;
 mod keys;
 mod later;
+mod like_eval;
 mod limits;
 mod model;
 mod never_twice;

@@ -92,8 +92,8 @@ impl App {
     ) -> Result<(), Error> {
         for _ in 0..5 {
             let found = store::roots(tx.conn(), tenant, rearranged.keys().copied()).await?;
-            let all: Vec<_> = found.iter().map(|id| (tenant, *id)).collect();
-            if !store::lock(tx.conn(), &all, true).await?.is_empty() {
+            let all: Vec<CustomerId> = found.iter().copied().collect();
+            if !store::hold_alone(tx.conn(), tenant, &all).await? {
                 continue;
             }
             let mut customers = self.roots(tx, tenant, rearranged.keys()).await?;

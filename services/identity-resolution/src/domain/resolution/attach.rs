@@ -28,7 +28,7 @@ impl World {
         } else {
             handle.trust
         };
-        let strong = trust > Trust::Claimed && !rules.is_shared(&handle.key);
+        let strong = trust > Trust::Claimed && !rules.joins_nobody(&handle.key);
         match self
             .link(&handle.key)
             .map(|(owner, held)| (owner.id, held.trust, held.shared))

@@ -42,7 +42,7 @@ impl World {
         );
         let strong = |h: &&Handle| {
             let learnt = self.link(&h.key).is_some_and(|(_, held)| held.shared);
-            h.trust > Trust::Claimed && !rules.is_shared(&h.key) && !learnt
+            h.trust > Trust::Claimed && !rules.joins_nobody(&h.key) && !learnt
         };
         let shown = shown(seen, rules);
         // Owners whose link is more than a claim, shown by a handle that is more than a claim.
@@ -200,7 +200,7 @@ fn says_who(handle: &Handle) -> bool {
 fn shown<'a>(seen: &'a Observation, rules: &Rules) -> Kinds<'a> {
     let mut kinds = Kinds::new();
     for handle in &seen.handles {
-        if handle.trust > Trust::Claimed && !rules.is_shared(&handle.key) {
+        if handle.trust > Trust::Claimed && !rules.joins_nobody(&handle.key) {
             kinds
                 .entry(handle.key.kind.as_str())
                 .or_default()

@@ -161,6 +161,24 @@ fn a_shared_handle_is_recognised_but_joins_nobody() {
 }
 
 #[test]
+fn a_mailbox_that_calls_itself_a_familys_is_recognised_but_joins_nobody() {
+    for mailbox in [
+        "email:casa.rossi71@x.example",
+        "email:famigliarossi@x.example",
+        "email:rossi-family@x.example",
+    ] {
+        let mut story = Story::new();
+        let mother = story.see(&[(mailbox, Observed)]).customer;
+        assert_eq!(story.see(&[(mailbox, Observed)]).customer, mother);
+        let son = story.see(&[("phone:+393331234567", Observed), (mailbox, Observed)]);
+        assert!(son.is_new, "{mailbox}");
+        let again = story.see(&[("phone:+393331234567", Observed), (mailbox, Observed)]);
+        assert_eq!((again.customer, again.merges.len()), (son.customer, 0));
+        assert_eq!(story.owner(mailbox), Some(mother));
+    }
+}
+
+#[test]
 fn two_ids_in_the_books_are_two_people() {
     let mut story = Story::new();
     let anna = story.see(&[("crm:1", Verified), ("email:home@x.example", Observed)]);

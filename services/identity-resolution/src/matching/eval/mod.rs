@@ -1,4 +1,4 @@
-//! Trying the engine on a set of records with known truth: exactly the code that serves.
+//! Trying the engine on a set of records with known truth, by the engine that serves whoever no handle names.
 
 pub mod mapping;
 pub mod metrics;

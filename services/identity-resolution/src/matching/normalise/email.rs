@@ -55,6 +55,14 @@ impl Default for MailRules {
     }
 }
 
+impl MailRules {
+    /// Whether the part before the `@` says that a family reads it: `fam.rossi`, `rossi-family`, `famigliarossi`.
+    #[must_use]
+    pub fn is_family(&self, local: &str) -> bool {
+        is_family(local, &self.family_words)
+    }
+}
+
 /// A mailbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Email {
@@ -101,7 +109,7 @@ impl Email {
             local = box_name.to_owned();
         }
         // Before dots go: they part the words.
-        let shared = rules.roles.contains(&local) || is_family(&local, &rules.family_words);
+        let shared = rules.roles.contains(&local) || rules.is_family(&local);
         if rules.ignores_dots.contains(&domain) {
             let bare: String = local.chars().filter(|c| *c != '.').collect();
             if !bare.is_empty() {
