@@ -95,7 +95,7 @@ async fn owners(app: &TestApp) -> Vec<Uuid> {
 }
 
 /// What callers were told.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Told {
     merged: BTreeSet<Uuid>,
     undone: BTreeSet<Uuid>,
@@ -165,6 +165,10 @@ async fn split(app: &TestApp, told: &Mutex<Told>, merge: Uuid) {
     }
 }
 
+fn so_far(told: &Mutex<Told>) -> Told {
+    told.lock().expect("nobody panicked").clone()
+}
+
 /// The merge log says what callers were told, and explains who is one with whom.
 async fn log_explains(app: &TestApp, all: &[Uuid], told: &Told) {
     let log = log(app).await;
@@ -219,7 +223,7 @@ async fn sixteen_people_who_merge_and_split_the_same_customers_never_deadlock_an
             holders.iter().all(|o| *o == holders[0]),
             "every merge was made: {holders:?}"
         );
-        log_explains(&app, &all, &told.lock().expect("nobody panicked")).await;
+        log_explains(&app, &all, &so_far(&told)).await;
 
         // Half of them undo what the other half goes on to join.
         let mixed = (0..WRITERS).map(|writer| {
@@ -240,7 +244,7 @@ async fn sixteen_people_who_merge_and_split_the_same_customers_never_deadlock_an
             }
         });
         join_all(mixed).await;
-        log_explains(&app, &all, &told.lock().expect("nobody panicked")).await;
+        log_explains(&app, &all, &so_far(&told)).await;
 
         // All at once take everything apart, most of it twice.
         let open = open_merges(&app).await;
@@ -253,7 +257,7 @@ async fn sixteen_people_who_merge_and_split_the_same_customers_never_deadlock_an
             }
         });
         join_all(parting).await;
-        log_explains(&app, &all, &told.lock().expect("nobody panicked")).await;
+        log_explains(&app, &all, &so_far(&told)).await;
         assert_eq!(owners(&app).await, all, "everybody is who they were");
     };
     tokio::time::timeout(Duration::from_secs(60), at_once)
