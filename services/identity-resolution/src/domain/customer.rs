@@ -226,6 +226,8 @@ pub struct Member {
     pub merged_at: Option<DateTime<Utc>>,
     /// What was said under it.
     pub own: Own,
+    /// The version of that, as read; 0 for an id that is new.
+    pub version: i32,
 }
 
 /// A proof of identity.
@@ -317,6 +319,7 @@ impl Customer {
                 created_at: now,
                 merged_at: None,
                 own: Own::default(),
+                version: 0,
             }],
             handles: Vec::new(),
             verifications: Vec::new(),
@@ -395,7 +398,12 @@ impl Customer {
 
     /// What was said under one of the ids.
     pub fn own(&self, member: CustomerId) -> Option<&Own> {
-        self.members.iter().find(|m| m.id == member).map(|m| &m.own)
+        self.member(member).map(|m| &m.own)
+    }
+
+    /// One of the ids, with what was said under it.
+    pub fn member(&self, id: CustomerId) -> Option<&Member> {
+        self.members.iter().find(|m| m.id == id)
     }
 
     /// The same, to change.

@@ -239,6 +239,7 @@ mod tests {
             created_at: at(i64::from(number)),
             merged_at: (number > 0).then(|| at(1_000)),
             own,
+            version: 1,
         }
     }
 

@@ -79,17 +79,17 @@ pub async fn load(
                  WHERE tenant = f.tenant AND customer_id = f.customer_id LIMIT 1) c
          )
          SELECT r.tenant, r.root, m.customer_id, m.created_at, m.display_name, m.language, m.entitlement, m.persona_group,
-                m.preferences, m.consents, m.provenance, m.said, m.protected, m.merged_at, m.view,
+                m.preferences, m.consents, m.provenance, m.said, m.protected, m.merged_at, m.view, m.version,
                 h.kinds, h.vals, h.trusts, h.firsts, h.lasts, h.evidences, h.vias, h.sources, h.shared,
                 v.methods, v.proofs, v.levels, v.checkers, v.verified, v.expires, v.asked
          FROM roots r
          CROSS JOIN LATERAL (
              (SELECT customer_id, created_at, display_name, language, entitlement, persona_group, preferences, consents,
-                     provenance, said, protected, merged_at, view
+                     provenance, said, protected, merged_at, view, version
               FROM customers WHERE tenant = r.tenant AND customer_id = r.root LIMIT 1)
              UNION ALL
              (SELECT customer_id, created_at, display_name, language, entitlement, persona_group, preferences, consents,
-                     provenance, said, protected, merged_at, view
+                     provenance, said, protected, merged_at, view, version
               FROM customers WHERE tenant = r.tenant AND merged_into = r.root LIMIT 100000)) m
          CROSS JOIN LATERAL (SELECT array_agg(kind) AS kinds, array_agg(value) AS vals, array_agg(trust) AS trusts,
                  array_agg(first_seen_at) AS firsts, array_agg(last_seen_at) AS lasts, array_agg(evidence) AS evidences,
@@ -179,6 +179,7 @@ fn member(row: &PgRow) -> Result<Member, Error> {
             },
             protected: row.try_get("protected")?,
         },
+        version: row.try_get("version")?,
     })
 }
 

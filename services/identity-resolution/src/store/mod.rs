@@ -80,6 +80,32 @@ pub async fn hold_alone(
     Ok(alias.is_none())
 }
 
+/// Locks what is said under ids against other writers, in the order of the ids, and tells whether it is as it was read: `false` when
+/// somebody else wrote meanwhile. Ids that are new (version 0) have nothing to hold.
+pub async fn hold_unchanged<'a>(
+    conn: &mut PgConnection,
+    read: impl Iterator<Item = (&'a TenantId, CustomerId, i32)>,
+) -> Result<bool, Error> {
+    let mut read: Vec<_> = read.filter(|(.., version)| *version > 0).collect();
+    if read.is_empty() {
+        return Ok(true);
+    }
+    read.sort_unstable();
+    // The lateral join takes the locks one after the other, in the order of the arrays.
+    let unchanged: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM unnest($1::text[], $2::uuid[], $3::integer[]) AS a (tenant, customer_id, version)
+         CROSS JOIN LATERAL (SELECT version FROM customers
+             WHERE tenant = a.tenant AND customer_id = a.customer_id FOR NO KEY UPDATE) c
+         WHERE c.version = a.version",
+    )
+    .bind(read.iter().map(|(t, ..)| t.as_str()).collect::<Vec<_>>())
+    .bind(read.iter().map(|(_, id, _)| id.uuid()).collect::<Vec<_>>())
+    .bind(read.iter().map(|(.., version)| *version).collect::<Vec<_>>())
+    .fetch_one(conn)
+    .await?;
+    Ok(usize::try_from(unchanged).is_ok_and(|unchanged| unchanged == read.len()))
+}
+
 /// Whom ids lead to; those of nobody any more lead to nobody.
 pub async fn roots(
     conn: &mut PgConnection,

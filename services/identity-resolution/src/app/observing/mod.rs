@@ -208,6 +208,14 @@ impl App {
                 return Ok(None);
             }
         }
+        // What is said under an id is written as a whole: nobody may have said something else there meanwhile.
+        let read = plan
+            .own
+            .iter()
+            .map(|((tenant, id), (_, version))| (*tenant, *id, *version));
+        if !store::hold_unchanged(tx.conn(), read).await? {
+            return Ok(None);
+        }
         let handles: Vec<HandleRow<'_>> = plan.handles.into_values().collect();
         if !store::put_handles(tx.conn(), &handles).await? {
             return Ok(None);
@@ -217,7 +225,7 @@ impl App {
         let own: Vec<OwnRow<'_>> = plan
             .own
             .iter()
-            .map(|((tenant, id), own)| OwnRow {
+            .map(|((tenant, id), (own, _))| OwnRow {
                 tenant,
                 id: *id,
                 own,

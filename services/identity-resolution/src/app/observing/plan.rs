@@ -36,7 +36,8 @@ pub struct Plan<'a> {
     pub moved: Vec<(&'a TenantId, Moved)>,
     pub claims: Vec<(Claim<'a>, i64)>,
     pub merges: Vec<(&'a TenantId, MergeRecord)>,
-    pub own: BTreeMap<(&'a TenantId, CustomerId), Own>,
+    /// What is said under ids now, and the version of it that this rests on.
+    pub own: BTreeMap<(&'a TenantId, CustomerId), (Own, i32)>,
     pub proofs: Vec<(&'a TenantId, CustomerId, Verification)>,
     /// Proofs that are news for the log; a line more of the same login is none.
     pub logins: Vec<(&'a TenantId, CustomerId, LogEntry)>,
@@ -171,9 +172,10 @@ impl<'a> Plan<'a> {
         self.questions
             .extend(outcome.questions.iter().map(|q| (tenant, q.clone(), due)));
         if outcome.changed
-            && let Some(own) = world.get(outcome.customer).and_then(|c| c.own(outcome.member))
+            && let Some(member) = world.get(outcome.customer).and_then(|c| c.member(outcome.member))
         {
-            self.own.insert((tenant, outcome.member), own.clone());
+            self.own
+                .insert((tenant, outcome.member), (member.own.clone(), member.version));
             self.attached.insert((tenant, outcome.customer));
         }
         if let Some(interaction) = item.observation.interaction {

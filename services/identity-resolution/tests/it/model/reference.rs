@@ -99,6 +99,8 @@ struct Member {
     name: Option<Value>,
     language: Option<Value>,
     consent: Option<(bool, u32)>,
+    /// The last refusal, whatever was said since.
+    refused: Option<u32>,
 }
 
 impl Member {
@@ -142,8 +144,8 @@ fn priority(handle: Handle) -> u8 {
     match handle.0 {
         Kind::Crm => 1,
         Kind::Loyalty => 2,
-        Kind::Email | Kind::Phone | Kind::Whatsapp | Kind::Cookie => 10,
-        Kind::Device => 20,
+        Kind::Email | Kind::Phone | Kind::Whatsapp => 10,
+        Kind::Cookie | Kind::Device => 20,
     }
 }
 
@@ -234,6 +236,8 @@ impl Model {
             .flat_map(|(h, trust)| [Some(*h), implied(*h)].into_iter().flatten().map(|h| (h, *trust)))
             .collect();
         let (known, merged, anchor) = self.decide(&shown);
+        // Who is recognised by a claim may be anybody: what they bring along is as good as the claim.
+        let by_claim = anchor.is_some_and(|h| self.links[&h].1 == Trust::Claimed);
         let of_record = self.records.get(&delivery.number).map(|m| self.root(*m));
         let (root, made) = match known.or(of_record) {
             Some(root) => (root, None),
@@ -254,6 +258,7 @@ impl Model {
         }
         let member = anchor.map_or(root, |h| self.links[&h].0);
         for (handle, trust) in shown {
+            let trust = if by_claim { Trust::Claimed } else { trust };
             self.attach(handle, trust, root, member);
         }
         self.take_words(delivery, root, member, now);
@@ -304,9 +309,14 @@ impl Model {
             return (Some(survivor), group, Some(*anchor));
         }
         let has_strong = shown.iter().any(|(_, trust)| strong(*trust));
+        // Whoever shows who they are is nobody of whom a handle of theirs was only said.
+        let proven = shown
+            .iter()
+            .any(|(h, trust)| *trust == Trust::Verified || h.0 == Kind::Crm && strong(*trust));
         let recognised = links
             .iter()
             .filter(|(_, trust, ..)| strong(*trust) || !has_strong)
+            .filter(|(.., held)| !proven || strong(*held))
             .min_by_key(|(h, _, root, held)| (Reverse(*held), self.age(*root), *h));
         (
             recognised.map(|(.., root, _)| *root),
@@ -392,9 +402,30 @@ impl Model {
     pub fn split(&mut self, edge: usize) {
         let (_, merged) = self.edges[edge];
         let whole = self.root(merged);
+        let refused = self.refused_as_one(edge);
         self.edges.remove(edge);
-        self.members[merged].merged_at = None;
+        let restored = &mut self.members[merged];
+        restored.merged_at = None;
+        if let Some(at) = refused {
+            restored.consent = Some((false, at));
+            restored.refused = Some(at);
+        }
         self.apart.insert((whole.min(merged), whole.max(merged)));
+    }
+
+    /// When whoever an edge made one of two last refused: which of them said so nobody can tell.
+    fn refused_as_one(&self, edge: usize) -> Option<u32> {
+        let (mut spoke, merged) = self.edges[edge];
+        let mut since = self.members[merged].merged_at?;
+        let mut last = None;
+        loop {
+            last = last.max(self.members[spoke].refused.filter(|at| *at >= since));
+            let Some((next, _)) = self.edges.iter().find(|(_, m)| *m == spoke) else {
+                return last;
+            };
+            since = since.max(self.members[spoke].merged_at?);
+            spoke = *next;
+        }
     }
 
     pub fn rename(&mut self, root: usize, text: &'static str, now: u32) {
@@ -410,7 +441,11 @@ impl Model {
     }
 
     pub fn agree(&mut self, root: usize, agreed: bool, now: u32) {
-        self.members[root].consent = Some((agreed, now));
+        let member = &mut self.members[root];
+        member.consent = Some((agreed, now));
+        if !agreed {
+            member.refused = Some(now);
+        }
     }
 
     /// Nothing is left but the addresses, and when.
