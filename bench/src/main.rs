@@ -46,6 +46,9 @@ pub struct Arguments {
     /// Customers that are known before `identity` resolves anything.
     #[arg(long, default_value_t = 1_000_000)]
     customers: u64,
+    /// Handles of others that are there besides, in `identity`: what a lookup costs among many.
+    #[arg(long, default_value_t = 0)]
+    handles: u64,
     /// Only this kind of call in `identity`: for a profile, or to try something out.
     #[arg(long)]
     only: Option<Mix>,

@@ -59,7 +59,7 @@ async fn measure(
 ) -> anyhow::Result<()> {
     let (customers, seconds) = (arguments.customers, arguments.duration());
     let started = Instant::now();
-    seed(app, customers).await?;
+    seed(app, customers, arguments.handles).await?;
     report.also.insert(
         "customers seeded per second",
         customers as f64 / started.elapsed().as_secs_f64(),

@@ -94,8 +94,8 @@ fn rows_of(from: u64, to: u64, seeder: &Seeder) -> Rows {
     }
 }
 
-/// Fills the tables of `identity-resolution`.
-pub async fn seed(app: &TestApp, customers: u64) -> anyhow::Result<()> {
+/// Fills the tables of `identity-resolution`, with so many handles of others besides.
+pub async fn seed(app: &TestApp, customers: u64, others: u64) -> anyhow::Result<()> {
     let indexes = drop_indexes(app).await?;
     let (sender, mut made) = mpsc::channel(2);
     let maker = tokio::task::spawn_blocking(move || {
@@ -127,6 +127,15 @@ pub async fn seed(app: &TestApp, customers: u64) -> anyhow::Result<()> {
     }
     copy(app, TABLES[5].1, stats).await?;
     let mut tx = app.db("identity-resolution").system_tx().await?;
+    sqlx::query(
+        "INSERT INTO handles (tenant, kind, value, customer_id, trust, first_seen_at, last_seen_at)
+         SELECT $1, 'email', 'other' || n || '@mail' || n % 50 || '.test', gen_random_uuid(), 2, now(), now()
+         FROM generate_series(1, $2) AS n",
+    )
+    .bind(TENANT)
+    .bind(i64::try_from(others)?)
+    .execute(tx.conn())
+    .await?;
     run(tx.conn(), "SET LOCAL maintenance_work_mem = '1GB'").await?;
     for index in indexes {
         run(tx.conn(), &index).await?;
