@@ -200,6 +200,28 @@ impl App {
         Err(overtaken())
     }
 
+    /// All of them, as the customers they are by now, held alone until the transaction ends. Whoever was erased is missing.
+    async fn read_all_alone(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        ids: impl Iterator<Item = &CustomerId> + Clone,
+    ) -> Result<Vec<Customer>, Error> {
+        for _ in 0..5 {
+            let found = store::roots(tx.conn(), tenant, ids.clone().copied()).await?;
+            let all: Vec<CustomerId> = found.iter().copied().collect();
+            if !store::hold_alone(tx.conn(), tenant, &all).await? {
+                continue;
+            }
+            let customers = self.roots(tx, tenant, ids.clone()).await?;
+            // They may have been joined to others while we waited for the locks.
+            if customers.iter().all(|c| found.contains(&c.id)) {
+                return Ok(customers);
+            }
+        }
+        Err(overtaken())
+    }
+
     /// Who holds a handle.
     async fn owner(
         &self,

@@ -171,8 +171,8 @@ async fn undo(
 }
 
 /// Undoes a merge: what follows the restored customer's words, and what was asked for under them or under one merged
-/// into them, is theirs. What nobody can tell
-/// is marked, and the sender ends it; one that has it in hand finds another version.
+/// into them, is theirs. What nobody can tell is marked, and the sender ends it; one that has it in hand finds another
+/// version.
 pub async fn save_split(conn: &mut PgConnection, tenant: &TenantId, split: &Split<'_>) -> Result<(), Error> {
     let Some(survivor) = undo(conn, tenant, split).await? else {
         return Ok(());

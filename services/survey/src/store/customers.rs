@@ -175,8 +175,7 @@ async fn undo(
 }
 
 /// Undoes a merge: what follows the restored customer's words, and what was asked for under them or under one merged
-/// into them, is theirs. Of what nobody can
-/// tell, nobody is asked.
+/// into them, is theirs. Of what nobody can tell, nobody is asked.
 pub async fn save_split(
     conn: &mut PgConnection,
     tenant: &TenantId,

@@ -19,7 +19,7 @@ use crate::{
         import::Row,
         profile::Said,
     },
-    store::{self, Question},
+    store,
 };
 
 /// What became of rows.
@@ -93,7 +93,7 @@ impl App {
             .copied()
             .collect();
         let touched: Vec<CustomerId> = touched.into_iter().collect();
-        let mut customers = self.hold_alone(tx, caller, &touched).await?;
+        let mut customers = self.read_all_alone(tx, tenant, touched.iter()).await?;
         let mut refused = news.refused;
         if !news.entries.is_empty() {
             // Whoever withdrew their consent while we waited for the locks has withdrawn it.
@@ -183,32 +183,6 @@ impl App {
             .collect();
         store::save_own(tx.conn(), &rows, now).await?;
         Ok(changed)
-    }
-
-    /// Customers, held alone until the transaction ends.
-    async fn hold_alone(
-        &self,
-        tx: &mut Tx,
-        caller: &Caller,
-        ids: &[CustomerId],
-    ) -> Result<Vec<Customer>, Error> {
-        let (tenant, now) = (&caller.tenant, tx.now());
-        let customers: Vec<_> = ids.iter().map(|id| (tenant, *id)).collect();
-        let aliases = store::lock(tx.conn(), &customers, true).await?;
-        if !aliases.is_empty() {
-            let roots = store::roots(tx.conn(), tenant, aliases.into_iter()).await?;
-            let roots: Vec<_> = roots.into_iter().map(|id| (tenant, id)).collect();
-            store::lock(tx.conn(), &roots, true).await?;
-        }
-        let question = Question {
-            customers,
-            ..Question::default()
-        };
-        let mut worlds = store::load(tx.conn(), &question, &|t| self.rules(t), now).await?;
-        let Some(world) = worlds.get_mut(tenant) else {
-            return Ok(Vec::new());
-        };
-        Ok(ids.iter().filter_map(|id| world.take(*id)).collect())
     }
 }
 

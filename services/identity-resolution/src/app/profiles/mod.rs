@@ -25,7 +25,6 @@ use crate::{
         profile::{Known, Said, Schema, View},
         rules::Rules,
     },
-    error::overtaken,
     store::{self, access::Access},
 };
 
@@ -90,29 +89,17 @@ impl App {
         tenant: &TenantId,
         rearranged: &BTreeMap<CustomerId, &Envelope>,
     ) -> Result<(), Error> {
-        for _ in 0..5 {
-            let found = store::roots(tx.conn(), tenant, rearranged.keys().copied()).await?;
-            let all: Vec<CustomerId> = found.iter().copied().collect();
-            if !store::hold_alone(tx.conn(), tenant, &all).await? {
-                continue;
+        let mut customers = self.read_all_alone(tx, tenant, rearranged.keys()).await?;
+        let changed = self.refresh(tx, tenant, &mut customers).await?;
+        let rules = self.rules(tenant);
+        for customer in customers.iter().filter(|c| changed.contains(&c.id)) {
+            let mut causes = customer.members.iter().filter_map(|m| rearranged.get(&m.id));
+            if let Some(cause) = causes.next() {
+                tx.follow(cause);
             }
-            let mut customers = self.roots(tx, tenant, rearranged.keys()).await?;
-            // They may have been joined to others while we waited for the locks.
-            if !customers.iter().all(|c| found.contains(&c.id)) {
-                continue;
-            }
-            let changed = self.refresh(tx, tenant, &mut customers).await?;
-            let rules = self.rules(tenant);
-            for customer in customers.iter().filter(|c| changed.contains(&c.id)) {
-                let mut causes = customer.members.iter().filter_map(|m| rearranged.get(&m.id));
-                if let Some(cause) = causes.next() {
-                    tx.follow(cause);
-                }
-                publish_change(tx, tenant, customer, &rules, &["segments", "traits"]);
-            }
-            return Ok(());
+            publish_change(tx, tenant, customer, &rules, &["segments", "traits"]);
         }
-        Err(overtaken())
+        Ok(())
     }
 
     /// Everything that is known of a customer, with provenance. The reading is logged.
