@@ -63,15 +63,16 @@ pub async fn run(arguments: &Arguments, machine: &Machine) -> anyhow::Result<Rep
         ..Report::default()
     };
     report.ours = Some(seen.ready_ms);
+    report.also.insert(
+        "resident memory, MiB".into(),
+        seen.resident_bytes as f64 / 1_048_576.0,
+    );
     report
         .also
-        .insert("resident memory, MiB", seen.resident_bytes as f64 / 1_048_576.0);
+        .insert("resident memory, bytes".into(), seen.resident_bytes as f64);
     report
         .also
-        .insert("resident memory, bytes", seen.resident_bytes as f64);
-    report
-        .also
-        .insert("cpu while idle, percent of one core", seen.cpu_percent);
+        .insert("cpu while idle, percent of one core".into(), seen.cpu_percent);
     report.note = format!(
         "All six services in one process on migrated schemas: from start() until /readyz says ok. \
          Memory and CPU: idle for {} s.",

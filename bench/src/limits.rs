@@ -38,11 +38,11 @@ pub async fn run(arguments: &Arguments, servers: &Servers, machine: &Machine) ->
         .limits
         .insert("jetstream publish, 64 tasks", answering.rate);
     report.also.insert(
-        "jetstream publish, 64 tasks, p50 ms",
+        "jetstream publish, 64 tasks, p50 ms".into(),
         answering.latencies.percentile(0.5).unwrap_or(0.0),
     );
     report.also.insert(
-        "jetstream publish, 64 tasks, p99 ms",
+        "jetstream publish, 64 tasks, p99 ms".into(),
         answering.latencies.percentile(0.99).unwrap_or(0.0),
     );
     report.limits.insert(
@@ -61,7 +61,7 @@ pub async fn run(arguments: &Arguments, servers: &Servers, machine: &Machine) ->
         let slow_count = (arguments.rate * seconds.as_secs_f64()) as u64;
         let mut slow = bare.drive(Pace::PerSecond(arguments.rate), slow_count).await?;
         report.limits.insert("bare pipeline, 3 stages", fast.rate);
-        report.also.insert("bare pipeline, answered per second meanwhile", fast.answered.rate());
+        report.also.insert("bare pipeline, answered per second meanwhile".into(), fast.answered.rate());
         report.with_latencies(&mut slow.latencies);
         report.note = format!(
             "Payload {EVENT_BYTES} B (webhooks 2048 B); jetstream with Nats-Msg-Id. p50 and p99 are those of the bare pipeline at {} webhooks/s.\n\

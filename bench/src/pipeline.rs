@@ -58,18 +58,19 @@ pub async fn run(arguments: &Arguments, servers: &Servers, machine: &Machine) ->
     report.limits.insert(BARE_LIKE_OURS, like_ours);
     report
         .also
-        .insert("answered per second meanwhile", ours.fast.answered.rate());
+        .insert("answered per second meanwhile".into(), ours.fast.answered.rate());
     report.also.insert(
-        "2xx p50 ms",
+        "2xx p50 ms".into(),
         ours.slow.answered.latencies.percentile(0.5).unwrap_or(0.0),
     );
     report.also.insert(
-        "2xx p99 ms",
+        "2xx p99 ms".into(),
         ours.slow.answered.latencies.percentile(0.99).unwrap_or(0.0),
     );
-    report
-        .also
-        .insert("refused and tried again", ours.fast.answered.refused as f64);
+    report.also.insert(
+        "refused and tried again".into(),
+        ours.fast.answered.refused as f64,
+    );
     report.with_latencies(&mut ours.slow.latencies);
     report.compare_to(BARE);
     report.note = format!(
@@ -165,8 +166,8 @@ async fn drive(app: &TestApp, pace: Pace, senders: Range<u64>, measure: Measure)
     let cpu = Cpu::now();
     let driving = load::aside(move || async move {
         let servers = Servers {
-            database_url: String::new(),
             nats_url,
+            ..Servers::default()
         };
         let jetstream = jetstream::new(servers.nats().await?);
         let mut subjects = vec![format!("{prefix}.events.{}.>", OfferMade::NAME)];

@@ -1,6 +1,6 @@
 //! What a bench found out: a table for people, a file for comparisons.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use comfy_table::{Cell, CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
@@ -28,7 +28,7 @@ pub struct Report {
     /// Latency of 99 in 100, at most.
     pub p99_ms: Option<f64>,
     /// What else was seen.
-    pub also: BTreeMap<&'static str, f64>,
+    pub also: BTreeMap<Cow<'static, str>, f64>,
     /// Where.
     pub machine: Machine,
     /// How to read it.

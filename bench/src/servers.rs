@@ -6,12 +6,14 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, po
 use trama_platform::Clock;
 
 /// Where the servers are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Servers {
     /// `postgres://…`.
     pub database_url: String,
     /// `nats://…`.
     pub nats_url: String,
+    /// PostgreSQL as its administrator.
+    pub admin_url: String,
 }
 
 impl Servers {
@@ -23,6 +25,7 @@ impl Servers {
         Ok(Self {
             database_url: read("TRAMA_DATABASE_URL")?,
             nats_url: read("TRAMA_NATS_URL")?,
+            admin_url: read("TRAMA_DATABASE_ADMIN_URL")?,
         })
     }
 
@@ -32,6 +35,29 @@ impl Servers {
             .name("trama-bench")
             .client_capacity(8192);
         options.connect(&self.nats_url).await.context("NATS")
+    }
+
+    /// Makes of a database that was filled a minute ago one that has been in use for a day: what PostgreSQL holds back is
+    /// written, or whoever is measured next writes it; and indexes are in its memory, to which building them does not bring
+    /// them.
+    pub async fn settle(&self, database: &str, schema: &str) -> anyhow::Result<()> {
+        let options: PgConnectOptions = self.admin_url.parse()?;
+        let mut admin = PgConnection::connect_with(&options.database(database))
+            .await
+            .context("PostgreSQL")?;
+        sqlx::query("CREATE EXTENSION IF NOT EXISTS pg_prewarm")
+            .execute(&mut admin)
+            .await?;
+        sqlx::query("CHECKPOINT").execute(&mut admin).await?;
+        sqlx::query(
+            "SELECT pg_prewarm(c.oid) FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid
+             WHERE c.relnamespace = $1::regnamespace ORDER BY pg_relation_size(c.oid) DESC",
+        )
+        .bind(schema)
+        .fetch_all(&mut admin)
+        .await?;
+        admin.close().await?;
+        Ok(())
     }
 
     /// Versions of PostgreSQL and NATS.

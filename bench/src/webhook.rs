@@ -41,18 +41,22 @@ pub async fn run(arguments: &Arguments, servers: &Servers, machine: &Machine) ->
     report.limits.insert(BARE, f64::midpoint(before.bare, after.bare));
     let mut bare_latencies = before.latencies;
     bare_latencies.extend(after.latencies);
-    report
-        .also
-        .insert("bare http p50 ms", bare_latencies.percentile(0.5).unwrap_or(0.0));
-    report
-        .also
-        .insert("bare http p99 ms", bare_latencies.percentile(0.99).unwrap_or(0.0));
-    report
-        .also
-        .insert("ours, while the normaliser works behind the door", whole.rate());
-    report
-        .also
-        .insert("refused and tried again", (ours.refused + whole.refused) as f64);
+    report.also.insert(
+        "bare http p50 ms".into(),
+        bare_latencies.percentile(0.5).unwrap_or(0.0),
+    );
+    report.also.insert(
+        "bare http p99 ms".into(),
+        bare_latencies.percentile(0.99).unwrap_or(0.0),
+    );
+    report.also.insert(
+        "ours, while the normaliser works behind the door".into(),
+        whole.rate(),
+    );
+    report.also.insert(
+        "refused and tried again".into(),
+        (ours.refused + whole.refused) as f64,
+    );
     report.note =
         format!("64 keep-alive connections, signed webhooks of 2048 B, 2xx after the PubAck. Ours: {cpu}.");
     let mut latencies = ours.latencies;

@@ -92,10 +92,11 @@ pub async fn run(arguments: &Arguments, servers: &Servers, machine: &Machine) ->
     conclude(&mut report, ours.rate, &mut ours.seen);
     report
         .also
-        .insert("offers and acceptances per second", ours.accepts);
-    report
-        .also
-        .insert("resident memory with all desks' clients, MiB", ours.resident);
+        .insert("offers and acceptances per second".into(), ours.accepts);
+    report.also.insert(
+        "resident memory with all desks' clients, MiB".into(),
+        ours.resident,
+    );
     report.note = format!(
         "{} desks open, {} requests waiting, {TOPICS} skills. {} cycles, {BUSY} at a time.\n\
          p50 and p99: from the request for work on the bus to the offer on a free agent's desk, at {} a second.\n\

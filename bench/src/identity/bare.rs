@@ -1,6 +1,7 @@
 //! What the database alone can do.
 
 use std::{
+    cell::RefCell,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -9,7 +10,7 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use sqlx::{Connection as _, PgConnection};
 use trama_testkit::TestApp;
 
-use super::people::Somebody;
+use super::{online::Answered, people::Somebody};
 use crate::{app::TENANT, servers::Servers};
 
 /// The least that a resolution can be: look a handle up, insert another.
@@ -18,16 +19,12 @@ pub async fn bare(
     servers: &Servers,
     customers: u64,
     seconds: Duration,
-) -> anyhow::Result<f64> {
-    let database: String = {
-        let mut tx = app.db("identity-resolution").system_tx().await?;
-        sqlx::query_scalar("SELECT current_database()::text")
-            .fetch_one(tx.conn())
-            .await?
-    };
+) -> anyhow::Result<Answered> {
+    let database = database_of(app).await?;
     let options: sqlx::postgres::PgConnectOptions = servers.database_url.parse()?;
     let options = options.database(&database).options([("search_path", "identity")]);
     let next = AtomicU64::new(0);
+    let done = RefCell::new(Answered::default());
     let started = Instant::now();
     let mut clients: FuturesUnordered<_> = (0..8)
         .map(|_| async {
@@ -38,6 +35,7 @@ pub async fn bare(
                 .ok();
             while started.elapsed() < seconds {
                 let number = next.fetch_add(1, Ordering::Relaxed);
+                let left_at = Instant::now();
                 let whom = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % customers;
                 let found: Option<uuid::Uuid> = sqlx::query_scalar(
                     "SELECT customer_id FROM handles WHERE tenant = $1 AND kind = 'email' AND value = $2",
@@ -52,6 +50,10 @@ pub async fn bare(
                     .bind(found)
                     .execute(&mut connection)
                     .await?;
+                let mut done = done.borrow_mut();
+                done.count += 1;
+                done.elapsed = started.elapsed();
+                done.latencies.push(left_at.elapsed());
             }
             connection.close().await?;
             anyhow::Ok(())
@@ -60,5 +62,15 @@ pub async fn bare(
     while let Some(client) = clients.next().await {
         client?;
     }
-    Ok(next.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64())
+    drop(clients);
+    Ok(done.into_inner())
+}
+
+/// The database of `identity-resolution`.
+pub async fn database_of(app: &TestApp) -> anyhow::Result<String> {
+    let mut tx = app.db("identity-resolution").system_tx().await?;
+    let database = sqlx::query_scalar("SELECT current_database()::text")
+        .fetch_one(tx.conn())
+        .await?;
+    Ok(database)
 }

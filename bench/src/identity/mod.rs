@@ -16,7 +16,7 @@ use trama_testkit::TestApp;
 
 pub use self::people::Mix;
 use self::{
-    bare::bare,
+    bare::{bare, database_of},
     online::{Pace, ask},
     seeding::seed,
     stream::in_batches,
@@ -31,8 +31,8 @@ use crate::{
 const BARE: &str = "bare sql, lookup + insert, 8 connections";
 /// Callers at the same time, when it is measured how many can be answered.
 const CALLERS: usize = 64;
-/// Calls per second, when more are asked than can be answered.
-const OFFERED: f64 = 5_000.0;
+/// How many times as long as a measurement the warm-up takes.
+const WARM_UP: u32 = 4;
 
 /// The bench `identity`.
 pub async fn run(arguments: &Arguments, servers: &Servers, machine: &Machine) -> anyhow::Result<Report> {
@@ -60,74 +60,52 @@ async fn measure(
     let (customers, seconds) = (arguments.customers, arguments.duration());
     let started = Instant::now();
     seed(app, customers, arguments.handles).await?;
+    servers.settle(&database_of(app).await?, "identity").await?;
     report.also.insert(
-        "customers seeded per second",
+        "customers seeded per second".into(),
         customers as f64 / started.elapsed().as_secs_f64(),
     );
-    let before = bare(app, servers, customers, seconds / 2).await?;
+    // The first to change a page after a checkpoint logs all of it.
     let callers = Pace::AsAnswered { callers: CALLERS };
-    ask(app, customers, 0, Mix::All, callers, seconds / 5).await?;
+    ask(app, customers, 0, Mix::Records, callers, seconds * WARM_UP).await?;
     caught_up(app).await?;
-
     if let Some(mix) = arguments.only {
-        return alone(app, customers, mix, seconds, report).await;
+        alone(app, customers, mix, seconds, report).await?;
+        return Ok(());
     }
-    let pages = pages_looked_at(app).await?;
-    let cpu = Cpu::now();
-    let most = ask(app, customers, 10_000_000, Mix::All, callers, seconds).await?;
-    // Looking again at whom that left open is part of what it takes.
-    caught_up(app).await?;
-    let cpu = cpu.since(most.count, 0.0);
-    let pages = pages_looked_at(app).await? - pages;
-    report.ours = Some(most.rate());
-    report.also.insert(
-        "µs CPU per resolution, looking again included",
-        cpu.per_message_us(),
-    );
-    report
-        .also
-        .insert("pages looked at per resolution", pages / most.count as f64);
-
-    for mix in [Mix::Known, Mix::Unknown] {
-        alone(app, customers, mix, seconds / 2, report).await?;
+    let before = bare(app, servers, customers, seconds).await?;
+    let contacts = alone(app, customers, Mix::Contacts, seconds, report).await?;
+    for mix in [Mix::Records, Mix::Known, Mix::Unknown] {
+        alone(app, customers, mix, seconds, report).await?;
     }
-
-    let offered = Pace::PerSecond(OFFERED);
-    let flooded = ask(app, customers, 20_000_000, Mix::All, offered, seconds).await?;
-    caught_up(app).await?;
-    report
-        .also
-        .insert("answered per second of 5,000 asked", flooded.rate());
-    // At a rate that can be kept, or the latency is that of a queue that grows.
-    let rate = (most.rate() / 2.0).min(OFFERED);
-    let mut steady = ask(
-        app,
-        customers,
-        50_000_000,
-        Mix::All,
-        Pace::PerSecond(rate),
-        seconds,
-    )
-    .await?;
-    caught_up(app).await?;
-    report
-        .also
-        .insert("p99.9 ms", steady.latencies.percentile(0.999).unwrap_or(0.0));
-    report.with_latencies(&mut steady.latencies);
-
     let batches = in_batches(app, customers).await?;
     report
         .also
-        .insert("interactions per second, in batches from the bus", batches);
-    let after = bare(app, servers, customers, seconds / 2).await?;
-    report.limits.insert(BARE, f64::midpoint(before, after));
+        .insert("interactions per second, in batches from the bus".into(), batches);
+    let after = bare(app, servers, customers, seconds).await?;
+    report.ours = Some(contacts.rate);
+    report.p50_ms = contacts.p50_ms;
+    report.p99_ms = contacts.p99_ms;
+    let limit = f64::midpoint(before.rate(), after.rate());
+    report.limits.insert(BARE, limit);
+    for mut bare in [before, after] {
+        let worst = report.also.entry("p99 ms of bare sql".into()).or_default();
+        *worst = worst.max(bare.latencies.percentile(0.99).unwrap_or(0.0));
+    }
     report.note = format!(
         "{customers} customers with names, birth, address, mail and telephone. ResolveRecord over gRPC, each record durable when \
-         answered: 50 % by a handle that is known, 30 % the same person under a new handle, 20 % somebody new. As many as \
-         {CALLERS} callers get answered: {cpu}, callers and looking again included. Latencies at {rate:.0} per second, half of that, from \
-         when each call was due."
+         answered. Contacts, as channels bring them: a handle and, of four in five, a name; half of the handles are known. Records \
+         say all of the above. As many as {CALLERS} callers get answered; CPU is of the services, the callers, PostgreSQL and the \
+         bus, looking again included. Latencies at half of that rate, from when each call was due."
     );
     Ok(())
+}
+
+/// How many are answered, and how fast at half of that.
+struct Found {
+    rate: f64,
+    p50_ms: Option<f64>,
+    p99_ms: Option<f64>,
 }
 
 /// One kind of call: as many as are answered, and how fast at half of that.
@@ -137,62 +115,44 @@ async fn alone(
     mix: Mix,
     seconds: Duration,
     report: &mut Report,
-) -> anyhow::Result<()> {
-    let (salt, [per_second, ours, postgres, half, most]) = match mix {
-        Mix::All => (
-            25_000_000,
-            [
-                "mix, per second",
-                "mix, µs of our CPU",
-                "mix, µs of PostgreSQL's",
-                "mix, p50 ms at half of that",
-                "mix, p99 ms at half of that",
-            ],
-        ),
-        Mix::Known => (
-            30_000_000,
-            [
-                "known by the handle, per second",
-                "known by the handle, µs of our CPU",
-                "known by the handle, µs of PostgreSQL's",
-                "known by the handle, p50 ms at half of that",
-                "known by the handle, p99 ms at half of that",
-            ],
-        ),
-        Mix::Unknown => (
-            40_000_000,
-            [
-                "to be matched, per second",
-                "to be matched, µs of our CPU",
-                "to be matched, µs of PostgreSQL's",
-                "to be matched, p50 ms at half of that",
-                "to be matched, p99 ms at half of that",
-            ],
-        ),
+) -> anyhow::Result<Found> {
+    let (salt, name) = match mix {
+        Mix::Contacts => (10_000_000, "contacts"),
+        Mix::Records => (20_000_000, "records"),
+        Mix::Known => (30_000_000, "records, known by the handle"),
+        Mix::Unknown => (40_000_000, "records, to be matched"),
     };
-    let cpu = Cpu::now();
-    let answered = ask(
-        app,
-        customers,
-        salt,
-        mix,
-        Pace::AsAnswered { callers: CALLERS },
-        seconds,
-    )
-    .await?;
+    let callers = Pace::AsAnswered { callers: CALLERS };
+    let (cpu, pages) = (Cpu::now(), Pages::now(app).await?);
+    let answered = ask(app, customers, salt, mix, callers, seconds).await?;
+    // Looking again at whom that left open is part of what it takes.
     caught_up(app).await?;
     let cpu = cpu.since(answered.count, 0.0);
+    let pages = Pages::now(app).await?.since(&pages, answered.count);
+    // At a rate that can be kept, or the latency is that of a queue that grows.
     let pace = Pace::PerSecond(answered.rate() / 2.0);
-    let mut steady = ask(app, customers, salt + 2_500_000, mix, pace, seconds).await?;
+    let mut steady = ask(app, customers, salt + 5_000_000, mix, pace, seconds).await?;
     caught_up(app).await?;
-    report.also.insert(per_second, answered.rate());
-    report.also.insert(ours, cpu.ourselves_us + cpu.load_us);
-    report.also.insert(postgres, cpu.postgres_us);
-    for (name, share) in [(half, 0.5), (most, 0.99)] {
-        let latency = steady.latencies.percentile(share).unwrap_or(0.0);
-        report.also.insert(name, latency);
+    let found = Found {
+        rate: answered.rate(),
+        p50_ms: steady.latencies.percentile(0.5),
+        p99_ms: steady.latencies.percentile(0.99),
+    };
+    let figures = [
+        ("per second", Some(found.rate)),
+        ("p50 ms", found.p50_ms),
+        ("p99 ms", found.p99_ms),
+        ("µs CPU", Some(cpu.per_message_us())),
+        ("µs CPU of PostgreSQL", Some(cpu.postgres_us)),
+        ("pages looked at", Some(pages.looked_at)),
+        ("pages read", Some(pages.read)),
+        ("pages logged whole", Some(pages.logged)),
+    ];
+    for (what, figure) in figures {
+        let row = format!("{name}: {what}");
+        report.also.insert(row.into(), figure.unwrap_or(0.0));
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Waits until whoever grew was looked at again.
@@ -210,15 +170,39 @@ async fn caught_up(app: &TestApp) -> anyhow::Result<()> {
     }
 }
 
-/// Pages of the database that were looked at so far: what a resolution costs, whatever else the machine does.
-async fn pages_looked_at(app: &TestApp) -> anyhow::Result<f64> {
-    let mut tx = app.db("identity-resolution").system_tx().await?;
-    // The server counts what is under way when it is done with it, after a second at most.
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
-    let pages: i64 = sqlx::query_scalar(
-        "SELECT blks_hit + blks_read FROM pg_stat_database WHERE datname = current_database()",
-    )
-    .fetch_one(tx.conn())
-    .await?;
-    Ok(pages as f64)
+/// Pages of the database: what a resolution costs, whatever else the machine does.
+struct Pages {
+    /// Those that were looked at.
+    looked_at: f64,
+    /// Of them, those that PostgreSQL had to ask the kernel for.
+    read: f64,
+    /// Those that went to the log as a whole, because of a checkpoint.
+    logged: f64,
+}
+
+impl Pages {
+    async fn now(app: &TestApp) -> anyhow::Result<Self> {
+        let mut tx = app.db("identity-resolution").system_tx().await?;
+        // The server counts what is under way when it is done with it, after a second at most.
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        let (hit, read, logged): (i64, i64, i64) = sqlx::query_as(
+            "SELECT blks_hit, blks_read, wal_fpi FROM pg_stat_database, pg_stat_wal WHERE datname = current_database()",
+        )
+        .fetch_one(tx.conn())
+        .await?;
+        Ok(Self {
+            looked_at: (hit + read) as f64,
+            read: read as f64,
+            logged: logged as f64,
+        })
+    }
+
+    fn since(&self, before: &Self, count: u64) -> Self {
+        let each = |after: f64, before: f64| (after - before) / count as f64;
+        Self {
+            looked_at: each(self.looked_at, before.looked_at),
+            read: each(self.read, before.read),
+            logged: each(self.logged, before.logged),
+        }
+    }
 }

@@ -78,21 +78,53 @@ impl Somebody {
 /// Whose records are asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mix {
-    /// Half of them known by their handle, the others not.
-    All,
-    /// Everybody known by their handle: most who write again.
+    /// As channels bring it: a handle, which half of the time is known, and for most a name.
+    Contacts,
+    /// Whole records, half of them known by their handle, the others not.
+    Records,
+    /// Whole records, everybody known by their handle: most who write again.
     Known,
-    /// Nobody known by their handle: they must be matched.
+    /// Whole records, nobody known by their handle: they must be matched.
     Unknown,
 }
 
+/// What a call says of whom.
+enum Call {
+    /// A handle that is known.
+    Known,
+    /// Somebody who is known, under a new handle.
+    Elsewhere,
+    /// Somebody new.
+    New,
+}
+
 impl Mix {
-    /// Which of ten kinds of call this is: the first five are by a handle that is known, the last two about somebody new.
-    const fn kind(self, number: u64) -> u64 {
+    /// Of ten calls five are by a handle that is known, and two about somebody new.
+    const fn call(self, number: u64) -> Call {
+        match (self, number % 10) {
+            (Self::Known, _) | (Self::Contacts | Self::Records, 0..5) => Call::Known,
+            (Self::Unknown, 0..6) | (Self::Contacts | Self::Records, 5..8) => Call::Elsewhere,
+            _ => Call::New,
+        }
+    }
+
+    /// What else a call says: a whole record, a name, or, of every fifth contact, nothing.
+    fn facts(self, number: u64, somebody: Somebody) -> Option<PersonFacts> {
+        let name = PersonFacts {
+            given_name: somebody.given_name,
+            surname: somebody.surname,
+            ..PersonFacts::default()
+        };
         match self {
-            Self::All => number % 10,
-            Self::Known => number % 5,
-            Self::Unknown => 5 + number % 5,
+            Self::Contacts => (number / 10 % 5 != 0).then_some(name),
+            Self::Records | Self::Known | Self::Unknown => Some(PersonFacts {
+                birth_date: somebody.birth_date,
+                street: somebody.street,
+                house_number: somebody.house_number,
+                city: somebody.city,
+                postal_code: somebody.postal_code,
+                ..name
+            }),
         }
     }
 }
@@ -105,37 +137,21 @@ pub fn request(number: u64, salt: u64, customers: u64, mix: Mix) -> ResolveRecor
         value,
         trust: Trust::Observed as i32,
     };
-    let (somebody, handle) = match mix.kind(number) {
-        0..5 => {
-            let somebody = Somebody::of(whom);
-            let email = somebody.email.clone();
-            (somebody, handle("email", email))
-        }
-        5..8 => (
-            Somebody::of(whom),
-            handle("email", format!("other{salt}x{number}@mail.test")),
-        ),
-        _ => {
-            let somebody = Somebody::of(customers + salt + number);
-            let phone = somebody.phone.clone();
-            (somebody, handle("phone", phone))
-        }
+    let somebody = match mix.call(number) {
+        Call::Known | Call::Elsewhere => Somebody::of(whom),
+        Call::New => Somebody::of(customers + salt + number),
+    };
+    let handle = match mix.call(number) {
+        Call::Known => handle("email", somebody.email.clone()),
+        Call::Elsewhere => handle("email", format!("other{salt}x{number}@mail.test")),
+        Call::New => handle("phone", somebody.phone.clone()),
     };
     ResolveRecordRequest {
         record: Some(Record {
             source: "bench".into(),
             external_id: format!("{salt}-{number}"),
             handles: vec![handle],
-            facts: Some(PersonFacts {
-                given_name: somebody.given_name,
-                surname: somebody.surname,
-                birth_date: somebody.birth_date,
-                street: somebody.street,
-                house_number: somebody.house_number,
-                city: somebody.city,
-                postal_code: somebody.postal_code,
-                ..PersonFacts::default()
-            }),
+            facts: mix.facts(number, somebody),
             ..Record::default()
         }),
         dry_run: false,
