@@ -60,7 +60,7 @@ pub use records::NewRecord;
 pub use reevaluating::ROUND;
 pub use relating::Together;
 pub use resolving::WORKERS;
-pub use verification::Check;
+pub use verification::{Asked, Check};
 pub use verifying::Requirement;
 
 /// Who asks, for which tenant.

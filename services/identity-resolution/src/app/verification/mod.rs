@@ -53,6 +53,15 @@ pub(super) struct Proven<'a> {
     pub asked_in: Option<InteractionId>,
 }
 
+/// Whom a challenge asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// Taken for whom.
+    pub customer: CustomerId,
+    /// Whoever speaks in this interaction; the customer, whoever is there, when absent.
+    pub interaction: Option<InteractionId>,
+}
+
 /// A check that was made elsewhere.
 #[derive(Debug, Clone)]
 pub struct Check {
@@ -247,6 +256,21 @@ impl App {
         Ok((stored, customer))
     }
 
+    /// Who is asked, held alone until the transaction ends; nobody is by an interaction of somebody else.
+    pub(super) async fn hold_asked(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        asked: Asked,
+        rules: &Rules,
+    ) -> Result<Customer, Error> {
+        let customer = self.read_alone(tx, tenant, asked.customer).await?;
+        if let Some(interaction) = asked.interaction {
+            self.standing(tx, tenant, &customer, interaction, rules).await?;
+        }
+        Ok(customer)
+    }
+
     /// What leads from whoever spoke in an interaction to the customer.
     pub(super) async fn standing(
         &self,
@@ -381,11 +405,11 @@ impl App {
                 format!("the policy accepts at most {most} for {}", check.method.as_str()),
             ));
         }
-        let mut customer = self.read_alone(&mut tx, tenant, check.customer).await?;
-        if let Some(interaction) = check.interaction {
-            self.standing(&mut tx, tenant, &customer, interaction, &rules)
-                .await?;
-        }
+        let asked = Asked {
+            customer: check.customer,
+            interaction: check.interaction,
+        };
+        let mut customer = self.hold_asked(&mut tx, tenant, asked, &rules).await?;
         let proven = Proven {
             method: check.method,
             level: check.level,
