@@ -244,6 +244,7 @@ fn publish_change(tx: &mut Tx, tenant: &TenantId, customer: &Customer, rules: &R
     let event = CustomerChanged {
         customer: Some(customer.context(rules, tx.now(), false)),
         changed_fields: fields.iter().map(|f| (*f).to_owned()).collect(),
+        ..CustomerChanged::default()
     };
     tx.publish(tenant, &customer.id.to_string(), &event);
 }

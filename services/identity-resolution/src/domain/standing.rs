@@ -63,6 +63,12 @@ impl Customer {
         self.verifications.iter().filter(holds).cloned().collect()
     }
 
+    /// Whether a proof may hold for others of this customer and not for somebody who is there now.
+    pub fn is_in_doubt(&self, standing: &Standing) -> bool {
+        let leads_to = |id: &CustomerId| standing.under.iter().any(|own| self.are_tied(*own, *id));
+        !self.ids().iter().all(leads_to)
+    }
+
     /// What everybody downstream needs to know, with the proof that holds for somebody who is there now.
     pub fn context_for(
         &self,

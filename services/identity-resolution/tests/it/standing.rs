@@ -4,25 +4,23 @@ use tonic::Code;
 use trama_proto::{
     common::v1::{Interaction, Trust},
     identity_resolution::v1::{
-        AnswerQuestionRequest, AskQuestionRequest, CheckVerificationRequest, ConfirmChallengeRequest,
-        CustomerSplit, ExtractHandleRequest, LinkHandleRequest, ListHandlesRequest, PreviewSplitRequest,
-        RecordVerificationRequest, RequireVerificationRequest, RequireVerificationResponse,
-        RevokeHandleRequest, StartConfirmationRequest, StartDocumentCheckRequest,
+        CheckVerificationRequest, CustomerChanged, CustomerSplit, ExtractHandleRequest, LinkHandleRequest,
+        ListHandlesRequest, PreviewSplitRequest, RecordVerificationRequest, RequireVerificationRequest,
+        RequireVerificationResponse, RevokeHandleRequest,
     },
     notification::v1::MessageRequested,
 };
 use trama_testkit::TestApp;
 
 use crate::{
-    documents,
     pains::{get, merge, split},
-    profile_world::{self, verifications},
+    profile_world::verifications,
     similar::{anna, id, record, resolve},
     world::{TENANT, client, handle, identify, interaction, logged_in, merges, start, who, with_trust},
 };
 
 const MAIL: &str = "email:anna@example.com";
-const PHONE: &str = "phone:+393331234567";
+pub const PHONE: &str = "phone:+393331234567";
 
 async fn ask(
     app: &TestApp,
@@ -36,7 +34,7 @@ async fn ask(
 }
 
 /// Of whoever speaks in an interaction.
-async fn ask_in(
+pub async fn ask_in(
     app: &TestApp,
     customer: &str,
     interaction: &Interaction,
@@ -90,7 +88,7 @@ async fn level(app: &TestApp, interaction: &Interaction) -> i32 {
     customer.verification.expect("always set").level
 }
 
-async fn link(app: &TestApp, customer: &str, text: &str, trust: Trust) {
+pub async fn link(app: &TestApp, customer: &str, text: &str, trust: Trust) {
     let request = LinkHandleRequest {
         customer_id: customer.into(),
         handle: Some(with_trust(text, trust)),
@@ -154,6 +152,16 @@ async fn who_calls_from_a_number_that_was_only_claimed_is_recognised_but_proves_
 
     // Whoever reads out the code on the telephone is the customer, in this call.
     assert_eq!(answer(&app, &asked).await, 1);
+    let told = app
+        .wait_for("the proof", |e: &CustomerChanged| !e.interaction_id.is_empty())
+        .await;
+    assert_eq!(
+        (told.interaction_id, told.proof.map_or(0, |p| p.level)),
+        (call.interaction_id.clone(), 1),
+        "so a case knows for whom it holds"
+    );
+    assert!(identify(&app, &call).await.in_doubt);
+    assert!(!identify(&app, &interaction("mail", MAIL)).await.in_doubt);
     assert!(ask_in(&app, &anna, &call).await.expect("told").holds);
     assert_eq!(level(&app, &interaction("call 2", PHONE)).await, 0);
     assert_eq!(level(&app, &interaction("mail 2", MAIL)).await, 1);
@@ -195,6 +203,43 @@ async fn a_claimed_number_takes_no_codes_however_often_somebody_calls_from_it() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_telephone_that_turns_out_to_be_a_familys_takes_no_codes() {
+    let app = start().await;
+    let mut first = interaction("first", PHONE);
+    first.display_name = "Anna Rossi".into();
+    first.also_known_as = vec![with_trust(MAIL, Trust::Observed)];
+    let anna = who(&app, &first).await;
+    let by_number = RequireVerificationRequest {
+        customer_id: anna.clone(),
+        handle: Some(handle(PHONE)),
+        ..Default::default()
+    };
+    let asked = ask(&app, by_number.clone()).await.expect("asked");
+    assert_eq!(asked.masked_handle, "+39•••••67", "nobody else was seen there");
+    for name in ["Giulia", "Teresa", "Ottavio"] {
+        let address = format!("email:{name}@example.com").to_lowercase();
+        let mut of_family = interaction(name, &address);
+        of_family.display_name = format!("{name} Bianchi");
+        who(&app, &of_family).await;
+        let mut call = interaction(&format!("{name} calls"), &address);
+        call.party = Some(with_trust(&address, Trust::Verified));
+        call.also_known_as = vec![with_trust(PHONE, Trust::Observed)];
+        assert_ne!(who(&app, &call).await, anna);
+    }
+    let refused = ask(&app, by_number)
+        .await
+        .expect_err("whoever is at home reads it");
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    let request = RequireVerificationRequest {
+        customer_id: anna.clone(),
+        ..Default::default()
+    };
+    let asked = ask(&app, request).await.expect("asked");
+    assert_eq!(asked.masked_handle, "a••a@example.com", "her own is offered");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_only_says_an_address_does_not_come_by_it() {
     let app = start().await;
     let anna = who(&app, &interaction("mail", MAIL)).await;
@@ -222,6 +267,10 @@ async fn likeness_makes_one_customer_but_lends_nobody_a_proof() {
     prove(&app, &first, MAIL).await;
     let second = id(&resolve(&app, record("shop", "a", &[PHONE], anna("Milano"))).await);
     assert_eq!(second, first, "they say the same of themselves");
+    assert!(
+        identify(&app, &interaction("mail 0", MAIL)).await.in_doubt,
+        "what the other proves is not theirs"
+    );
     let call = interaction("call", PHONE);
     let caller = identify(&app, &call).await.customer.expect("a customer");
     assert_eq!(
@@ -287,117 +336,6 @@ async fn an_agents_check_on_a_call_holds_for_the_call() {
     assert_eq!(level(&app, &later).await, 0);
     assert!(!ask_in(&app, &anna, &later).await.expect("asked").holds);
     app.stop().await;
-}
-
-/// Begins a check of another kind than a code for whoever speaks in an interaction.
-async fn begin_in(
-    app: &TestApp,
-    method: &str,
-    customer: &str,
-    interaction_id: &str,
-) -> Result<String, tonic::Status> {
-    let (customer_id, interaction_id) = (customer.to_owned(), interaction_id.to_owned());
-    let mut service = verifications(app);
-    match method {
-        "in_app_confirm" => {
-            let request = StartConfirmationRequest {
-                customer_id,
-                interaction_id,
-                ..Default::default()
-            };
-            let begun = service.start_confirmation(app.request(TENANT, "bruno", request));
-            begun.await.map(|b| b.into_inner().challenge_id)
-        }
-        "knowledge_question" => {
-            let request = AskQuestionRequest {
-                customer_id,
-                interaction_id,
-                ..Default::default()
-            };
-            let begun = service.ask_question(app.request(TENANT, "bruno", request));
-            begun.await.map(|b| b.into_inner().challenge_id)
-        }
-        "document" => {
-            let request = StartDocumentCheckRequest {
-                customer_id,
-                interaction_id,
-                ..Default::default()
-            };
-            let begun = service.start_document_check(app.request(TENANT, "bruno", request));
-            begun.await.map(|b| b.into_inner().challenge_id)
-        }
-        _ => panic!("no such method: {method}"),
-    }
-}
-
-async fn pass(app: &TestApp, method: &str, challenge_id: String) {
-    let mut service = verifications(app);
-    match method {
-        "in_app_confirm" => {
-            let request = ConfirmChallengeRequest {
-                challenge_id,
-                crm_id: "1001".into(),
-                confirmed: true,
-                request_id: String::new(),
-            };
-            let request = app.request(TENANT, "the-app", request);
-            service.confirm_challenge(request).await.expect("confirmed");
-        }
-        "knowledge_question" => {
-            let request = AnswerQuestionRequest {
-                challenge_id,
-                answer: "rosso".into(),
-            };
-            let request = app.request(TENANT, "bruno", request);
-            service.answer_question(request).await.expect("right");
-        }
-        "document" => {
-            let (status, words) = documents::report(app, &challenge_id, r#""result":"passed""#).await;
-            assert_eq!(status, 204, "{words}");
-        }
-        _ => panic!("no such method: {method}"),
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_begun_in_an_interaction_proves_whoever_speaks_in_it() {
-    for (method, worth) in [("in_app_confirm", 2), ("knowledge_question", 1), ("document", 3)] {
-        let (app, _) = profile_world::start().await;
-        let anna = profile_world::anna(&app).await;
-        link(&app, &anna, PHONE, Trust::Claimed).await;
-        let calls = ["call 0", "call 1", "call 2"].map(|name| interaction(name, PHONE));
-        for call in &calls {
-            assert_eq!(who(&app, call).await, anna);
-        }
-
-        // Begun for the customer, it says nothing of who calls from a number that was only claimed.
-        let begun = begin_in(&app, method, &anna, "").await.expect("begun");
-        pass(&app, method, begun).await;
-        assert!(
-            !ask_in(&app, &anna, &calls[0]).await.expect("asked").holds,
-            "{method}"
-        );
-
-        let begun = begin_in(&app, method, &anna, &calls[1].interaction_id).await;
-        pass(&app, method, begun.expect("begun")).await;
-        let holds = ask_in(&app, &anna, &calls[1]).await.expect("told");
-        assert_eq!(
-            (holds.holds, holds.verification.expect("a proof").level),
-            (true, worth),
-            "{method}"
-        );
-        assert!(
-            !ask_in(&app, &anna, &calls[2]).await.expect("asked").holds,
-            "{method}"
-        );
-
-        let strangers = interaction("somebody's", "email:bruno@example.com");
-        assert_ne!(who(&app, &strangers).await, anna);
-        let refused = begin_in(&app, method, &anna, &strangers.interaction_id).await;
-        let status = refused.expect_err("is nobody's of hers");
-        assert_eq!(status.code(), Code::InvalidArgument, "{method}: {status}");
-        app.stop().await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

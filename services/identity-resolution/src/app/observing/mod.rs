@@ -69,6 +69,8 @@ pub struct Decided {
     pub outcome: Outcome,
     /// The customer, right after.
     pub context: CustomerContext,
+    /// Not every proof of the customer holds for whoever was there.
+    pub in_doubt: bool,
     /// The proof made the customer's level higher than it was.
     pub lifted: bool,
 }
@@ -439,5 +441,6 @@ pub(super) fn merged_event(merge: &MergeRecord, survivor: CustomerContext) -> Cu
         merged_customer_id: merge.merged.to_string(),
         reason: merge.reason.clone(),
         merged_at: Some(to_wire(merge.at)),
+        by_likeness: merge.likeness.is_some(),
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use trama_platform::{Command, Error, Kind, Tx};
 use trama_proto::{
-    identity_resolution::v1 as wire,
+    identity_resolution::v1::{self as wire, CustomerChanged},
     ids::{ChallengeId, CustomerId, InteractionId, TenantId},
     resources::{MethodPolicy, ProofMethod},
     time::to_wire,
@@ -188,7 +188,13 @@ pub(super) async fn prove(
     let mark = (tx.new_id(), now);
     store::proofs::log(tx.conn(), tenant, customer.id, mark, &entry).await?;
     customer.prove(proof.clone());
-    publish_change(tx, tenant, customer, rules, &["verification", "handles"]);
+    let event = CustomerChanged {
+        customer: Some(customer.context(rules, now, false)),
+        changed_fields: ["verification", "handles"].map(str::to_owned).to_vec(),
+        proof: proof.asked_in.map(|_| proof.to_wire()),
+        interaction_id: proof.asked_in.map(|id| id.to_string()).unwrap_or_default(),
+    };
+    tx.publish(tenant, &customer.id.to_string(), &event);
     metrics::counter!("trama_identity_resolution_proofs_total", "method" => proven.method.as_str())
         .increment(1);
     Ok(proof)
