@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     app::App,
-    domain::{Expectation, OutboundStatus},
+    domain::{Asked, Expectation, OutboundStatus},
 };
 
 /// An event, checked.
@@ -39,6 +39,8 @@ pub enum Fact {
         interaction: Box<Interaction>,
         /// What is known of them.
         context: Box<CustomerContext>,
+        /// Proofs of the customer may not hold for whoever spoke.
+        in_doubt: bool,
     },
     /// Two customers are one.
     Merged {
@@ -50,6 +52,8 @@ pub enum Fact {
         merged: CustomerId,
         /// What is known of who remains.
         context: Box<CustomerContext>,
+        /// Nothing but likeness joins them.
+        by_likeness: bool,
         /// When.
         at: DateTime<Utc>,
     },
@@ -80,6 +84,8 @@ pub enum Fact {
         verification: bool,
         /// Whether a proof no longer holds, though its time is not over.
         revoked: bool,
+        /// The proof that was given just now, if it was asked for in an interaction.
+        asked: Option<Asked>,
     },
     /// Work is held for an agent.
     OfferMade {
@@ -259,6 +265,7 @@ pub fn read(envelope: &Envelope, now: DateTime<Utc>) -> Result<Option<Fact>, Err
             at,
             interaction: Box::new(interaction),
             context: Box::new(context),
+            in_doubt: event.in_doubt,
         }
     } else if envelope.is::<CustomerMerged>() {
         let event: CustomerMerged = envelope.decode()?;
@@ -268,6 +275,7 @@ pub fn read(envelope: &Envelope, now: DateTime<Utc>) -> Result<Option<Fact>, Err
             survivor: context.customer_id.parse()?,
             merged: event.merged_customer_id.parse()?,
             context: Box::new(context),
+            by_likeness: event.by_likeness,
             at: time(event.merged_at.as_ref()),
         }
     } else if envelope.is::<CustomerSplit>() {
@@ -294,6 +302,7 @@ pub fn read(envelope: &Envelope, now: DateTime<Utc>) -> Result<Option<Fact>, Err
             customer: context.customer_id.parse()?,
             verification: event.changed_fields.iter().any(|f| f == "verification"),
             revoked: event.changed_fields.iter().any(|f| f == "verification_revoked"),
+            asked: optional(&event.interaction_id)?.zip(event.proof),
             context: Box::new(context),
         }
     } else if envelope.is::<OfferMade>() {

@@ -5,7 +5,7 @@ use trama_platform::{Command, Context, Db, Error, Tx, principal, resources::Reso
 use trama_proto::{
     common::v1::ChannelKind,
     identity_resolution::v1::Purpose,
-    ids::{CaseId, CustomerId, MessageId, TenantId},
+    ids::{CaseId, CustomerId, InteractionId, MessageId, TenantId},
     notification::v1::{
         CheckTextRequest, CheckTextResponse, DeliveryAttempt, GetMessageRequest, GetMessageResponse, Message,
         MessageRequested, MessageStatus, SendMessageRequest, SendMessageResponse, ToneFinding,
@@ -133,6 +133,9 @@ async fn ask(
     if !request.case_id.is_empty() {
         parse::<CaseId>("case_id", &request.case_id)?;
     }
+    if !request.interaction_id.is_empty() {
+        parse::<InteractionId>("interaction_id", &request.interaction_id)?;
+    }
     check_text(&request.text)?;
     if request.request_id.is_empty() {
         return Err(Error::invalid(
@@ -166,6 +169,7 @@ async fn ask(
         channel_kind: ChannelKind::Unspecified.into(),
         greet: true,
         brand: request.brand.clone(),
+        interaction_id: request.interaction_id.clone(),
         requested_at: Some(to_wire(tx.now())),
         ..MessageRequested::default()
     };

@@ -8,6 +8,7 @@ use trama_proto::{case::v1::Understanding, resources::Resources};
 use super::{
     App,
     hear::Word,
+    report::News,
     workspace::{Needs, Workspace},
 };
 use crate::{
@@ -210,6 +211,7 @@ impl Batch {
                 at,
                 interaction,
                 context,
+                in_doubt,
             } => {
                 let understanding = understanding.unwrap_or_default();
                 let spec = self
@@ -223,6 +225,7 @@ impl Batch {
                     at: *at,
                     interaction,
                     context: self.context_of(tenant, *customer, context),
+                    in_doubt: *in_doubt,
                     asks_for_person: spec.is_some_and(|s| s.asks_for_person),
                     self_service: spec.is_some_and(|s| s.self_service),
                     courtesy: is_courtesy(&text_of(interaction)),
@@ -236,9 +239,11 @@ impl Batch {
                 survivor,
                 merged,
                 context,
+                by_likeness,
                 at,
             } => {
-                self.merge(tenant, *merge, (*survivor, *merged), context, *at, cause)?;
+                let both = (*survivor, *merged);
+                self.merge(tenant, *merge, both, (context, *by_likeness), *at, cause)?;
             }
             // Goes by itself, see `work_in`.
             Fact::Split { .. } => {}
@@ -247,8 +252,15 @@ impl Batch {
                 context,
                 verification,
                 revoked,
+                asked,
             } => {
-                self.customer_changed(tenant, *customer, context, (*verification, *revoked), cause);
+                let news = News {
+                    context,
+                    verification: *verification,
+                    revoked: *revoked,
+                    asked: asked.as_ref(),
+                };
+                self.customer_changed(tenant, *customer, &news, cause);
             }
             Fact::OfferMade {
                 offer,
@@ -307,13 +319,16 @@ impl Batch {
     ) -> trama_proto::common::v1::CustomerContext {
         match self.workspace.aliases.walk(tenant, customer) {
             None => told.clone(),
-            Some((survivor, at_merge)) => self
-                .workspace
-                .cases_of(tenant, survivor)
-                .into_iter()
-                .filter(|c| c.state.is_live())
-                .max_by_key(|c| c.last_heard_at)
-                .map_or_else(|| at_merge.clone(), |c| c.customer.clone()),
+            Some((survivor, at_merge)) => {
+                let cases = self.workspace.cases_of(tenant, survivor).into_iter();
+                let latest = cases
+                    .filter(|c| c.state.is_live())
+                    .max_by_key(|c| c.last_heard_at);
+                let mut known = latest.map_or_else(|| at_merge.clone(), |c| c.customer.clone());
+                // Which proof holds for whoever spoke, only their own word says.
+                known.verification.clone_from(&told.verification);
+                known
+            }
         }
     }
 }

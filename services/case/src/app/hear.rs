@@ -14,7 +14,7 @@ use trama_proto::{
 use super::{batch::Batch, snapshot::article_of_intent};
 use crate::{
     consumer::line_of_message,
-    domain::{ASSISTANT, Case, Heard, Kind, Line, NewCase, OutboundStatus, Placement, Said, place},
+    domain::{ASSISTANT, Case, Heard, Kind, Line, NewCase, OutboundStatus, Placement, Said, Speaker, place},
     understanding::{survey_score, text_of},
 };
 
@@ -27,6 +27,7 @@ pub(super) struct Word<'a> {
     pub at: DateTime<Utc>,
     pub interaction: &'a Interaction,
     pub context: CustomerContext,
+    pub in_doubt: bool,
     pub understanding: Understanding,
     pub asks_for_person: bool,
     pub self_service: bool,
@@ -58,6 +59,15 @@ impl Word<'_> {
             understanding: &self.understanding,
             needs_nothing,
             asks_for_person: self.asks_for_person,
+        }
+    }
+
+    fn speaker(&self) -> Speaker<'_> {
+        Speaker {
+            word: self.id,
+            at: self.at,
+            context: &self.context,
+            in_doubt: self.in_doubt,
         }
     }
 
@@ -205,9 +215,7 @@ impl Batch {
             )));
         };
         let with_assistant = held.case.is_with_assistant();
-        if held.case.customer != word.context {
-            held.case.know(&word.context, now);
-        }
+        held.case.meet(word.speaker(), now);
         held.case.hear(&word.heard(needs_nothing))?;
         let customer = held.case.customer_id;
         if held.case.subject.is_empty() {

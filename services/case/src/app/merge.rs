@@ -40,7 +40,7 @@ impl Batch {
         tenant: &TenantId,
         merge: MergeId,
         (survivor, merged): (CustomerId, CustomerId),
-        context: &CustomerContext,
+        (context, by_likeness): (&CustomerContext, bool),
         at: DateTime<Utc>,
         cause: usize,
     ) -> Result<(), Error> {
@@ -66,7 +66,7 @@ impl Batch {
             if let Some(held) = self.workspace.held(tenant, id)
                 && held.case.state.is_live()
             {
-                held.case.customer = context.clone();
+                held.case.go_with(context, by_likeness);
                 held.request(cause);
             }
         }
@@ -79,7 +79,7 @@ impl Batch {
             .collect();
         theirs.sort();
         for id in &theirs {
-            self.join_or_keep(tenant, *id, survivor, merge, context, cause)?;
+            self.join_or_keep(tenant, *id, survivor, merge, (context, by_likeness), cause)?;
         }
         self.workspace.give_all(tenant, merged, survivor);
         Ok(())
@@ -91,14 +91,14 @@ impl Batch {
         theirs: CaseId,
         survivor: CustomerId,
         merge: MergeId,
-        context: &CustomerContext,
+        (context, by_likeness): (&CustomerContext, bool),
         cause: usize,
     ) -> Result<(), Error> {
         let key = (tenant.clone(), theirs);
         let Some(mut its) = self.workspace.cases.remove(&key) else {
             return Ok(());
         };
-        its.case.customer = context.clone();
+        its.case.go_with(context, by_likeness);
         match same_need(&its.case, &self.workspace.cases_of(tenant, survivor)) {
             None => its.request(cause),
             Some(into) => {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::batch::Batch;
 use crate::{
     consumer::Fact,
-    domain::{Case, Expectation, Kind, Line, Live, NewCase, OutboundStatus, State},
+    domain::{Asked, Case, Expectation, Kind, Line, Live, NewCase, OutboundStatus, State},
     store::journey::Step,
 };
 
@@ -37,6 +37,18 @@ pub(super) fn step_of(case: &Case, id: Uuid, what: &str, actor: &str, at: DateTi
         summary: case.subject.clone(),
         actor: actor.to_owned(),
     }
+}
+
+/// What changed of a customer.
+pub(super) struct News<'a> {
+    /// What is known of them now.
+    pub context: &'a CustomerContext,
+    /// It is about their verification.
+    pub verification: bool,
+    /// A proof no longer holds, though its time is not over.
+    pub revoked: bool,
+    /// The proof that was given just now, if it was asked for in an interaction.
+    pub asked: Option<&'a Asked>,
 }
 
 impl Batch {
@@ -93,8 +105,7 @@ impl Batch {
         &mut self,
         tenant: &TenantId,
         customer: CustomerId,
-        context: &CustomerContext,
-        (verification, revoked): (bool, bool),
+        news: &News<'_>,
         cause: usize,
     ) {
         if self.workspace.aliases.walk(tenant, customer).is_some() {
@@ -107,19 +118,20 @@ impl Batch {
             let Some(held) = self.workspace.held(tenant, id) else {
                 continue;
             };
-            if held.case.state.is_live() && held.case.customer != *context {
-                if revoked {
+            if held.case.state.is_live() && held.case.customer != *news.context {
+                if news.revoked {
                     held.case.customer.verification = None;
                 }
-                held.case.know(context, now);
+                held.case.learn(news.context, news.asked, now);
                 held.request(cause);
                 channel_kind = held.case.channel_kind;
             }
         }
-        if let Some(proof) = context
+        if let Some(proof) = news
+            .context
             .verification
             .as_ref()
-            .filter(|v| verification && v.level > 0)
+            .filter(|v| news.verification && v.level > 0)
         {
             let when = proof.verified_at.as_ref().map_or(0, |t| t.seconds);
             let key = format!("{customer}/{}/{}/{when}", proof.method, proof.level);

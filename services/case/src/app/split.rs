@@ -74,7 +74,10 @@ impl App {
         .await?;
         for case in all.values_mut() {
             if case.customer_id == *survivor && case.state.is_live() {
-                case.customer = survivor_context.as_ref().clone();
+                if case.last_word.is_some_and(|word| own.contains(&word.uuid())) {
+                    case.lose_speaker();
+                }
+                case.return_to(survivor_context);
             }
             case.version += 1;
             case.work_revision += i64::from(case.state.is_open());
@@ -185,7 +188,7 @@ fn part(
         if let Ok(state) = its.state.clone().unmerged() {
             its.state = state;
             its.customer_id = restored;
-            its.customer = context.clone();
+            its.return_to(context);
             if let Some(ours) = all.get_mut(into) {
                 ours.part(&its);
             }
@@ -210,10 +213,10 @@ async fn give_whole_cases(
         .map(|c| c.id.uuid())
         .collect();
     let mut given = Vec::new();
-    for (case, lines, theirs) in timeline::count_among(tx.conn(), tenant, &others, own).await? {
-        if let Some(case) = all.get_mut(&CaseId::new(case)).filter(|_| lines == theirs) {
+    for case in timeline::of_nobody_else(tx, tenant, &others, own).await? {
+        if let Some(case) = all.get_mut(&case) {
             case.customer_id = restored;
-            case.customer = context.clone();
+            case.return_to(context);
             if case.state.is_live() {
                 given.push(case.id);
             }

@@ -152,6 +152,7 @@ impl Batch {
                     .collect(),
                 language: case.understanding.language.clone(),
                 fallback: fallback.into(),
+                interaction_id: case.last_word.map(|word| word.to_string()).unwrap_or_default(),
                 subject: case.subject.clone(),
                 brand: self.resources.brand(tenant, &case.channel).to_owned(),
                 requested_at: Some(to_wire(tx.now())),

@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 use trama_proto::{
     case::v1::{self as wire, Effort, Mood, Understanding},
-    common::v1::{ChannelKind, CustomerContext, Verification},
-    ids::{CaseId, CustomerId, MergeId, TenantId},
-    time::{from_wire, to_wire},
+    common::v1::{ChannelKind, CustomerContext},
+    ids::{CaseId, CustomerId, InteractionId, MergeId, TenantId},
+    time::to_wire,
 };
 
 use super::state::{Live, State};
@@ -74,8 +74,12 @@ pub struct Case {
     pub first_answer_at: Option<DateTime<Utc>>,
     /// What the customer had to go through.
     pub effort: Effort,
-    /// What is known of the customer.
+    /// What is known of the customer; the proof is the one that holds for whoever spoke last.
     pub customer: CustomerContext,
+    /// The customer's last word; `None` while nobody has spoken.
+    pub last_word: Option<InteractionId>,
+    /// Proofs of the customer may not hold for whoever spoke it.
+    pub in_doubt: bool,
     /// When it was opened.
     pub opened_at: DateTime<Utc>,
     /// Revision of the last request for work, or withdrawal.
@@ -149,6 +153,8 @@ impl Case {
             first_answer_at: None,
             effort: Effort::default(),
             customer: new.customer,
+            last_word: None,
+            in_doubt: false,
             opened_at: now,
             work_revision: 0,
             version: 0,
@@ -284,6 +290,7 @@ impl Case {
             self.channel.clone_from(&other.channel);
             self.channel_kind = other.channel_kind;
         }
+        self.take_speaker_of(other);
         self.last_heard_at = self.last_heard_at.max(other.last_heard_at);
         self.first_heard_at = self.first_heard_at.min(other.first_heard_at);
         let said = other.understanding.clone();
@@ -305,32 +312,6 @@ impl Case {
     pub fn part(&mut self, other: &Case) {
         self.effort.repeats = (self.effort.repeats - 1).max(0);
         self.effort.contacts = (self.effort.contacts - other.effort.contacts).max(0);
-    }
-
-    /// Takes in news about the customer. A proof that still holds is not lost to news that was written before it, and
-    /// one that is asked again while another holds is effort.
-    pub fn know(&mut self, customer: &CustomerContext, now: DateTime<Utc>) {
-        let old = self.customer.verification.take().filter(|v| v.level > 0);
-        self.customer = customer.clone();
-        let Some(old) = old else { return };
-        let verified_at = |v: &Verification| from_wire(v.verified_at.as_ref());
-        let expires_at = from_wire(old.expires_at.as_ref());
-        let Some(new) = self.customer.verification.as_ref().filter(|v| v.level > 0) else {
-            if expires_at.is_some_and(|at| at > now) {
-                self.customer.verification = Some(old);
-            }
-            return;
-        };
-        if verified_at(new) < verified_at(&old) && expires_at.is_some_and(|at| at > now) {
-            self.customer.verification = Some(old);
-        } else if verified_at(new) > verified_at(&old)
-            && expires_at > verified_at(new)
-            && old.level >= new.level
-            // A login is no effort, the site did it; one more on another channel is.
-            && (!is_login(new) || (is_login(&old) && new.verified_by != old.verified_by))
-        {
-            self.effort.reverifications += 1;
-        }
     }
 
     /// Seconds from the customer's first word to our first answer, or to `now`.
@@ -366,10 +347,6 @@ impl Case {
     }
 }
 
-fn is_login(proof: &Verification) -> bool {
-    proof.method == "login" || proof.method.ends_with("_login")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -378,88 +355,17 @@ mod tests {
         DateTime::from_timestamp(seconds, 0).expect("in range")
     }
 
-    fn known(proof: Option<(i64, &str)>) -> CustomerContext {
-        let verification = proof.map(|(when, method)| Verification {
-            level: 1,
-            method: method.to_owned(),
-            verified_by: "bruno".to_owned(),
-            verified_at: Some(to_wire(at(when))),
-            expires_at: Some(to_wire(at(when + 1_000))),
-        });
-        CustomerContext {
-            verification,
-            ..CustomerContext::default()
-        }
-    }
-
     fn case() -> Case {
         let new = NewCase {
             tenant: "acme".parse().expect("a tenant"),
             id: CaseId::derived(&[b"case"]),
             customer_id: CustomerId::derived(&[b"anna"]),
-            customer: known(None),
+            customer: CustomerContext::default(),
             kind: Kind::Need,
             subject: String::new(),
             heard_at: at(0),
         };
         Case::open(new, at(0))
-    }
-
-    #[test]
-    fn a_proof_that_holds_survives_news_from_before_it() {
-        let mut case = case();
-        case.know(&known(Some((100, "one_time_code"))), at(100));
-        case.know(&known(None), at(200));
-        case.know(&known(Some((50, "one_time_code"))), at(200));
-        assert_eq!(case.customer, known(Some((100, "one_time_code"))));
-        case.know(&known(None), at(2_000));
-        assert_eq!(case.customer, known(None));
-        assert_eq!(case.effort.reverifications, 0);
-    }
-
-    #[test]
-    fn asking_for_a_proof_that_holds_is_effort() {
-        let mut case = case();
-        case.know(&known(Some((100, "one_time_code"))), at(100));
-        case.know(&known(Some((100, "one_time_code"))), at(100));
-        case.know(&known(Some((300, "site_login"))), at(300));
-        assert_eq!(case.effort.reverifications, 0);
-        case.know(&known(Some((400, "one_time_code"))), at(400));
-        assert_eq!(case.effort.reverifications, 1);
-        case.know(&known(Some((9_000, "one_time_code"))), at(9_000));
-        assert_eq!(case.effort.reverifications, 1, "the old one had expired");
-    }
-
-    #[test]
-    fn every_method_that_is_asked_again_is_effort_and_a_login_on_another_channel_is_too() {
-        let methods = [
-            "one_time_code",
-            "knowledge_question",
-            "in_app_confirm",
-            "agent_check",
-            "document",
-        ];
-        for method in methods {
-            let mut case = case();
-            case.know(&known(Some((100, "site_login"))), at(100));
-            case.know(&known(Some((200, method))), at(200));
-            case.know(&known(Some((300, method))), at(300));
-            assert_eq!(case.effort.reverifications, 2, "{method}");
-        }
-        let by = |channel: &str, when, method| {
-            let mut context = known(Some((when, method)));
-            let proof = context.verification.as_mut().expect("a proof");
-            channel.clone_into(&mut proof.verified_by);
-            context
-        };
-        for method in ["site_login", "login"] {
-            let mut case = case();
-            case.know(&by("site", 100, method), at(100));
-            case.know(&by("site", 200, method), at(200));
-            assert_eq!(case.effort.reverifications, 0, "a line more of the same login");
-            case.know(&by("app", 300, method), at(300));
-            assert_eq!(case.effort.reverifications, 1, "logged in twice");
-        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use trama_platform::{Error, Tx, sealing::Column};
 use trama_proto::{
     case::v1::{CaseKind, CaseStatus, Effort, Understanding},
     common::v1::{ChannelKind, CustomerContext},
-    ids::{CaseId, CustomerId, MergeId, TenantId},
+    ids::{CaseId, CustomerId, InteractionId, MergeId, TenantId},
 };
 use uuid::Uuid;
 
@@ -44,6 +44,8 @@ struct Row {
     first_answer_at: Option<DateTime<Utc>>,
     effort: Vec<u8>,
     customer: Vec<u8>,
+    last_word_id: Option<Uuid>,
+    in_doubt: bool,
     opened_at: DateTime<Utc>,
     work_revision: i64,
     version: i64,
@@ -98,6 +100,8 @@ impl Row {
             first_answer_at: self.first_answer_at,
             effort: Effort::decode(self.effort.as_slice())?,
             customer: CustomerContext::decode(self.customer.as_slice())?,
+            last_word: self.last_word_id.map(InteractionId::new),
+            in_doubt: self.in_doubt,
             opened_at: self.opened_at,
             work_revision: self.work_revision,
             version: self.version,
@@ -111,7 +115,7 @@ macro_rules! select {
             "SELECT tenant, case_id, customer_id, origin_customer_id, kind, status, waiting_since, answered_at, resolved_at,
                     resolved_by, merged_into, merge_id, related_case_id, subject, understanding, article_key,
                     assigned_agent, assigned_at, last_agent, channel, channel_kind, first_heard_at, last_heard_at,
-                    first_answer_at, effort, customer, opened_at, work_revision, version
+                    first_answer_at, effort, customer, last_word_id, in_doubt, opened_at, work_revision, version
              FROM cases ",
             $rest
         )
@@ -176,7 +180,7 @@ pub async fn load_for_batch(
              SELECT tenant, case_id, customer_id, origin_customer_id, kind, status, waiting_since, answered_at, resolved_at,
                     resolved_by, merged_into, merge_id, related_case_id, subject, understanding, article_key,
                     assigned_agent, assigned_at, last_agent, channel, channel_kind, first_heard_at, last_heard_at,
-                    first_answer_at, effort, customer, opened_at, work_revision, version
+                    first_answer_at, effort, customer, last_word_id, in_doubt, opened_at, work_revision, version
              FROM cases WHERE tenant = wanted.tenant AND case_id = wanted.case_id FOR UPDATE) c",
     )
     .bind(tenants)
@@ -331,12 +335,12 @@ pub async fn save(tx: &mut Tx, cases: &[&Case]) -> Result<(), Error> {
         "INSERT INTO cases (tenant, case_id, customer_id, origin_customer_id, kind, status, waiting_since, answered_at,
              resolved_at, resolved_by, merged_into, merge_id, related_case_id, subject, intent, understanding, article_key,
              assigned_agent, assigned_at, last_agent, channel, channel_kind, first_heard_at, last_heard_at,
-             first_answer_at, effort, customer, opened_at, work_revision, version)
+             first_answer_at, effort, customer, last_word_id, in_doubt, opened_at, work_revision, version)
          SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::smallint[], $6::smallint[],
              $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::text[], $11::uuid[], $12::uuid[], $13::uuid[],
              $14::text[], $15::text[], $16::bytea[], $17::text[], $18::text[], $19::timestamptz[], $20::text[],
              $21::text[], $22::smallint[], $23::timestamptz[], $24::timestamptz[], $25::timestamptz[], $26::bytea[],
-             $27::bytea[], $28::timestamptz[], $29::bigint[], $30::bigint[])
+             $27::bytea[], $28::uuid[], $29::boolean[], $30::timestamptz[], $31::bigint[], $32::bigint[])
          ON CONFLICT (tenant, case_id) DO UPDATE SET
              customer_id = excluded.customer_id, origin_customer_id = excluded.origin_customer_id,
              status = excluded.status, waiting_since = excluded.waiting_since,
@@ -347,6 +351,7 @@ pub async fn save(tx: &mut Tx, cases: &[&Case]) -> Result<(), Error> {
              last_agent = excluded.last_agent, channel = excluded.channel, channel_kind = excluded.channel_kind,
              first_heard_at = excluded.first_heard_at, last_heard_at = excluded.last_heard_at,
              first_answer_at = excluded.first_answer_at, effort = excluded.effort, customer = excluded.customer,
+             last_word_id = excluded.last_word_id, in_doubt = excluded.in_doubt,
              work_revision = excluded.work_revision, version = excluded.version",
     )
     .bind(texts(|c| c.tenant.as_str()))
@@ -396,6 +401,8 @@ pub async fn save(tx: &mut Tx, cases: &[&Case]) -> Result<(), Error> {
     .bind(column(|c| c.first_answer_at))
     .bind(blobs(|c| c.effort.encode_to_vec()))
     .bind(customers)
+    .bind(ids(|c| c.last_word.map(InteractionId::uuid)))
+    .bind(cases.iter().map(|c| c.in_doubt).collect::<Vec<_>>())
     .bind(column(|c| Some(c.opened_at)))
     .bind(cases.iter().map(|c| c.work_revision).collect::<Vec<_>>())
     .bind(cases.iter().map(|c| c.version).collect::<Vec<_>>())

@@ -1,12 +1,14 @@
 //! Timelines.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use prost::Message as _;
 use sqlx::{FromRow, PgConnection};
 use trama_platform::{Error, Tx, sealing::Column};
 use trama_proto::{
     case::v1::{self as wire, Understanding},
-    common::v1::Interaction,
+    common::v1::{Direction, Interaction},
     ids::{CaseId, CustomerId, InteractionId, TenantId},
 };
 use uuid::Uuid;
@@ -264,25 +266,41 @@ pub async fn part(
     Ok(())
 }
 
-/// Inbound lines per case, and how many of them are among `interactions`.
+/// The cases among these on which customers said nothing but these words. What agents wrote there is about the words.
 ///
 /// # Errors
 /// When the database is away.
-pub async fn count_among(
-    db: &mut PgConnection,
+pub async fn of_nobody_else(
+    tx: &mut Tx,
     tenant: &TenantId,
     cases: &[Uuid],
-    interactions: &[Uuid],
-) -> Result<Vec<(Uuid, i64, i64)>, Error> {
-    Ok(sqlx::query_as(
-        "SELECT case_id, count(*), count(*) FILTER (WHERE interaction_id = ANY($3))
-         FROM timeline WHERE tenant = $1 AND case_id = ANY($2) AND outbound_status = 0 GROUP BY case_id",
+    words: &[Uuid],
+) -> Result<Vec<CaseId>, Error> {
+    // Who speaks stands in what may be sealed.
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT tenant, interaction_id, case_id, origin_case_id, customer_id, occurred_at, outbound_status,
+                article_version, interaction, understanding
+         FROM timeline
+         WHERE tenant = $1 AND outbound_status = 0 AND case_id IN (
+             SELECT case_id FROM timeline WHERE tenant = $1 AND interaction_id = ANY($3) AND case_id = ANY($2))",
     )
     .bind(tenant.as_str())
     .bind(cases)
-    .bind(interactions)
-    .fetch_all(db)
-    .await?)
+    .bind(words)
+    .fetch_all(tx.conn())
+    .await?;
+    let mut theirs: HashMap<CaseId, bool> = HashMap::new();
+    for line in all(tx, rows).await? {
+        let fits = line.interaction.direction() != Direction::Inbound || words.contains(&line.id.uuid());
+        if let Some(case) = line.case_id {
+            *theirs.entry(case).or_insert(true) &= fits;
+        }
+    }
+    Ok(theirs
+        .into_iter()
+        .filter(|(_, fits)| *fits)
+        .map(|(case, _)| case)
+        .collect())
 }
 
 /// Puts lines on a case, or on none, under a customer.

@@ -2,13 +2,14 @@
 
 use trama_proto::{
     case::v1::{
-        CaseResolved, CaseStatus, ReplyToCaseRequest, ResolveCaseRequest, SurveyAnswerReceived,
-        WithdrawReason,
+        AddNoteRequest, CaseResolved, CaseStatus, ReplyToCaseRequest, ResolveCaseRequest,
+        SurveyAnswerReceived, WithdrawReason,
     },
     common::v1::{Call, CallState, ChannelKind, InteractionKind},
     identity_resolution::v1::{CustomerMerged, CustomerSplit},
-    ids::{InvitationId, MergeId, MessageId},
+    ids::{InvitationId, MergeId, MessageId, WorkItemId},
     notification::v1::MessageRequested,
+    routing::v1::{OverflowAction, WorkOverflowed},
     survey::v1::SurveyQuestionAsked,
     time::to_wire,
 };
@@ -23,6 +24,7 @@ fn merged(app: &TestApp, survivor: &str, gone: &str) -> CustomerMerged {
         merged_customer_id: customer(gone).to_string(),
         reason: "linked".into(),
         merged_at: Some(to_wire(app.clock.now())),
+        ..CustomerMerged::default()
     }
 }
 
@@ -270,6 +272,71 @@ async fn a_split_of_a_merge_that_nobody_was_told_of_gives_back_what_was_said() {
         .heard(&app)
         .await;
     assert_eq!(timeline(&app, &need).await.len(), 1);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn news_after_a_split_does_not_follow_a_word_that_went_away() {
+    let app = start().await;
+    let (need, _) = story(&app).await;
+    let words = "la macchina del caffè perde acqua";
+    says(&app, "anna", "note of stranger", ChannelKind::Whatsapp, words)
+        .heard(&app)
+        .await;
+    app.publish(TENANT, &customer("anna").to_string(), &note_of_stranger(&app))
+        .await;
+    app.settle().await;
+    let event = WorkOverflowed {
+        work_item_id: WorkItemId::derived(&[b"item"]).to_string(),
+        case_id: need.clone(),
+        action: OverflowAction::Defer.into(),
+        message_template: "we-answer-later".into(),
+        at: Some(to_wire(app.clock.now())),
+        ..WorkOverflowed::default()
+    };
+    app.publish(TENANT, &need, &event).await;
+    let news = app
+        .wait_for("the news", |m: &MessageRequested| m.template == "we-answer-later")
+        .await;
+    assert_eq!(
+        (news.customer_id, news.interaction_id),
+        (customer("anna").to_string(), String::new())
+    );
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn what_agents_noted_and_wrote_goes_with_the_only_words_on_a_case() {
+    let app = start().await;
+    says(
+        &app,
+        "anna",
+        "note of stranger",
+        ChannelKind::Whatsapp,
+        "la fattura è sbagliata",
+    )
+    .heard(&app)
+    .await;
+    let only = only_case(&app, "anna").await.case_id;
+    let note = AddNoteRequest {
+        case_id: only.clone(),
+        text: "wants it corrected by Friday".into(),
+        ..AddNoteRequest::default()
+    };
+    cases(&app)
+        .add_note(app.request(TENANT, "carla", note))
+        .await
+        .expect("noted");
+    app.publish(TENANT, &customer("anna").to_string(), &note_of_stranger(&app))
+        .await;
+    app.settle().await;
+    assert_eq!(
+        case(&app, &only).await.customer_id,
+        customer("stranger").to_string(),
+        "nobody else said anything on it"
+    );
+    assert_eq!(timeline(&app, &only).await.len(), 2);
+    assert_eq!(cases_of(&app, "anna").await.len(), 0);
     app.stop().await;
 }
 

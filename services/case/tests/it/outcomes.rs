@@ -314,6 +314,7 @@ async fn a_revoked_proof_leaves_open_cases_at_once() {
         let event = CustomerChanged {
             customer: Some(customer_now),
             changed_fields: fields,
+            ..CustomerChanged::default()
         };
         app.publish(TENANT, &customer("anna").to_string(), &event).await;
         app.settle().await;
@@ -344,6 +345,7 @@ async fn a_proof_of_identity_travels_with_every_later_snapshot() {
         CustomerChanged {
             customer: Some(context),
             changed_fields: vec!["verification".into()],
+            ..CustomerChanged::default()
         }
     };
     let first = prove(&app);
@@ -391,5 +393,67 @@ async fn a_proof_of_identity_travels_with_every_later_snapshot() {
             .reverifications,
         1
     );
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_takes_a_case_sees_the_proof_of_who_spoke_last_on_it() {
+    let app = start().await;
+    let mail = says(
+        &app,
+        "anna",
+        "mail",
+        ChannelKind::Email,
+        "la macchina del caffè perde acqua",
+    );
+    let code = Verification {
+        level: 1,
+        method: "one_time_code".into(),
+        verified_by: "bruno".into(),
+        verified_at: Some(to_wire(app.clock.now())),
+        expires_at: Some(to_wire(app.clock.now() + chrono::Duration::hours(24))),
+    };
+    let mut proven = context("anna");
+    proven.verification = Some(code.clone());
+    let mut event = mail.event();
+    event.customer = Some(proven.clone());
+    app.publish(TENANT, &customer("anna").to_string(), &event).await;
+    app.settle().await;
+    let case_id = only_case(&app, "anna").await.case_id;
+    let level = async || {
+        let (work, _) = last_work(&app, &case_id).await;
+        let known = work.and_then(|w| w.snapshot).and_then(|s| s.customer);
+        known.expect("a customer").verification.map_or(0, |v| v.level)
+    };
+    assert_eq!(level().await, 1);
+
+    // Somebody calls about the same from a number that was only claimed to be hers.
+    app.clock.advance(std::time::Duration::from_secs(60));
+    let call = says(
+        &app,
+        "anna",
+        "call",
+        ChannelKind::Voice,
+        "la macchina del caffè perde acqua",
+    );
+    let mut event = call.event();
+    event.in_doubt = true;
+    app.publish(TENANT, &customer("anna").to_string(), &event).await;
+    app.settle().await;
+    assert_eq!(only_case(&app, "anna").await.case_id, case_id);
+    assert_eq!(level().await, 0);
+
+    // What proves the customer elsewhere does not prove who calls; what was asked for in the call does.
+    for (asked_in, seen) in [("chat", 0), ("call", 1)] {
+        let event = CustomerChanged {
+            customer: Some(proven.clone()),
+            changed_fields: vec!["verification".into()],
+            proof: Some(code.clone()),
+            interaction_id: interaction_id(asked_in).to_string(),
+        };
+        app.publish(TENANT, &customer("anna").to_string(), &event).await;
+        app.settle().await;
+        assert_eq!(level().await, seen, "{asked_in}");
+    }
     app.stop().await;
 }

@@ -128,6 +128,7 @@ impl Word {
         InteractionIdentified {
             interaction: Some(self.interaction.clone()),
             customer: Some(self.context.clone()),
+            in_doubt: false,
         }
     }
 

@@ -199,6 +199,11 @@ async fn overflow_tells_the_customer_once() {
         .collect();
     assert_eq!(told.len(), 1);
     assert_eq!(
+        told[0].interaction_id,
+        interaction_id("mail").to_string(),
+        "it follows what she said, whoever she turns out to be"
+    );
+    assert_eq!(
         told[0].template_values.get("minutes").map(String::as_str),
         Some("90")
     );

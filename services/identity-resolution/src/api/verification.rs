@@ -15,7 +15,7 @@ use super::{
     read::{id, reason},
 };
 use crate::{
-    app::{App, Caller, Check, Requirement, hooks::Outside},
+    app::{App, Asked, Caller, Check, Requirement, hooks::Outside},
     domain::{handle::HandleKey, proof::Need},
 };
 
@@ -54,6 +54,14 @@ fn language(text: &str) -> Result<(), Error> {
 /// An interaction's id, or nothing.
 fn interaction(text: &str) -> Result<Option<InteractionId>, Error> {
     (!text.is_empty()).then(|| id("interaction_id", text)).transpose()
+}
+
+/// Whom a challenge asks.
+fn asked(customer: &str, interaction_id: &str) -> Result<Asked, Error> {
+    Ok(Asked {
+        customer: id("customer_id", customer)?,
+        interaction: interaction(interaction_id)?,
+    })
 }
 
 /// What RequireVerification asks for: a level, a need of the policy, or both.
@@ -107,9 +115,9 @@ impl VerificationService for VerificationApi {
         let caller = caller(&request)?;
         let request = request.get_ref();
         case_id(&request.case_id)?;
-        let customer: CustomerId = id("customer_id", &request.customer_id)?;
+        let of = asked(&request.customer_id, &request.interaction_id)?;
         Ok(Response::new(
-            self.app.start_confirmation(&caller, customer, request).await?,
+            self.app.start_confirmation(&caller, of, request).await?,
         ))
     }
 
@@ -139,11 +147,9 @@ impl VerificationService for VerificationApi {
         let request = request.get_ref();
         case_id(&request.case_id)?;
         language(&request.language)?;
-        let customer: CustomerId = id("customer_id", &request.customer_id)?;
+        let of = asked(&request.customer_id, &request.interaction_id)?;
         Ok(Response::new(
-            self.app
-                .ask_question(&caller, customer, request, &self.outside)
-                .await?,
+            self.app.ask_question(&caller, of, request, &self.outside).await?,
         ))
     }
 
@@ -175,10 +181,10 @@ impl VerificationService for VerificationApi {
         let request = request.get_ref();
         case_id(&request.case_id)?;
         language(&request.language)?;
-        let customer: CustomerId = id("customer_id", &request.customer_id)?;
+        let of = asked(&request.customer_id, &request.interaction_id)?;
         Ok(Response::new(
             self.app
-                .start_document_check(&caller, customer, request, &self.outside)
+                .start_document_check(&caller, of, request, &self.outside)
                 .await?,
         ))
     }

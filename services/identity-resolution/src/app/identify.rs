@@ -207,6 +207,7 @@ fn publish(tx: &mut Tx, received: &Received<'_>, decided: Decided) {
     let Decided {
         outcome,
         context,
+        in_doubt,
         lifted,
     } = decided;
     let tenant = &received.envelope.tenant;
@@ -228,12 +229,14 @@ fn publish(tx: &mut Tx, received: &Received<'_>, decided: Decided) {
     let identified = InteractionIdentified {
         interaction: Some(received.interaction.clone()),
         customer: Some(context.clone()),
+        in_doubt,
     };
     tx.publish(tenant, &key, &identified);
     if lifted {
         let changed = CustomerChanged {
             customer: Some(context),
             changed_fields: vec!["verification".to_owned()],
+            ..CustomerChanged::default()
         };
         tx.publish(tenant, &key, &changed);
     }

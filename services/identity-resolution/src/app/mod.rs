@@ -60,7 +60,7 @@ pub use records::NewRecord;
 pub use reevaluating::ROUND;
 pub use relating::Together;
 pub use resolving::WORKERS;
-pub use verification::Check;
+pub use verification::{Asked, Check};
 pub use verifying::Requirement;
 
 /// Who asks, for which tenant.
@@ -244,6 +244,7 @@ fn publish_change(tx: &mut Tx, tenant: &TenantId, customer: &Customer, rules: &R
     let event = CustomerChanged {
         customer: Some(customer.context(rules, tx.now(), false)),
         changed_fields: fields.iter().map(|f| (*f).to_owned()).collect(),
+        ..CustomerChanged::default()
     };
     tx.publish(tenant, &customer.id.to_string(), &event);
 }

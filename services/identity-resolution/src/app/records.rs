@@ -145,6 +145,7 @@ fn tell(tx: &mut Tx, tenant: &TenantId, decided: Decided) -> Observed {
         let event = CustomerChanged {
             customer: Some(decided.context.clone()),
             changed_fields: fields.clone(),
+            ..CustomerChanged::default()
         };
         tx.publish(tenant, &key, &event);
     }

@@ -99,12 +99,12 @@ fn ways<'a>(customer: &'a Customer, rules: &Rules) -> Vec<(ChannelKind, &'a Held
 }
 
 /// Where a one-time code goes: a verified handle, else the oldest that was seen in use. What somebody merely claims
-/// is never proof, and neither is a handle that proves something already.
+/// is never proof, and neither is what several people read, or a handle that proves something already.
 pub fn for_code<'a>(customer: &'a Customer, proven: &[i64], rules: &Rules) -> Option<&'a Held> {
     customer
         .handles
         .iter()
-        .filter(|h| can_take_code(h, rules) && !proven.contains(&h.key.evidence()))
+        .filter(|h| can_take_code(customer, h, rules) && !proven.contains(&h.key.evidence()))
         .min_by_key(|h| (std::cmp::Reverse(h.trust), h.first_seen, &h.key))
 }
 
@@ -115,8 +115,9 @@ pub fn on_channel<'a>(customer: &'a Customer, kind: ChannelKind, rules: &Rules) 
         .map(|(_, handle)| handle)
 }
 
-/// Whether a code may be sent to this handle.
-pub fn can_take_code(handle: &Held, rules: &Rules) -> bool {
+/// Whether a code may be sent to this handle. Whoever reads it out is somebody who is reached there: of a family's telephone, or of
+/// the same line under another kind, that says too little.
+pub fn can_take_code(customer: &Customer, handle: &Held, rules: &Rules) -> bool {
     let kind = match &handle.key.kind {
         HandleKind::Email => ChannelKind::Email,
         HandleKind::Phone => ChannelKind::Sms,
@@ -132,7 +133,12 @@ pub fn can_take_code(handle: &Held, rules: &Rules) -> bool {
         | HandleKind::Review
         | HandleKind::Other(_) => return false,
     };
-    handle.trust > Trust::Claimed && rules.can_send(kind) && !rules.is_shared(&handle.key)
+    let mut line = customer.handles.iter().filter(|h| h.key.same_line(&handle.key));
+    handle.trust > Trust::Claimed
+        && rules.can_send(kind)
+        && !rules.is_shared(&handle.key)
+        && !handle.shared
+        && !line.any(|h| h.shared)
 }
 
 #[cfg(test)]
@@ -230,5 +236,19 @@ mod tests {
         );
         anna.handles.retain(|h| h.trust == Trust::Claimed);
         assert_eq!(for_code(&anna, &[], &rules), None);
+    }
+
+    #[test]
+    fn no_code_goes_to_what_several_people_share() {
+        let (mut anna, rules) = (anna(), Rules::default());
+        anna.handles[0].shared = true;
+        let place = for_code(&anna, &[], &rules).map(|h| h.key.value.as_str());
+        assert_eq!(place, Some("+393331234567"), "another one");
+        anna.handles[1].shared = true;
+        assert_eq!(
+            for_code(&anna, &[], &rules),
+            None,
+            "its WhatsApp is the same line"
+        );
     }
 }

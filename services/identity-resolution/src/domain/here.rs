@@ -36,10 +36,12 @@ pub enum NoPlace {
     #[error("a one-time code does not prove this need, and nothing else that the policy accepts can here")]
     NotWanted,
     /// There is nowhere to send it.
-    #[error("the customer has no mail address or number that a code could go to")]
+    #[error("the customer has no mail address or number of their own that a code could go to")]
     Nowhere,
-    /// A claim, or no address of messages.
-    #[error("a code can only go to a mail address or number that the customer was seen to use")]
+    /// A claim, shared, or no address of messages.
+    #[error(
+        "a code can only go to a mail address or number that the customer was seen to use and does not share with others"
+    )]
     Unfit,
     /// It would be the same proof again.
     #[error("this handle proves something already; a second proof needs another one")]
@@ -81,7 +83,7 @@ impl<'a> Here<'a> {
     /// When a code that goes there does not prove the need.
     pub fn at(&self, held: &'a Held, need: &Need) -> Result<&'a Held, NoPlace> {
         self.worth_asking(need)?;
-        if !contact::can_take_code(held, self.rules) {
+        if !contact::can_take_code(self.customer, held, self.rules) {
             Err(NoPlace::Unfit)
         } else if self.reaches(held) >= need.level {
             Ok(held)
@@ -106,7 +108,9 @@ impl<'a> Here<'a> {
     pub fn first_methods(&self, enough: &[ProofMethod]) -> Vec<ProofMethod> {
         let mut methods = self.accepted(&Need::of_level(1));
         let places = self.customer.handles.iter();
-        let places: Vec<&Held> = places.filter(|h| contact::can_take_code(h, self.rules)).collect();
+        let places: Vec<&Held> = places
+            .filter(|h| contact::can_take_code(self.customer, h, self.rules))
+            .collect();
         let lines = places
             .iter()
             .any(|one| places.iter().any(|other| !one.key.same_line(&other.key)));

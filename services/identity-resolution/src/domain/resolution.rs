@@ -419,8 +419,12 @@ impl World {
         // What has no handle is somebody of its own.
         let itself =
             (is_new || seen.handles.is_empty() && self.root(seen.new_id) == id).then_some(seen.new_id);
+        let alone = by.filter(|h| {
+            let learnt = self.link(&h.key).is_some_and(|(_, held)| held.shared);
+            !learnt && !rules.is_shared(&h.key)
+        });
         Standing {
-            by: by.map(|h| h.key.evidence()).collect(),
+            by: alone.map(|h| h.key.evidence()).collect(),
             under: own.chain(itself).collect::<BTreeSet<_>>(),
             interaction: seen.interaction,
         }

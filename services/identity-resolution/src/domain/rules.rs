@@ -103,30 +103,28 @@ impl Rules {
     /// The same, and what is wrong with the weights, if anything is.
     pub fn checked(resources: Option<&TenantResources>) -> (Self, Option<BadModel>) {
         let empty = TenantResources::default();
-        let mut rules = Self::of(resources.unwrap_or(&empty));
-        let similarity = &rules.policy.similarity;
+        let resources = resources.unwrap_or(&empty);
+        let policies = &resources.matching_policies;
+        let policy = policies.get("default").or_else(|| policies.values().next());
+        let policy = policy.map(|p| (**p).clone()).unwrap_or_default();
+        let similarity = &policy.similarity;
         let given = similarity.model.as_ref().map(|m| Policy::parse(&m.to_string()));
         let (weights, problem) = match given {
             None => (Policy::shipped(), None),
             Some(Ok(weights)) => (weights, None),
             Some(Err(error)) => (Policy::shipped(), Some(BadModel(error.to_string()))),
         };
-        rules.mail = weights.mail.clone();
-        rules.similarity = similarity.enabled.then(|| Arc::new(weights));
+        let enabled = similarity.enabled;
+        let mut rules = Self::of(resources, policy, weights.mail.clone());
+        rules.similarity = enabled.then(|| Arc::new(weights));
         (rules, problem)
     }
 
-    fn of(resources: &TenantResources) -> Self {
-        let policy = resources
-            .matching_policies
-            .get("default")
-            .or_else(|| resources.matching_policies.values().next())
-            .map(|p| (**p).clone())
-            .unwrap_or_default();
+    fn of(resources: &TenantResources, policy: MatchingPolicySpec, mail: MailRules) -> Self {
         let mut rules = Self {
             policy: MatchingPolicySpec::default(),
             similarity: None,
-            mail: MailRules::default(),
+            mail,
             roles: ROLES
                 .split_whitespace()
                 .map(str::to_owned)
@@ -143,13 +141,12 @@ impl Rules {
                 .iter()
                 .map(|v| v.trim().to_lowercase())
                 .collect(),
-            shared: policy
-                .shared_handles
-                .iter()
-                .filter_map(|h| parse(h, &policy.default_country_code))
-                .collect(),
+            shared: HashSet::new(),
             entitlements: resources.entitlements.keys().cloned().collect(),
         };
+        rules.policy = policy;
+        let shared = rules.policy.shared_handles.iter();
+        rules.shared = shared.filter_map(|h| rules.parse(h)).collect();
         // Lowest priority first, so that the highest has the last word; names decide between equals.
         let mut entitlements: Vec<_> = resources.entitlements.iter().collect();
         entitlements.sort_by(|(a, x), (b, y)| x.priority.cmp(&y.priority).then(b.cmp(a)));
@@ -160,7 +157,7 @@ impl Rules {
             for member in &spec.members {
                 if let Some(domain) = member.strip_prefix("email:*@") {
                     rules.domains.insert(domain.to_lowercase(), name.clone());
-                } else if let Some(key) = parse(member, &policy.default_country_code) {
+                } else if let Some(key) = rules.parse(member) {
                     rules.members.insert(key, name.clone());
                 }
             }
@@ -178,8 +175,13 @@ impl Rules {
                 | Provider::Api {} => {}
             }
         }
-        rules.policy = policy;
         rules
+    }
+
+    /// A handle as policies write it, `kind:value`.
+    fn parse(&self, handle: &str) -> Option<HandleKey> {
+        let (kind, value) = handle.split_once(':')?;
+        self.handle(kind, value).ok()
     }
 
     /// The matching policy.
@@ -231,12 +233,22 @@ impl Rules {
         {
             mailbox = before;
         }
-        let bare: String = mailbox.chars().filter(|c| *c != '.').collect();
-        if among(&mail.ignoring_dots) && !bare.is_empty() {
-            format!("{bare}@{domain}")
-        } else {
-            format!("{mailbox}@{domain}")
+        if !among(&mail.ignoring_dots) {
+            return format!("{mailbox}@{domain}");
         }
+        // The dots that part a family's word stay, and with them what it says: `fam.ros.si` is `fam.rossi`.
+        let mut bare = String::new();
+        let mut after_family = false;
+        for word in mailbox.split('.').filter(|word| !word.is_empty()) {
+            let is_family = self.mail.is_family(word);
+            if !bare.is_empty() && (is_family || after_family) {
+                bare.push('.');
+            }
+            bare.push_str(word);
+            after_family = is_family;
+        }
+        let local = if bare.is_empty() { mailbox } else { &bare };
+        format!("{local}@{domain}")
     }
 
     /// How many handles of a kind one person may have, where the policy says so.
@@ -357,11 +369,6 @@ impl Rules {
     }
 }
 
-fn parse(handle: &str, country_code: &str) -> Option<HandleKey> {
-    let (kind, value) = handle.split_once(':')?;
-    HandleKey::normalise(kind, value, country_code).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use std::{collections::BTreeMap, sync::Arc};
@@ -408,6 +415,43 @@ mod tests {
         ] {
             assert!(!rules.is_blocked(&key(kind, value)), "{kind}:{value}");
         }
+    }
+
+    #[test]
+    fn a_familys_mailbox_says_so_where_dots_are_ignored() {
+        let policy = MatchingPolicySpec {
+            shared_handles: vec!["email:the.whole.office@gmail.com".into()],
+            ..Default::default()
+        };
+        let mut resources = TenantResources::default();
+        resources
+            .matching_policies
+            .insert("default".into(), Arc::new(policy));
+        let rules = Rules::new(Some(&resources));
+        let mailbox = |text: &str| rules.handle("email", text).expect("an address");
+        for (written, meant) in [
+            ("fam.rossi@gmail.com", "fam.rossi@gmail.com"),
+            ("Fam.Ros.si+shop@gmail.com", "fam.rossi@gmail.com"),
+            ("ro.ssi.family@gmail.com", "rossi.family@gmail.com"),
+            ("famiglia.rossi@gmail.com", "famiglia.rossi@gmail.com"),
+            ("famiglia.rossi@libero.it", "famiglia.rossi@libero.it"),
+        ] {
+            let key = mailbox(written);
+            assert_eq!((key.value.as_str(), rules.joins_nobody(&key)), (meant, true));
+            assert_eq!(mailbox(&key.value), key, "{written}");
+        }
+        for (written, meant) in [
+            ("an.na.rossi+shop@gmail.com", "annarossi@gmail.com"),
+            ("famularo.anna@gmail.com", "famularoanna@gmail.com"),
+            ("anna.rossi@libero.it", "anna.rossi@libero.it"),
+        ] {
+            let key = mailbox(written);
+            assert_eq!((key.value.as_str(), rules.joins_nobody(&key)), (meant, false));
+        }
+        assert!(
+            rules.is_shared(&mailbox("thewholeoffice@gmail.com")),
+            "however the policy writes it"
+        );
     }
 
     #[test]

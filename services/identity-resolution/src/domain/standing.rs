@@ -63,6 +63,12 @@ impl Customer {
         self.verifications.iter().filter(holds).cloned().collect()
     }
 
+    /// Whether a proof may hold for others of this customer and not for somebody who is there now.
+    pub fn is_in_doubt(&self, standing: &Standing) -> bool {
+        let tied = self.tied_to(standing.under.clone());
+        !self.ids().iter().all(|id| tied.contains(id))
+    }
+
     /// What everybody downstream needs to know, with the proof that holds for somebody who is there now.
     pub fn context_for(
         &self,
@@ -115,12 +121,14 @@ impl Customer {
 
     /// Whether more than likeness made two ids one.
     fn are_tied(&self, one: CustomerId, other: CustomerId) -> bool {
-        let mut reached = BTreeSet::from([one]);
-        let mut open = vec![one];
+        one == other || self.tied_to([one].into()).contains(&other)
+    }
+
+    /// The ids that more than likeness made one with these, and they.
+    fn tied_to(&self, ids: BTreeSet<CustomerId>) -> BTreeSet<CustomerId> {
+        let mut open: Vec<CustomerId> = ids.iter().copied().collect();
+        let mut reached = ids;
         while let Some(id) = open.pop() {
-            if id == other {
-                return true;
-            }
             for (a, b) in &self.ties {
                 for next in [(a, b), (b, a)]
                     .into_iter()
@@ -133,6 +141,6 @@ impl Customer {
                 }
             }
         }
-        false
+        reached
     }
 }

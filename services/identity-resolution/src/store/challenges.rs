@@ -47,7 +47,7 @@ impl Stored {
         id: ChallengeId,
         customer: CustomerId,
         (method, level): (ProofMethod, i32),
-        case_id: &str,
+        (case_id, interaction): (&str, Option<InteractionId>),
         state: Challenge,
     ) -> Self {
         Self {
@@ -58,7 +58,7 @@ impl Stored {
             question: String::new(),
             level,
             case_id: case_id.to_owned(),
-            interaction: None,
+            interaction,
             salt: Vec::new(),
             code_hash: Vec::new(),
             state,

@@ -80,6 +80,23 @@ pub async fn hold_alone(
     Ok(alias.is_none())
 }
 
+/// The same for customers of several tenants; those of a tenant before may be held when the answer is `false`.
+pub async fn hold_all_alone(
+    conn: &mut PgConnection,
+    customers: &[(&TenantId, CustomerId)],
+) -> Result<bool, Error> {
+    let mut by_tenant: BTreeMap<&TenantId, Vec<CustomerId>> = BTreeMap::new();
+    for (tenant, customer) in customers {
+        by_tenant.entry(tenant).or_default().push(*customer);
+    }
+    for (tenant, customers) in by_tenant {
+        if !hold_alone(conn, tenant, &customers).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Locks what is said under ids against other writers, in the order of the ids, and tells whether it is as it was read: `false` when
 /// somebody else wrote meanwhile. Ids that are new (version 0) have nothing to hold.
 pub async fn hold_unchanged<'a>(
@@ -147,24 +164,31 @@ pub async fn add_customers(
 }
 
 /// Locks customers without waiting for anybody: `false` when somebody else holds one, or one is an alias by now. For
-/// whoever can come back later.
+/// whoever can come back later, and whoever holds others already: nobody waits for them out of order.
 pub async fn lock_if_free(
     conn: &mut PgConnection,
     customers: &[(&TenantId, CustomerId)],
+    alone: bool,
 ) -> Result<bool, Error> {
     let mut customers = customers.to_vec();
     customers.sort_unstable();
     customers.dedup();
-    let held: i64 = sqlx::query_scalar(
+    let statement = if alone {
         "SELECT count(*) FROM unnest($1::text[], $2::uuid[]) AS a (tenant, customer_id)
          CROSS JOIN LATERAL (SELECT merged_into FROM customers
              WHERE tenant = a.tenant AND customer_id = a.customer_id FOR UPDATE SKIP LOCKED) c
-         WHERE c.merged_into IS NULL",
-    )
-    .bind(customers.iter().map(|(t, _)| t.as_str()).collect::<Vec<_>>())
-    .bind(customers.iter().map(|(_, id)| id.uuid()).collect::<Vec<_>>())
-    .fetch_one(conn)
-    .await?;
+         WHERE c.merged_into IS NULL"
+    } else {
+        "SELECT count(*) FROM unnest($1::text[], $2::uuid[]) AS a (tenant, customer_id)
+         CROSS JOIN LATERAL (SELECT merged_into FROM customers
+             WHERE tenant = a.tenant AND customer_id = a.customer_id FOR KEY SHARE SKIP LOCKED) c
+         WHERE c.merged_into IS NULL"
+    };
+    let held: i64 = sqlx::query_scalar(statement)
+        .bind(customers.iter().map(|(t, _)| t.as_str()).collect::<Vec<_>>())
+        .bind(customers.iter().map(|(_, id)| id.uuid()).collect::<Vec<_>>())
+        .fetch_one(conn)
+        .await?;
     Ok(usize::try_from(held).is_ok_and(|held| held == customers.len()))
 }
 

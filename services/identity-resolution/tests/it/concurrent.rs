@@ -266,6 +266,64 @@ async fn sixteen_people_who_merge_and_split_the_same_customers_never_deadlock_an
     app.stop().await;
 }
 
+/// A record that shows the addresses of several customers: matching makes them one.
+async fn show(app: &TestApp, writer: usize, number: usize, shown: &[usize]) {
+    let handles = shown.iter().map(|n| handle(&format!("email:p{n}@shop.test")));
+    let record = Record {
+        source: format!("writer{writer}"),
+        external_id: number.to_string(),
+        handles: handles.collect(),
+        ..Record::default()
+    };
+    loop {
+        let request = ResolveRecordRequest {
+            record: Some(record.clone()),
+            dry_run: false,
+        };
+        let answer = client(app)
+            .resolve_record(app.request(TENANT, "crm", request))
+            .await;
+        if is_settled(answer.as_ref().map(|_| ()), &[]) {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_join_customers_never_deadlock_with_people_who_merge_and_split_the_same_ones() {
+    let app = start().await;
+    let all = customers(&app).await;
+    let told = Mutex::new(Told::default());
+    let at_once = (0..WRITERS).map(|writer| {
+        let (app, all, told) = (&app, &all, &told);
+        async move {
+            for step in 0..8 {
+                let a = (writer * 5 + step * 7) % CUSTOMERS;
+                let b = (a + 1 + (writer + step) % 5) % CUSTOMERS;
+                match writer % 4 {
+                    0 | 1 => show(app, writer, step, &[a, b, (b + 3) % CUSTOMERS]).await,
+                    2 => merge(app, told, all[a], all[b]).await,
+                    _ => {
+                        let open = open_merges(app).await;
+                        if let Some(place) = (writer + step).checked_rem(open.len()) {
+                            split(app, told, open[place]).await;
+                        }
+                    }
+                }
+            }
+        }
+    });
+    tokio::time::timeout(Duration::from_secs(60), join_all(at_once))
+        .await
+        .expect("nobody waits for ever");
+    let in_log: BTreeSet<Uuid> = log(&app).await.into_keys().collect();
+    assert!(
+        in_log.is_superset(&so_far(&told).merged),
+        "what a person was told of is kept"
+    );
+    app.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sixteen_writers_on_a_few_handles_never_deadlock_and_leave_no_orphan() {
     let app = start().await;

@@ -28,6 +28,7 @@ pub async fn begin(
         case_id: case.into(),
         language: "de".into(),
         request_id: request.into(),
+        ..Default::default()
     };
     let answer = verifications(app)
         .start_document_check(app.request(TENANT, "bruno", request))

@@ -2,6 +2,7 @@
 
 mod ages;
 mod audited;
+mod begun;
 mod concurrent;
 mod consent;
 mod contradiction;

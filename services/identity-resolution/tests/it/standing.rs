@@ -4,8 +4,8 @@ use tonic::Code;
 use trama_proto::{
     common::v1::{Interaction, Trust},
     identity_resolution::v1::{
-        CheckVerificationRequest, CustomerSplit, ExtractHandleRequest, LinkHandleRequest, ListHandlesRequest,
-        PreviewSplitRequest, RecordVerificationRequest, RequireVerificationRequest,
+        CheckVerificationRequest, CustomerChanged, CustomerSplit, ExtractHandleRequest, LinkHandleRequest,
+        ListHandlesRequest, PreviewSplitRequest, RecordVerificationRequest, RequireVerificationRequest,
         RequireVerificationResponse, RevokeHandleRequest,
     },
     notification::v1::MessageRequested,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 const MAIL: &str = "email:anna@example.com";
-const PHONE: &str = "phone:+393331234567";
+pub const PHONE: &str = "phone:+393331234567";
 
 async fn ask(
     app: &TestApp,
@@ -34,7 +34,7 @@ async fn ask(
 }
 
 /// Of whoever speaks in an interaction.
-async fn ask_in(
+pub async fn ask_in(
     app: &TestApp,
     customer: &str,
     interaction: &Interaction,
@@ -88,7 +88,7 @@ async fn level(app: &TestApp, interaction: &Interaction) -> i32 {
     customer.verification.expect("always set").level
 }
 
-async fn link(app: &TestApp, customer: &str, text: &str, trust: Trust) {
+pub async fn link(app: &TestApp, customer: &str, text: &str, trust: Trust) {
     let request = LinkHandleRequest {
         customer_id: customer.into(),
         handle: Some(with_trust(text, trust)),
@@ -152,6 +152,16 @@ async fn who_calls_from_a_number_that_was_only_claimed_is_recognised_but_proves_
 
     // Whoever reads out the code on the telephone is the customer, in this call.
     assert_eq!(answer(&app, &asked).await, 1);
+    let told = app
+        .wait_for("the proof", |e: &CustomerChanged| !e.interaction_id.is_empty())
+        .await;
+    assert_eq!(
+        (told.interaction_id, told.proof.map_or(0, |p| p.level)),
+        (call.interaction_id.clone(), 1),
+        "so a case knows for whom it holds"
+    );
+    assert!(identify(&app, &call).await.in_doubt);
+    assert!(!identify(&app, &interaction("mail", MAIL)).await.in_doubt);
     assert!(ask_in(&app, &anna, &call).await.expect("told").holds);
     assert_eq!(level(&app, &interaction("call 2", PHONE)).await, 0);
     assert_eq!(level(&app, &interaction("mail 2", MAIL)).await, 1);
@@ -193,6 +203,43 @@ async fn a_claimed_number_takes_no_codes_however_often_somebody_calls_from_it() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_telephone_that_turns_out_to_be_a_familys_takes_no_codes() {
+    let app = start().await;
+    let mut first = interaction("first", PHONE);
+    first.display_name = "Anna Rossi".into();
+    first.also_known_as = vec![with_trust(MAIL, Trust::Observed)];
+    let anna = who(&app, &first).await;
+    let by_number = RequireVerificationRequest {
+        customer_id: anna.clone(),
+        handle: Some(handle(PHONE)),
+        ..Default::default()
+    };
+    let asked = ask(&app, by_number.clone()).await.expect("asked");
+    assert_eq!(asked.masked_handle, "+39•••••67", "nobody else was seen there");
+    for name in ["Giulia", "Teresa", "Ottavio"] {
+        let address = format!("email:{name}@example.com").to_lowercase();
+        let mut of_family = interaction(name, &address);
+        of_family.display_name = format!("{name} Bianchi");
+        who(&app, &of_family).await;
+        let mut call = interaction(&format!("{name} calls"), &address);
+        call.party = Some(with_trust(&address, Trust::Verified));
+        call.also_known_as = vec![with_trust(PHONE, Trust::Observed)];
+        assert_ne!(who(&app, &call).await, anna);
+    }
+    let refused = ask(&app, by_number)
+        .await
+        .expect_err("whoever is at home reads it");
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    let request = RequireVerificationRequest {
+        customer_id: anna.clone(),
+        ..Default::default()
+    };
+    let asked = ask(&app, request).await.expect("asked");
+    assert_eq!(asked.masked_handle, "a••a@example.com", "her own is offered");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_only_says_an_address_does_not_come_by_it() {
     let app = start().await;
     let anna = who(&app, &interaction("mail", MAIL)).await;
@@ -220,6 +267,10 @@ async fn likeness_makes_one_customer_but_lends_nobody_a_proof() {
     prove(&app, &first, MAIL).await;
     let second = id(&resolve(&app, record("shop", "a", &[PHONE], anna("Milano"))).await);
     assert_eq!(second, first, "they say the same of themselves");
+    assert!(
+        identify(&app, &interaction("mail 0", MAIL)).await.in_doubt,
+        "what the other proves is not theirs"
+    );
     let call = interaction("call", PHONE);
     let caller = identify(&app, &call).await.customer.expect("a customer");
     assert_eq!(

@@ -4,7 +4,10 @@ use trama_proto::{
     common::v1::{ChannelKind, CustomerContext},
     identity_resolution::v1::{CustomerMerged, CustomerSplit},
     ids::{CustomerId, InteractionId, MergeId, MessageId},
-    notification::v1::{MessageFailed, MessageRequested, MessageStatus},
+    notification::v1::{
+        MessageFailed, MessageRequested, MessageStatus, SendMessageRequest,
+        notification_service_client::NotificationServiceClient,
+    },
     time::to_wire,
 };
 use trama_sandbox::Provider;
@@ -45,6 +48,7 @@ fn merge(world: &World, anna: &str, bruno: &str) -> CustomerMerged {
         merged_customer_id: bruno.to_owned(),
         reason: "linked".into(),
         merged_at: Some(to_wire(world.app.clock.now())),
+        ..CustomerMerged::default()
     }
 }
 
@@ -173,6 +177,41 @@ async fn what_nobody_can_tell_for_whom_it_was_is_not_sent_and_says_so() {
     let outcome = told.outcome.expect("an outcome");
     assert_eq!((outcome.case_id, outcome.reason), (unclear.case_id, kept.reason));
     assert!(world.sandbox.sent().is_empty());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_somebody_asks_to_be_sent_follows_the_word_that_it_names() {
+    let world = World::new().await;
+    let (anna, bruno) = (world.anna(), bruno(&world));
+    hears(&world, &anna, &merge(&world, &anna, &bruno)).await;
+    let mut client = NotificationServiceClient::new(world.app.grpc());
+    let request = SendMessageRequest {
+        customer_id: anna.clone(),
+        text: "La tua macchina è pronta.".into(),
+        request_id: "ready".into(),
+        interaction_id: word("bruno asks"),
+        ..SendMessageRequest::default()
+    };
+    let nobodys = SendMessageRequest {
+        interaction_id: "bruno asks".into(),
+        ..request.clone()
+    };
+    let refused = client
+        .send_message(world.app.request("acme", "crm", nobodys))
+        .await;
+    assert_eq!(refused.expect_err("no id").code(), tonic::Code::InvalidArgument);
+    world.refuses_once(Provider::WhatsApp, 500, None);
+    let answer = client
+        .send_message(world.app.request("acme", "crm", request))
+        .await;
+    let message = answer.expect("taken").into_inner().message_id;
+    world.app.settle().await;
+    world.failed_tries(&message, 1).await;
+    hears(&world, &anna, &split(&world, &anna, &bruno)).await;
+    world.app.clock.advance(A_WHILE);
+    world.sent(&message).await;
+    assert_eq!(numbers(&world), [BRUNO_S_NUMBER]);
     world.stop().await;
 }
 

@@ -69,6 +69,8 @@ pub struct Decided {
     pub outcome: Outcome,
     /// The customer, right after.
     pub context: CustomerContext,
+    /// Not every proof of the customer holds for whoever was there.
+    pub in_doubt: bool,
     /// The proof made the customer's level higher than it was.
     pub lifted: bool,
 }
@@ -78,6 +80,8 @@ pub struct Decided {
 struct Learnt<'a> {
     apart: HashSet<(&'a TenantId, CustomerId, CustomerId)>,
     full: HashSet<(&'a TenantId, CustomerId)>,
+    /// Customers are held already.
+    holds: bool,
 }
 
 impl App {
@@ -89,6 +93,7 @@ impl App {
         let now = tx.now();
         let mut apart: HashSet<(TenantId, CustomerId, CustomerId)> = HashSet::new();
         let mut full: HashSet<(TenantId, CustomerId)> = HashSet::new();
+        let mut holds = false;
         // Each further round means that another transaction was faster.
         for _ in 0..8 {
             let (mut worlds, homes) = self.worlds(tx, items, now).await?;
@@ -102,10 +107,14 @@ impl App {
             for (tenant, value, count) in homes {
                 plan.count(tenant, value, count);
             }
-            let mut learnt = Learnt::default();
+            let mut learnt = Learnt {
+                holds,
+                ..Learnt::default()
+            };
             if let Some(decided) = self.save(tx, plan, &mut learnt, &apart, now).await? {
                 return Ok(decided);
             }
+            holds = learnt.holds;
             apart.extend(learnt.apart.into_iter().map(|(t, a, b)| (t.clone(), a, b)));
             full.extend(learnt.full.into_iter().map(|(t, c)| (t.clone(), c)));
             metrics::counter!("trama_identity_resolution_overtaken_total").increment(1);
@@ -203,8 +212,7 @@ impl App {
         }
         if !attached.is_empty() {
             let customers: Vec<_> = attached.into_iter().collect();
-            let alone = !plan.merges.is_empty();
-            if !store::lock(tx.conn(), &customers, alone).await?.is_empty() {
+            if !hold(tx, &customers, !plan.merges.is_empty(), &mut learnt.holds).await? {
                 return Ok(None);
             }
         }
@@ -373,6 +381,29 @@ impl App {
     }
 }
 
+/// Holds customers until the transaction ends, weakly or alone; `false` when one of them is an alias by now. Whoever holds some
+/// from a round before waits for nobody: they would wait out of order, and be waited for (ADR 31).
+async fn hold(
+    tx: &mut Tx,
+    customers: &[(&TenantId, CustomerId)],
+    alone: bool,
+    holds: &mut bool,
+) -> Result<bool, Error> {
+    if *holds {
+        return match store::lock_if_free(tx.conn(), customers, alone).await? {
+            true => Ok(true),
+            false => Err(overtaken()),
+        };
+    }
+    if !alone {
+        *holds = true;
+        return Ok(store::lock(tx.conn(), customers, false).await?.is_empty());
+    }
+    let held = store::hold_all_alone(tx.conn(), customers).await?;
+    *holds = held || customers.windows(2).any(|two| two[0].0 != two[1].0);
+    Ok(held)
+}
+
 /// Looks at the queue of a tenant again, soon: one timer for all that is queued within one slot of time.
 pub(super) fn arm(tx: &mut Tx, tenant: &TenantId, now: DateTime<Utc>) {
     let slot = slot(now);
@@ -439,5 +470,6 @@ pub(super) fn merged_event(merge: &MergeRecord, survivor: CustomerContext) -> Cu
         merged_customer_id: merge.merged.to_string(),
         reason: merge.reason.clone(),
         merged_at: Some(to_wire(merge.at)),
+        by_likeness: merge.likeness.is_some(),
     }
 }

@@ -72,6 +72,7 @@ pub fn plan<'a>(
         if let Some(customer) = world.get(outcome.customer) {
             let context = customer.context_for(&outcome.standing, &item.rules, now, outcome.is_new);
             plan.decided.push(Decided {
+                in_doubt: customer.is_in_doubt(&outcome.standing),
                 outcome,
                 context,
                 lifted,

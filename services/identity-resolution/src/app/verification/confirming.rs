@@ -2,14 +2,9 @@
 
 use chrono::Duration;
 use trama_platform::{Command, Error};
-use trama_proto::{
-    identity_resolution::v1 as wire,
-    ids::{ChallengeId, CustomerId},
-    resources::ProofMethod,
-    time::to_wire,
-};
+use trama_proto::{identity_resolution::v1 as wire, ids::ChallengeId, resources::ProofMethod, time::to_wire};
 
-use super::{Proven, count_failure, keep, method_policy, open, prove, unless_locked};
+use super::{Asked, Proven, count_failure, keep, method_policy, open, prove, unless_locked};
 use crate::{
     app::{App, Caller},
     domain::{
@@ -25,7 +20,7 @@ impl App {
     pub async fn start_confirmation(
         &self,
         caller: &Caller,
-        id: CustomerId,
+        asked: Asked,
         request: &wire::StartConfirmationRequest,
     ) -> Result<wire::StartConfirmationResponse, Error> {
         const METHOD: &str = "StartConfirmation";
@@ -42,7 +37,7 @@ impl App {
             return Ok(response);
         }
         let (rules, now) = (self.rules(tenant), tx.now());
-        let customer = self.read_alone(&mut tx, tenant, id).await?;
+        let customer = self.hold_asked(&mut tx, tenant, asked, &rules).await?;
         let level = method_policy(&rules, ProofMethod::InAppConfirm).max_level;
         if level < 1 {
             return Err(refused("the policy does not accept confirmation in the app"));
@@ -60,7 +55,8 @@ impl App {
         // The app says yes or no; there is nothing to guess.
         let state = Challenge::start(1, good_for, now);
         let (new_id, how) = (ChallengeId::new(tx.new_id()), (ProofMethod::InAppConfirm, level));
-        let stored = Stored::without_code(new_id, customer.id, how, &request.case_id, state);
+        let whence = (request.case_id.as_str(), asked.interaction);
+        let stored = Stored::without_code(new_id, customer.id, how, whence, state);
         open(&mut tx, caller, &stored).await?;
         let response = wire::StartConfirmationResponse {
             challenge_id: stored.id.to_string(),

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use trama_platform::{Command, Error, Kind, Tx};
 use trama_proto::{
     identity_resolution::v1 as wire,
-    ids::{ChallengeId, CustomerId, TenantId},
+    ids::{ChallengeId, TenantId},
     resources::{DocumentHook, ProofMethod},
     time::to_wire,
 };
 
-use super::{Proven, count_failure, keep, method_policy, open, prove, unless_locked};
+use super::{Asked, Proven, count_failure, keep, method_policy, open, prove, unless_locked};
 use crate::{
     app::{App, Caller, hooks::Outside},
     domain::{
@@ -41,7 +41,7 @@ impl App {
     pub async fn start_document_check(
         &self,
         caller: &Caller,
-        id: CustomerId,
+        asked: Asked,
         request: &wire::StartDocumentCheckRequest,
         outside: &Outside,
     ) -> Result<wire::StartDocumentCheckResponse, Error> {
@@ -56,7 +56,7 @@ impl App {
             if let Some(response) = tx.replay(&command).await? {
                 return Ok(response);
             }
-            let stored = self.open_check(&mut tx, caller, id, request, hook).await?;
+            let stored = self.open_check(&mut tx, caller, asked, request, hook).await?;
             let customer = self.read(&mut tx, tenant, stored.customer).await?;
             let Challenge::Pending { expires_at, .. } = stored.state else {
                 return Err(refused("this check is over; start another one"));
@@ -99,7 +99,7 @@ impl App {
         &self,
         tx: &mut Tx,
         caller: &Caller,
-        id: CustomerId,
+        asked: Asked,
         request: &wire::StartDocumentCheckRequest,
         hook: &DocumentHook,
     ) -> Result<Stored, Error> {
@@ -109,7 +109,7 @@ impl App {
         if level < 1 {
             return Err(refused("the policy does not accept documents"));
         }
-        let customer = self.read_alone(tx, tenant, id).await?;
+        let customer = self.hold_asked(tx, tenant, asked, &rules).await?;
         unless_locked(
             tx,
             tenant,
@@ -134,7 +134,8 @@ impl App {
         // One result is reported; there is nothing to guess.
         let state = Challenge::start(1, good_for, now);
         let how = (ProofMethod::Document, level);
-        let stored = Stored::without_code(check, customer.id, how, &request.case_id, state);
+        let whence = (request.case_id.as_str(), asked.interaction);
+        let stored = Stored::without_code(check, customer.id, how, whence, state);
         open(tx, caller, &stored).await?;
         Ok(stored)
     }

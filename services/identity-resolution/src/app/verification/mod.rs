@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use trama_platform::{Command, Error, Kind, Tx};
 use trama_proto::{
-    identity_resolution::v1 as wire,
+    identity_resolution::v1::{self as wire, CustomerChanged},
     ids::{ChallengeId, CustomerId, InteractionId, TenantId},
     resources::{MethodPolicy, ProofMethod},
     time::to_wire,
@@ -51,6 +51,15 @@ pub(super) struct Proven<'a> {
     pub case_id: &'a str,
     /// In which interaction, if the asker said so.
     pub asked_in: Option<InteractionId>,
+}
+
+/// Whom a challenge asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// Taken for whom.
+    pub customer: CustomerId,
+    /// Whoever speaks in this interaction; the customer, whoever is there, when absent.
+    pub interaction: Option<InteractionId>,
 }
 
 /// A check that was made elsewhere.
@@ -179,7 +188,13 @@ pub(super) async fn prove(
     let mark = (tx.new_id(), now);
     store::proofs::log(tx.conn(), tenant, customer.id, mark, &entry).await?;
     customer.prove(proof.clone());
-    publish_change(tx, tenant, customer, rules, &["verification", "handles"]);
+    let event = CustomerChanged {
+        customer: Some(customer.context(rules, now, false)),
+        changed_fields: ["verification", "handles"].map(str::to_owned).to_vec(),
+        proof: proof.asked_in.map(|_| proof.to_wire()),
+        interaction_id: proof.asked_in.map(|id| id.to_string()).unwrap_or_default(),
+    };
+    tx.publish(tenant, &customer.id.to_string(), &event);
     metrics::counter!("trama_identity_resolution_proofs_total", "method" => proven.method.as_str())
         .increment(1);
     Ok(proof)
@@ -245,6 +260,21 @@ impl App {
             .filter(|s| s.method == method)
             .ok_or_else(|| no_challenge(id))?;
         Ok((stored, customer))
+    }
+
+    /// Who is asked, held alone until the transaction ends; nobody is by an interaction of somebody else.
+    pub(super) async fn hold_asked(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        asked: Asked,
+        rules: &Rules,
+    ) -> Result<Customer, Error> {
+        let customer = self.read_alone(tx, tenant, asked.customer).await?;
+        if let Some(interaction) = asked.interaction {
+            self.standing(tx, tenant, &customer, interaction, rules).await?;
+        }
+        Ok(customer)
     }
 
     /// What leads from whoever spoke in an interaction to the customer.
@@ -381,11 +411,11 @@ impl App {
                 format!("the policy accepts at most {most} for {}", check.method.as_str()),
             ));
         }
-        let mut customer = self.read_alone(&mut tx, tenant, check.customer).await?;
-        if let Some(interaction) = check.interaction {
-            self.standing(&mut tx, tenant, &customer, interaction, &rules)
-                .await?;
-        }
+        let asked = Asked {
+            customer: check.customer,
+            interaction: check.interaction,
+        };
+        let mut customer = self.hold_asked(&mut tx, tenant, asked, &rules).await?;
         let proven = Proven {
             method: check.method,
             level: check.level,

@@ -6,12 +6,12 @@ use trama_platform::{Error, Kind};
 use trama_proto::{
     common::v1::Verification as WireVerification,
     identity_resolution::v1 as wire,
-    ids::{ChallengeId, CustomerId},
+    ids::ChallengeId,
     resources::{Hook, ProofMethod},
     time::to_wire,
 };
 
-use super::{Proven, count_failure, keep, open, prove, unless_locked};
+use super::{Asked, Proven, count_failure, keep, open, prove, unless_locked};
 use crate::{
     app::{App, Caller, hooks::Outside},
     domain::{
@@ -40,7 +40,7 @@ impl App {
     pub async fn ask_question(
         &self,
         caller: &Caller,
-        id: CustomerId,
+        asked: Asked,
         request: &wire::AskQuestionRequest,
         outside: &Outside,
     ) -> Result<wire::AskQuestionResponse, Error> {
@@ -49,7 +49,11 @@ impl App {
         let hook = hook(&rules)?;
         let (customer, now) = {
             let mut tx = self.db.tx(tenant).await?;
-            let customer = self.read(&mut tx, tenant, id).await?;
+            let customer = self.read(&mut tx, tenant, asked.customer).await?;
+            if let Some(interaction) = asked.interaction {
+                self.standing(&mut tx, tenant, &customer, interaction, &rules)
+                    .await?;
+            }
             unless_locked(
                 &mut tx,
                 tenant,
@@ -96,7 +100,11 @@ impl App {
         };
         let mut tx = self.db.tx(tenant).await?;
         let now = tx.now();
-        let customer = self.read_alone(&mut tx, tenant, customer.id).await?;
+        let asked = Asked {
+            customer: customer.id,
+            ..asked
+        };
+        let customer = self.hold_asked(&mut tx, tenant, asked, &rules).await?;
         let good_for = Duration::minutes(self.config.code_minutes);
         let state = Challenge::start(rules.policy().verification_attempts, good_for, now);
         let (new_id, how) = (
@@ -105,7 +113,13 @@ impl App {
         );
         let stored = Stored {
             question: question_id,
-            ..Stored::without_code(new_id, customer.id, how, &request.case_id, state)
+            ..Stored::without_code(
+                new_id,
+                customer.id,
+                how,
+                (&request.case_id, asked.interaction),
+                state,
+            )
         };
         open(&mut tx, caller, &stored).await?;
         tx.commit().await?;
