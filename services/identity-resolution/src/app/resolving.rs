@@ -6,9 +6,9 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::{
@@ -43,9 +43,11 @@ const AT_ONCE: usize = 64;
 /// Transactions at the same time.
 pub const WORKERS: usize = 3;
 /// Records that are worth another transaction while one is under way.
-const COMPANY: usize = 16;
-/// How long records wait for company at most: about what a transaction takes.
+const COMPANY: usize = 24;
+/// How long records wait for company, before it is known what a transaction takes.
 const PATIENCE: Duration = Duration::from_millis(3);
+/// How long they wait at most, whatever one takes: the one that is under way may wait for somebody itself.
+const MOST_PATIENCE: Duration = Duration::from_millis(15);
 
 struct Wanted {
     tenant: TenantId,
@@ -65,6 +67,8 @@ pub struct Waiting {
     busy: AtomicUsize,
     /// There is company enough, or a transaction is through.
     news: Notify,
+    /// What a transaction takes, in microseconds: the last ones count most.
+    takes: AtomicU64,
 }
 
 impl Default for Waiting {
@@ -75,8 +79,13 @@ impl Default for Waiting {
             receiver: tokio::sync::Mutex::new(receiver),
             busy: AtomicUsize::new(0),
             news: Notify::new(),
+            takes: AtomicU64::new(micros(PATIENCE)),
         }
     }
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Waiting {
@@ -91,7 +100,7 @@ impl Waiting {
     }
 
     /// The next records to work in together. What a transaction costs by itself is more than a record's own share: while
-    /// one is under way, those who come gather until they are many, until it is through, or for a moment.
+    /// one is under way, those who come gather until they are many, until it is through, or for as long as one takes.
     async fn next(&self, batch: &mut Vec<Wanted>) -> Underway<'_> {
         let mut receiver = self.receiver.lock().await;
         receiver.recv_many(batch, 1).await;
@@ -101,20 +110,31 @@ impl Waiting {
             }
         };
         // A transaction that waits for somebody keeps nobody else waiting.
-        drop(tokio::time::timeout(PATIENCE, company).await);
+        let patience = Duration::from_micros(self.takes.load(Ordering::Relaxed)).min(MOST_PATIENCE);
+        drop(tokio::time::timeout(patience, company).await);
         receiver.recv_many(batch, AT_ONCE - 1).now_or_never();
         self.busy.fetch_add(1, Ordering::Relaxed);
-        Underway(self)
+        Underway {
+            waiting: self,
+            since: Instant::now(),
+        }
     }
 }
 
 /// A transaction, until it is through.
-struct Underway<'a>(&'a Waiting);
+struct Underway<'a> {
+    waiting: &'a Waiting,
+    since: Instant,
+}
 
 impl Drop for Underway<'_> {
     fn drop(&mut self) {
-        self.0.busy.fetch_sub(1, Ordering::Relaxed);
-        self.0.news.notify_one();
+        let (waiting, took) = (self.waiting, micros(self.since.elapsed()));
+        // Of two who end at once one may go uncounted: it is a guess anyway.
+        let takes = waiting.takes.load(Ordering::Relaxed);
+        waiting.takes.store((takes * 7 + took) / 8, Ordering::Relaxed);
+        waiting.busy.fetch_sub(1, Ordering::Relaxed);
+        waiting.news.notify_one();
     }
 }
 

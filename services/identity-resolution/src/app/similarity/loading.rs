@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// More ids than profiles are looked for: one profile may have several, and the one that is asked about finds itself.
-const ALIASES: usize = 4;
+const ALIASES: usize = 2;
 
 /// The place of keys that need not be read to know that they find nobody.
 const CROWDED: usize = usize::MAX;
