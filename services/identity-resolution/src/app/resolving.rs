@@ -41,7 +41,7 @@ const MOST_WAITING: usize = 4_096;
 /// Records of one transaction at most.
 const AT_ONCE: usize = 64;
 /// Transactions at the same time.
-pub const WORKERS: usize = 3;
+pub const WORKERS: usize = 4;
 /// Records that are worth another transaction while one is under way.
 const COMPANY: usize = 24;
 /// How long records wait for company, before it is known what a transaction takes.
