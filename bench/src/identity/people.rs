@@ -116,7 +116,7 @@ impl Mix {
             ..PersonFacts::default()
         };
         match self {
-            Self::Contacts => (number / 10 % 5 != 0).then_some(name),
+            Self::Contacts => (!(number / 10).is_multiple_of(5)).then_some(name),
             Self::Records | Self::Known | Self::Unknown => Some(PersonFacts {
                 birth_date: somebody.birth_date,
                 street: somebody.street,
