@@ -210,6 +210,20 @@ async fn an_undone_merge_gives_everything_back() {
     app.stop().await;
 }
 
+/// A case on which only the stranger spoke, recognised at once as Anna.
+async fn only_words_of_stranger(app: &TestApp) -> String {
+    says(
+        app,
+        "anna",
+        "note of stranger",
+        ChannelKind::Whatsapp,
+        "la fattura è sbagliata",
+    )
+    .heard(app)
+    .await;
+    only_case(app, "anna").await.case_id
+}
+
 fn note_of_stranger(app: &TestApp) -> CustomerSplit {
     CustomerSplit {
         merge_id: MergeId::derived(&[b"nobody heard of it"]).to_string(),
@@ -308,16 +322,7 @@ async fn news_after_a_split_does_not_follow_a_word_that_went_away() {
 #[tokio::test]
 async fn what_agents_noted_and_wrote_goes_with_the_only_words_on_a_case() {
     let app = start().await;
-    says(
-        &app,
-        "anna",
-        "note of stranger",
-        ChannelKind::Whatsapp,
-        "la fattura è sbagliata",
-    )
-    .heard(&app)
-    .await;
-    let only = only_case(&app, "anna").await.case_id;
+    let only = only_words_of_stranger(&app).await;
     let note = AddNoteRequest {
         case_id: only.clone(),
         text: "wants it corrected by Friday".into(),
@@ -382,17 +387,7 @@ async fn an_answer_and_the_end_of_a_case_say_which_word_of_the_customer_they_fol
 #[tokio::test]
 async fn an_open_survey_question_goes_with_the_case_that_is_given_back() {
     let app = start().await;
-    // All that is said on this case is the stranger's, recognised at once as Anna.
-    says(
-        &app,
-        "anna",
-        "note of stranger",
-        ChannelKind::Whatsapp,
-        "la fattura è sbagliata",
-    )
-    .heard(&app)
-    .await;
-    let given = only_case(&app, "anna").await.case_id;
+    let given = only_words_of_stranger(&app).await;
     let question = SurveyQuestionAsked {
         invitation_id: InvitationId::derived(&[b"i"]).to_string(),
         question_id: "nps".into(),
