@@ -30,13 +30,13 @@ use crate::domain::customer::{Origin, Own, Verification};
 pub use handles::{HandleRow, move_handles, put_handles};
 pub use load::{Question, Worlds, load};
 
-/// Locks customers in the order of their ids and says which of them are aliases by now. Whoever links a handle holds
+/// Locks customers in the order of their ids; `false` when one of them is an alias by now. Whoever links a handle holds
 /// them weakly, whoever merges or changes them holds them alone.
 pub async fn lock(
     conn: &mut PgConnection,
     customers: &[(&TenantId, CustomerId)],
     alone: bool,
-) -> Result<Vec<CustomerId>, Error> {
+) -> Result<bool, Error> {
     let mut customers = customers.to_vec();
     customers.sort_unstable();
     customers.dedup();
@@ -44,24 +44,20 @@ pub async fn lock(
     let ids: Vec<Uuid> = customers.iter().map(|(_, id)| id.uuid()).collect();
     // The lateral join takes the locks one after the other, in the order of the arrays.
     let statement = if alone {
-        "SELECT c.customer_id, c.merged_into FROM unnest($1::text[], $2::uuid[]) AS a (tenant, customer_id)
-         CROSS JOIN LATERAL (SELECT customer_id, merged_into FROM customers
+        "SELECT c.merged_into FROM unnest($1::text[], $2::uuid[]) AS a (tenant, customer_id)
+         CROSS JOIN LATERAL (SELECT merged_into FROM customers
              WHERE tenant = a.tenant AND customer_id = a.customer_id FOR UPDATE) c"
     } else {
-        "SELECT c.customer_id, c.merged_into FROM unnest($1::text[], $2::uuid[]) AS a (tenant, customer_id)
-         CROSS JOIN LATERAL (SELECT customer_id, merged_into FROM customers
+        "SELECT c.merged_into FROM unnest($1::text[], $2::uuid[]) AS a (tenant, customer_id)
+         CROSS JOIN LATERAL (SELECT merged_into FROM customers
              WHERE tenant = a.tenant AND customer_id = a.customer_id FOR KEY SHARE) c"
     };
-    let rows: Vec<(Uuid, Option<Uuid>)> = sqlx::query_as(statement)
+    let leads_to: Vec<Option<Uuid>> = sqlx::query_scalar(statement)
         .bind(tenants)
         .bind(ids)
         .fetch_all(conn)
         .await?;
-    Ok(rows
-        .into_iter()
-        .filter(|(_, into)| into.is_some())
-        .map(|(id, _)| CustomerId::new(id))
-        .collect())
+    Ok(leads_to.iter().all(Option::is_none))
 }
 
 /// Locks customers of a tenant in the order of their ids, alone, unless one of them is an alias by now: then none is held, and the

@@ -397,7 +397,7 @@ async fn hold(
     }
     if !alone {
         *holds = true;
-        return Ok(store::lock(tx.conn(), customers, false).await?.is_empty());
+        return store::lock(tx.conn(), customers, false).await;
     }
     let held = store::hold_all_alone(tx.conn(), customers).await?;
     *holds = held || customers.windows(2).any(|two| two[0].0 != two[1].0);

@@ -271,10 +271,23 @@ impl App {
         rules: &Rules,
     ) -> Result<Customer, Error> {
         let customer = self.read_alone(tx, tenant, asked.customer).await?;
-        if let Some(interaction) = asked.interaction {
-            self.standing(tx, tenant, &customer, interaction, rules).await?;
-        }
+        self.unless_elsewhere(tx, tenant, &customer, asked, rules).await?;
         Ok(customer)
+    }
+
+    /// An error if the interaction is somebody else's.
+    pub(super) async fn unless_elsewhere(
+        &self,
+        tx: &mut Tx,
+        tenant: &TenantId,
+        customer: &Customer,
+        asked: Asked,
+        rules: &Rules,
+    ) -> Result<(), Error> {
+        if let Some(interaction) = asked.interaction {
+            self.standing(tx, tenant, customer, interaction, rules).await?;
+        }
+        Ok(())
     }
 
     /// What leads from whoever spoke in an interaction to the customer.

@@ -50,10 +50,8 @@ impl App {
         let (customer, now) = {
             let mut tx = self.db.tx(tenant).await?;
             let customer = self.read(&mut tx, tenant, asked.customer).await?;
-            if let Some(interaction) = asked.interaction {
-                self.standing(&mut tx, tenant, &customer, interaction, &rules)
-                    .await?;
-            }
+            self.unless_elsewhere(&mut tx, tenant, &customer, asked, &rules)
+                .await?;
             unless_locked(
                 &mut tx,
                 tenant,
