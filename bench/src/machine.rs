@@ -89,13 +89,14 @@ impl Cpu {
             let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
                 continue;
             };
-            let Some((name, seconds)) = parse(&stat) else {
+            let Some((name, seconds, of_ended)) = parse(&stat) else {
                 continue;
             };
             if entry.file_name().to_str() == Some(&own) {
                 cpu.ourselves += seconds;
             } else if name.starts_with("postgres") {
-                cpu.postgres += seconds;
+                // Connections come and go; what those used who went stands with the one who started them.
+                cpu.postgres += seconds + of_ended;
             } else if name.starts_with("nats-server") {
                 cpu.nats += seconds;
             }
@@ -162,14 +163,16 @@ impl std::fmt::Display for CpuUse {
     }
 }
 
-/// Name and CPU seconds from `/proc/<pid>/stat`. The name stands in brackets and may hold spaces and brackets.
-fn parse(stat: &str) -> Option<(&str, f64)> {
+/// Name and CPU seconds from `/proc/<pid>/stat`: its own, and those of children that have ended. The name stands in brackets
+/// and may hold spaces and brackets.
+fn parse(stat: &str) -> Option<(&str, f64, f64)> {
     let (head, rest) = stat.rsplit_once(") ")?;
     let (_, name) = head.split_once('(')?;
     let mut fields = rest.split(' ').skip(11);
-    let user: f64 = fields.next()?.parse().ok()?;
-    let system: f64 = fields.next()?.parse().ok()?;
-    Some((name, (user + system) / TICKS_PER_SECOND))
+    let mut seconds = || Some(fields.next()?.parse::<f64>().ok()? / TICKS_PER_SECOND);
+    let own = seconds()? + seconds()?;
+    let of_ended = seconds()? + seconds()?;
+    Some((name, own, of_ended))
 }
 
 /// CPU seconds of the desk's thread so far; 0 when there is none.
@@ -182,8 +185,8 @@ fn desk_seconds() -> f64 {
     stats
         .filter_map(|stat| {
             parse(&stat)
-                .filter(|(name, _)| *name == DESK_THREAD)
-                .map(|(_, seconds)| seconds)
+                .filter(|(name, ..)| *name == DESK_THREAD)
+                .map(|(_, seconds, _)| seconds)
         })
         .sum()
 }
@@ -191,7 +194,7 @@ fn desk_seconds() -> f64 {
 /// CPU seconds of this thread so far.
 pub fn thread_cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap_or_default();
-    parse(&stat).map_or(0.0, |(_, seconds)| seconds)
+    parse(&stat).map_or(0.0, |(_, seconds, _)| seconds)
 }
 
 /// Resident memory of this process in bytes; 0 where there is no `/proc`.
@@ -207,7 +210,7 @@ pub fn resident_bytes() -> u64 {
 mod tests {
     #[test]
     fn a_process_with_a_strange_name_is_read() {
-        let stat = "42 (a) b) S 1 2 3 4 5 6 7 8 9 10 150 50 0";
-        assert_eq!(super::parse(stat), Some(("a) b", 2.0)));
+        let stat = "42 (a) b) S 1 2 3 4 5 6 7 8 9 10 150 50 30 20 0";
+        assert_eq!(super::parse(stat), Some(("a) b", 2.0, 0.5)));
     }
 }

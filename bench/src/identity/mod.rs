@@ -30,7 +30,7 @@ use crate::{
 
 const BARE: &str = "bare sql, lookup + insert, 8 connections";
 /// Callers at the same time, when it is measured how many can be answered.
-const CALLERS: usize = 64;
+const CALLERS: usize = 128;
 /// How many times as long as a measurement the warm-up takes.
 const WARM_UP: u32 = 4;
 
@@ -122,6 +122,7 @@ async fn alone(
         Mix::Known => (30_000_000, "records, known by the handle"),
         Mix::Unknown => (40_000_000, "records, to be matched"),
     };
+    eprintln!("measuring {name}");
     let callers = Pace::AsAnswered { callers: CALLERS };
     let (cpu, pages) = (Cpu::now(), Pages::now(app).await?);
     let answered = ask(app, customers, salt, mix, callers, seconds).await?;

@@ -382,6 +382,12 @@ impl Customer {
         facts
     }
 
+    /// Whether a record calls them as they were called before, and names no other birthday.
+    pub fn is_called_as(&self, record: &Said) -> bool {
+        let mut names = record.values().iter().filter(|v| v.attribute.tells_apart());
+        names.all(|name| self.members.iter().any(|m| m.own.said.says(name)))
+    }
+
     /// Their own id and their aliases'.
     pub fn ids(&self) -> Vec<CustomerId> {
         self.members.iter().map(|m| m.id).collect()

@@ -57,6 +57,15 @@ impl Attribute {
     fn of_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|a| *a as u8 == number)
     }
+
+    /// Whether two who have the same handle can be seen by it to be two.
+    #[must_use]
+    pub const fn tells_apart(self) -> bool {
+        matches!(
+            self,
+            Self::FullName | Self::GivenName | Self::Surname | Self::Birth
+        )
+    }
 }
 
 /// Between the parts of one value; nobody can type it.
@@ -139,6 +148,16 @@ impl Said {
         &self.0
     }
 
+    /// Whether this was said, whoever believes it.
+    pub fn says(&self, value: &Value) -> bool {
+        self.place(value).is_ok()
+    }
+
+    fn place(&self, value: &Value) -> Result<usize, usize> {
+        self.0
+            .binary_search_by(|v| (v.attribute, v.text.as_str()).cmp(&(value.attribute, value.text.as_str())))
+    }
+
     /// Nothing was said.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -186,10 +205,7 @@ impl Said {
     }
 
     fn put(&mut self, value: Value) -> bool {
-        let place = self.0.binary_search_by(|v| {
-            (v.attribute, v.text.as_str()).cmp(&(value.attribute, value.text.as_str()))
-        });
-        match place {
+        match self.place(&value) {
             Ok(known) => {
                 let known = &mut self.0[known];
                 known.times = known.times.saturating_add(value.times);
@@ -362,6 +378,21 @@ mod tests {
             }
             said
         })
+    }
+
+    #[test]
+    fn what_was_said_is_known_whoever_believes_it() {
+        let mut said = Said::default();
+        said.add(Attribute::GivenName, "Anna", Trust::Claimed);
+        let name = |text: &str| Value {
+            attribute: Attribute::GivenName,
+            text: text.into(),
+            trust: Trust::Verified,
+            times: 7,
+        };
+        assert!(said.says(&name("Anna")));
+        assert!(!said.says(&name("Bruno")));
+        assert!(Attribute::Birth.tells_apart() && !Attribute::Address.tells_apart());
     }
 
     proptest! {

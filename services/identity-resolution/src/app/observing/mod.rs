@@ -30,7 +30,6 @@ use crate::{
         rules::Rules,
     },
     error::overtaken,
-    matching::Facts,
     store::{
         self, HandleRow, OwnRow, Question, Worlds,
         similar::{News, Observed, Settled},
@@ -156,7 +155,7 @@ impl App {
         let mut worlds = store::load(tx.conn(), &question, &rules, now).await?;
         drop(question);
         let nobody = World::default();
-        let facts: Vec<Option<Facts>> = items
+        let read: Vec<Option<similarity::Read>> = items
             .iter_mut()
             .map(|item| {
                 let world = worlds.get(item.tenant).unwrap_or(&nobody);
@@ -165,14 +164,14 @@ impl App {
             .collect();
         self.under_new_ids(tx, items, &mut worlds).await?;
         let mut records: Vec<Records<'a, '_>> = Vec::new();
-        for (item, facts) in items.iter_mut().zip(facts) {
+        for (item, read) in items.iter_mut().zip(read) {
             let tenant = item.tenant;
             match records.iter_mut().find(|r| r.tenant == tenant) {
-                Some(records) => records.observations.push((&mut item.observation, facts)),
+                Some(records) => records.observations.push((&mut item.observation, read)),
                 None => records.push(Records {
                     tenant,
                     rules: Arc::clone(&item.rules),
-                    observations: vec![(&mut item.observation, facts)],
+                    observations: vec![(&mut item.observation, read)],
                 }),
             }
         }

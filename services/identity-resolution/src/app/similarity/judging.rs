@@ -1,6 +1,6 @@
 //! Records of a batch, judged by what they say.
 
-use std::sync::Arc;
+use std::{cell::OnceCell, sync::Arc};
 
 use sqlx::PgConnection;
 use trama_platform::Error;
@@ -26,11 +26,14 @@ pub struct Records<'t, 'a> {
     /// What holds.
     pub rules: Arc<Rules>,
     /// The records to judge, in order, with what [`compare`] made of them.
-    pub observations: Vec<(&'a mut Observation, Option<Facts>)>,
+    pub observations: Vec<(&'a mut Observation, Option<Read>)>,
 }
 
+/// What a record says, read once: of whoever writes again as before nobody needs it.
+pub type Read = OnceCell<Facts>;
+
 /// Notes whom a record cannot mean although they have a handle of it. Gives what it says, where similarity may judge it.
-pub fn compare(seen: &mut Observation, rules: &Rules, world: &World) -> Option<Facts> {
+pub fn compare(seen: &mut Observation, rules: &Rules, world: &World) -> Option<Read> {
     let policy = rules.similarity()?;
     seen.verdict = Verdict::Nobody;
     seen.settled = None;
@@ -38,9 +41,9 @@ pub fn compare(seen: &mut Observation, rules: &Rules, world: &World) -> Option<F
     if !seen.said.names_somebody() {
         return None;
     }
-    let facts = seen.said.facts(policy);
-    contradictions(seen, &facts, world, policy);
-    Some(facts)
+    let read = Read::new();
+    contradictions(seen, &read, world, policy);
+    Some(read)
 }
 
 /// Judges the records whom no handle names. Gives what was found at homes, to count.
@@ -54,10 +57,14 @@ pub async fn judge<'t>(
     for (place, of_tenant) in records.iter_mut().enumerate() {
         let world = worlds.get(of_tenant.tenant).unwrap_or(&nobody);
         let mut facts_here = Vec::new();
-        for (number, (seen, facts)) in of_tenant.observations.iter_mut().enumerate() {
-            if let Some(facts) = facts.take()
+        let Some(policy) = of_tenant.rules.similarity() else {
+            continue;
+        };
+        for (number, (seen, read)) in of_tenant.observations.iter_mut().enumerate() {
+            if let Some(read) = read.take()
                 && world.knows_nobody(seen, &of_tenant.rules)
             {
+                let facts = read.into_inner().unwrap_or_else(|| seen.said.facts(policy));
                 facts_here.push((number, facts));
             }
         }
@@ -102,17 +109,19 @@ pub async fn judge<'t>(
     Ok(found)
 }
 
-/// Whoever has a handle of the record but is called something else, or was born on another day, is not meant.
-fn contradictions(seen: &mut Observation, facts: &Facts, world: &World, policy: &Policy) {
+/// Whoever has a handle of the record but is called something else, or was born on another day, is not meant. One variant that
+/// fits is enough: nothing is compared for a record that calls its owner as they were called before.
+fn contradictions(seen: &mut Observation, read: &Read, world: &World, policy: &Policy) {
     let empty = MemoryStore::new(id_of_record);
     let scorer = Scorer::new(policy, &empty);
     for handle in &seen.handles {
         let Some(owner) = world.owner(&handle.key) else {
             continue;
         };
-        if seen.contradicts.contains(&owner.id) {
+        if seen.contradicts.contains(&owner.id) || owner.is_called_as(&seen.said) {
             continue;
         }
+        let facts = read.get_or_init(|| seen.said.facts(policy));
         let theirs = owner.facts(policy);
         let side = |facts| Side { facts, profile: None };
         let vetoes = scorer.score(side(facts), side(&theirs)).vetoes;

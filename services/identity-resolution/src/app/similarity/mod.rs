@@ -14,7 +14,7 @@ use crate::{
     store::similar::POPULATION,
 };
 
-pub use judging::{Records, compare, judge};
+pub use judging::{Read, Records, compare, judge};
 pub use loading::{homes_are_shared, neighbourhoods, widen};
 pub use neighbourhood::{Groups, Neighbourhood};
 
