@@ -382,10 +382,14 @@ impl Customer {
         facts
     }
 
-    /// Whether a record calls them as they were called before, and names no other birthday.
+    /// Whether a record says nothing of name and birth but what was said of them, and of the name all of it: a name that stands in
+    /// two places speaks for nobody, so that a part of what they are called is not the same as the whole.
     pub fn is_called_as(&self, record: &Said) -> bool {
-        let mut names = record.values().iter().filter(|v| v.attribute.tells_apart());
-        names.all(|name| self.members.iter().any(|m| m.own.said.says(name)))
+        let said_of_them = |value| self.members.iter().any(|m| m.own.said.says(value));
+        let mut told = record.values().iter().filter(|v| v.attribute.tells_apart());
+        let nameless = !record.values().iter().any(|v| v.attribute.is_name());
+        let mut theirs = self.members.iter().flat_map(|m| m.own.said.values());
+        told.all(said_of_them) && (nameless || theirs.all(|v| !v.attribute.is_name() || record.says(v)))
     }
 
     /// Their own id and their aliases'.

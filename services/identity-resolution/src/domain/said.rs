@@ -58,13 +58,16 @@ impl Attribute {
         Self::ALL.into_iter().find(|a| *a as u8 == number)
     }
 
+    /// What somebody is called.
+    #[must_use]
+    pub const fn is_name(self) -> bool {
+        matches!(self, Self::FullName | Self::GivenName | Self::Surname)
+    }
+
     /// Whether two who have the same handle can be seen by it to be two.
     #[must_use]
     pub const fn tells_apart(self) -> bool {
-        matches!(
-            self,
-            Self::FullName | Self::GivenName | Self::Surname | Self::Birth
-        )
+        self.is_name() || matches!(self, Self::Birth)
     }
 }
 
