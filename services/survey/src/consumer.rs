@@ -116,7 +116,7 @@ fn failure(tenant: &TenantId, event: MessageFailed) -> Result<Option<Undelivered
 async fn merge(tx: &mut Tx, tenant: &TenantId, event: CustomerMerged) -> Result<(), Error> {
     let (survivor, known) = person(event.survivor)?;
     let (merge, merged): (MergeId, CustomerId) = (event.merge_id.parse()?, event.merged_customer_id.parse()?);
-    store::save_merge(tx.conn(), tenant, merge, (survivor, &known), merged).await
+    store::save_merge(tx, tenant, merge, (survivor, &known), merged).await
 }
 
 async fn split(tx: &mut Tx, tenant: &TenantId, event: CustomerSplit) -> Result<(), Error> {
@@ -135,7 +135,7 @@ async fn split(tx: &mut Tx, tenant: &TenantId, event: CustomerSplit) -> Result<(
         merged_at: from_wire(event.merged_at.as_ref()),
         at: from_wire(event.split_at.as_ref()).unwrap_or_else(|| tx.now()),
     };
-    store::save_split(tx.conn(), tenant, &split, &known).await
+    store::save_split(tx, tenant, &split, &known).await
 }
 
 fn person(context: Option<CustomerContext>) -> Result<(CustomerId, Vec<u8>), Error> {

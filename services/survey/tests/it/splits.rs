@@ -5,14 +5,14 @@ use std::time::Duration;
 use trama_proto::{
     case::v1::CaseResolved,
     common::v1::CustomerContext,
-    identity_resolution::v1::CustomerSplit,
+    identity_resolution::v1::{CustomerMerged, CustomerSplit},
     ids::{InteractionId, MergeId},
     survey::v1::InvitationStatus,
     time::to_wire,
 };
 use trama_testkit::TestApp;
 
-use crate::world::{app, asked, customer, invitations, messages, resolved};
+use crate::world::{app, asked, builder, customer, invitations, messages, resolved};
 
 /// Its survey waits for ten minutes.
 const TENANT: &str = "other";
@@ -120,4 +120,60 @@ async fn of_a_case_that_nobody_can_tell_whose_it_was_nobody_is_asked() {
     app.advance(Duration::from_secs(700)).await;
     assert!(asked(&app).await.is_empty());
     app.stop().await;
+}
+
+/// What the database shows of whoever is to be asked, as text.
+async fn stored(app: &TestApp) -> Vec<String> {
+    let mut tx = app.db("survey").system_tx().await.expect("a transaction");
+    sqlx::query_scalar("SELECT encode(customer, 'escape') FROM invitations ORDER BY invitation_id")
+        .fetch_all(tx.conn())
+        .await
+        .expect("rows")
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_survivor_is_sealed_as_what_was_known_of_the_merged() {
+    let keys = std::env::temp_dir().join(format!("trama-survey-sealing-{}", std::process::id()));
+    std::fs::create_dir_all(&keys).expect("a folder");
+    std::fs::write(keys.join("one"), format!("{}=", "A".repeat(43))).expect("a key of 32 bytes");
+    let dir = keys.clone();
+    let app = builder()
+        .configure(|config| {
+            config.sealing.keys_dir = Some(dir);
+            config.sealing.key = "one".into();
+        })
+        .start()
+        .await;
+    let named = |id: &str| {
+        person(id).map(|context| CustomerContext {
+            display_name: "Zelinda".into(),
+            ..context
+        })
+    };
+    let (anna, bruno) = (customer("anna"), customer("bruno"));
+    hears(&app, &resolved("one", &bruno)).await;
+    let merge = CustomerMerged {
+        merge_id: MergeId::derived(&[b"m"]).to_string(),
+        survivor: named(&anna),
+        merged_customer_id: bruno.clone(),
+        ..CustomerMerged::default()
+    };
+    let hidden =
+        |rows: &[String]| rows.len() == 1 && !rows[0].contains("Zelinda") && !rows[0].contains(&bruno);
+    hears(&app, &merge).await;
+    let merged = stored(&app).await;
+    assert!(hidden(&merged), "{merged:?}");
+    let undone = CustomerSplit {
+        survivor: named(&anna),
+        restored: named(&bruno),
+        ..split(&app)
+    };
+    hears(&app, &undone).await;
+    let split = stored(&app).await;
+    assert!(hidden(&split) && split != merged, "{split:?}");
+    app.advance(Duration::from_secs(600)).await;
+    let question = asked(&app).await.pop().expect("a question");
+    assert_eq!(question.customer_id, bruno, "it can be read");
+    app.stop().await;
+    std::fs::remove_dir_all(&keys).expect("removed");
 }

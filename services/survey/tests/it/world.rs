@@ -11,7 +11,7 @@ use trama_proto::{
     },
     time::to_wire,
 };
-use trama_testkit::TestApp;
+use trama_testkit::{Builder, TestApp};
 
 const RESOURCES: &str = r#"
 apiVersion: trama.dev/v1alpha1
@@ -35,11 +35,12 @@ spec:
   questions: [{id: easy, measures: ces, text: {en: "How easy was it, 1 to 7?"}}]
 "#;
 
+pub fn builder() -> Builder {
+    TestApp::builder(&[trama_survey::service()]).resources(RESOURCES)
+}
+
 pub async fn app() -> TestApp {
-    TestApp::builder(&[trama_survey::service()])
-        .resources(RESOURCES)
-        .start()
-        .await
+    builder().start().await
 }
 
 pub fn customer(name: &str) -> String {
