@@ -52,6 +52,12 @@ pub struct Arguments {
     /// Only this kind of call in `identity`: for a profile, or to try something out.
     #[arg(long)]
     only: Option<Mix>,
+    /// Callers at the same time in `identity`, when it is measured how many can be answered.
+    #[arg(long, default_value_t = 128)]
+    callers: usize,
+    /// Calls a second when latency is measured in `identity`; half of those that can be answered when it is not given.
+    #[arg(long)]
+    pace: Option<f64>,
     /// Desks of `floor`.
     #[arg(long, default_value_t = 10_000)]
     agents: usize,

@@ -29,8 +29,6 @@ use crate::{
 };
 
 const BARE: &str = "bare sql, lookup + insert, 8 connections";
-/// Callers at the same time, when it is measured how many can be answered.
-const CALLERS: usize = 128;
 /// How many times as long as a measurement the warm-up takes.
 const WARM_UP: u32 = 4;
 
@@ -66,17 +64,18 @@ async fn measure(
         customers as f64 / started.elapsed().as_secs_f64(),
     );
     // The first to change a page after a checkpoint logs all of it.
-    let callers = Pace::AsAnswered { callers: CALLERS };
-    ask(app, customers, 0, Mix::Records, callers, seconds * WARM_UP).await?;
+    let callers = arguments.callers;
+    let pace = Pace::AsAnswered { callers };
+    ask(app, customers, 0, Mix::Records, pace, seconds * WARM_UP).await?;
     caught_up(app).await?;
     if let Some(mix) = arguments.only {
-        alone(app, customers, mix, seconds, report).await?;
+        alone(app, arguments, mix, report).await?;
         return Ok(());
     }
     let before = bare(app, servers, customers, seconds).await?;
-    let contacts = alone(app, customers, Mix::Contacts, seconds, report).await?;
+    let contacts = alone(app, arguments, Mix::Contacts, report).await?;
     for mix in [Mix::Records, Mix::Known, Mix::Unknown] {
-        alone(app, customers, mix, seconds, report).await?;
+        alone(app, arguments, mix, report).await?;
     }
     let batches = in_batches(app, customers).await?;
     report
@@ -95,8 +94,8 @@ async fn measure(
     report.note = format!(
         "{customers} customers with names, birth, address, mail and telephone. ResolveRecord over gRPC, each record durable when \
          answered. Contacts, as channels bring them: a handle and, of four in five, a name; half of the handles are known. Records \
-         say all of the above. As many as {CALLERS} callers get answered; CPU is of the services, the callers, PostgreSQL and the \
-         bus, looking again included. Latencies at half of that rate, from when each call was due."
+         say all of the above. As many as {callers} callers get answered; CPU is of the services, the callers, PostgreSQL and the \
+         bus, looking again included. Latencies at half of that rate (or at --pace), from when each call was due."
     );
     Ok(())
 }
@@ -109,13 +108,8 @@ struct Found {
 }
 
 /// One kind of call: as many as are answered, and how fast at half of that.
-async fn alone(
-    app: &TestApp,
-    customers: u64,
-    mix: Mix,
-    seconds: Duration,
-    report: &mut Report,
-) -> anyhow::Result<Found> {
+async fn alone(app: &TestApp, arguments: &Arguments, mix: Mix, report: &mut Report) -> anyhow::Result<Found> {
+    let (customers, seconds) = (arguments.customers, arguments.duration());
     let (salt, name) = match mix {
         Mix::Contacts => (10_000_000, "contacts"),
         Mix::Records => (20_000_000, "records"),
@@ -123,15 +117,17 @@ async fn alone(
         Mix::Unknown => (40_000_000, "records, to be matched"),
     };
     eprintln!("measuring {name}");
-    let callers = Pace::AsAnswered { callers: CALLERS };
+    let callers = Pace::AsAnswered {
+        callers: arguments.callers,
+    };
     let (cpu, pages) = (Cpu::now(), Pages::now(app).await?);
-    let answered = ask(app, customers, salt, mix, callers, seconds).await?;
+    let mut answered = ask(app, customers, salt, mix, callers, seconds).await?;
     // Looking again at whom that left open is part of what it takes.
     caught_up(app).await?;
     let cpu = cpu.since(answered.count, 0.0);
     let pages = Pages::now(app).await?.since(&pages, answered.count);
     // At a rate that can be kept, or the latency is that of a queue that grows.
-    let pace = Pace::PerSecond(answered.rate() / 2.0);
+    let pace = Pace::PerSecond(arguments.pace.unwrap_or(answered.rate() / 2.0));
     let mut steady = ask(app, customers, salt + 5_000_000, mix, pace, seconds).await?;
     caught_up(app).await?;
     let found = Found {
@@ -141,6 +137,14 @@ async fn alone(
     };
     let figures = [
         ("per second", Some(found.rate)),
+        (
+            "p50 ms, as many as are answered",
+            answered.latencies.percentile(0.5),
+        ),
+        (
+            "p99 ms, as many as are answered",
+            answered.latencies.percentile(0.99),
+        ),
         ("p50 ms", found.p50_ms),
         ("p99 ms", found.p99_ms),
         ("µs CPU", Some(cpu.per_message_us())),
