@@ -130,3 +130,104 @@ fn contradictions(seen: &mut Observation, read: &Read, world: &World, policy: &P
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use proptest::{collection::vec, prelude::*, sample::select};
+    use trama_proto::ids::CustomerId;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::{
+        customer::{Customer, Member, Own},
+        handle::Trust,
+        said::{Attribute, Said},
+    };
+
+    /// Names that meet in many ways: nicknames, initials, two in one, the same in both places, other scripts.
+    const NAMES: [&str; 16] = [
+        "Anna",
+        "Anna Maria",
+        "Annamaria",
+        "A.",
+        "Maria",
+        "Giuseppe",
+        "Beppe",
+        "Rossi",
+        "De Rossi",
+        "Rossi Bianchi",
+        "Bianchi",
+        "Bianchi Rossi",
+        "Müller",
+        "Mueller",
+        "Анна",
+        "Andrea",
+    ];
+    const WHOLE: [&str; 6] = [
+        "Anna Rossi",
+        "Rossi Anna",
+        "Anna Maria De Rossi",
+        "Giuseppe Bianchi",
+        "Andrea",
+        "Beppe Bianchi Rossi",
+    ];
+    const BIRTHS: [&str; 5] = ["1980-02-03", "1980-03-02", "1980-02-04", "1955-11-30", "80"];
+
+    fn says() -> impl Strategy<Value = (Attribute, &'static str)> {
+        prop_oneof![
+            4 => select(&NAMES[..]).prop_map(|text| (Attribute::GivenName, text)),
+            4 => select(&NAMES[..]).prop_map(|text| (Attribute::Surname, text)),
+            2 => select(&WHOLE[..]).prop_map(|text| (Attribute::FullName, text)),
+            2 => select(&BIRTHS[..]).prop_map(|text| (Attribute::Birth, text)),
+            1 => Just((Attribute::Email, "anna@casa.test")),
+            1 => Just((Attribute::Address, "via Roma\u{1f}1\u{1f}Milano\u{1f}\u{1f}20121")),
+        ]
+    }
+
+    fn said(all: &[(Attribute, &str)]) -> Said {
+        let mut said = Said::default();
+        for (attribute, text) in all {
+            said.add(*attribute, text, Trust::Observed);
+        }
+        said
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_096))]
+
+        /// Who is not compared because they are called as before would not have been contradicted either: not by what one of
+        /// their records says, nor by all that is said of them.
+        #[test]
+        fn who_is_called_as_before_is_never_contradicted(
+            members in vec(vec(says(), 0..4), 1..3),
+            kept in any::<u16>(),
+            // Most records say all of the name and nothing else, or hardly one would be called as before.
+            whole in prop::bool::weighted(0.8),
+            others in prop_oneof![4 => Just(vec![]), 1 => vec(says(), 1..3)],
+        ) {
+            let policy = Policy::shipped();
+            let mut owner = Customer::new(CustomerId::new(Uuid::from_u128(1)), DateTime::UNIX_EPOCH);
+            let ids = (1_u128..).map(|id| CustomerId::new(Uuid::from_u128(id)));
+            owner.members = ids.zip(&members).map(|(id, all)| Member {
+                id,
+                created_at: DateTime::UNIX_EPOCH,
+                merged_at: None,
+                own: Own { said: said(all), ..Own::default() },
+                version: 1,
+            }).collect();
+            let known = members.iter().flatten().enumerate();
+            let says = |(n, (attribute, _)): &(usize, &(Attribute, _))| whole && attribute.is_name() || kept >> n & 1 == 1;
+            let record: Vec<_> = known.filter(says).map(|(_, s)| *s).chain(others).collect();
+            let record = said(&record);
+            if !owner.is_called_as(&record) {
+                return Ok(());
+            }
+            let (facts, theirs) = (record.facts(&policy), owner.facts(&policy));
+            let empty = MemoryStore::new(id_of_record);
+            let side = |facts| Side { facts, profile: None };
+            let vetoes = Scorer::new(&policy, &empty).score(side(&facts), side(&theirs)).vetoes;
+            prop_assert!(!vetoes.given_name && !vetoes.birth_date, "{record:?} of {owner:?}");
+        }
+    }
+}
