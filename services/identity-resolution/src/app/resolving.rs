@@ -84,6 +84,11 @@ impl Default for Waiting {
     }
 }
 
+/// How long records wait for company while so many transactions are under way, of which one takes so long.
+fn patience(takes: Duration, busy: usize) -> Duration {
+    takes.mul_f64(busy.min(WORKERS) as f64 / WORKERS as f64)
+}
+
 fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
@@ -100,7 +105,9 @@ impl Waiting {
     }
 
     /// The next records to work in together. What a transaction costs by itself is more than a record's own share: while
-    /// one is under way, those who come gather until they are many, until it is through, or for as long as one takes.
+    /// others are under way, those who come gather until they are many, until all are through, or for a part of what one
+    /// takes. The part grows with those under way: where there is little to do nobody waits long for company that does not
+    /// come, and where there is much, large batches are what gets everybody through.
     async fn next(&self, batch: &mut Vec<Wanted>) -> Underway<'_> {
         let mut receiver = self.receiver.lock().await;
         receiver.recv_many(batch, 1).await;
@@ -110,7 +117,8 @@ impl Waiting {
             }
         };
         // A transaction that waits for somebody keeps nobody else waiting.
-        let patience = Duration::from_micros(self.takes.load(Ordering::Relaxed)).min(MOST_PATIENCE);
+        let takes = Duration::from_micros(self.takes.load(Ordering::Relaxed)).min(MOST_PATIENCE);
+        let patience = patience(takes, self.busy.load(Ordering::Relaxed));
         drop(tokio::time::timeout(patience, company).await);
         receiver.recv_many(batch, AT_ONCE - 1).now_or_never();
         self.busy.fetch_add(1, Ordering::Relaxed);
