@@ -1,11 +1,12 @@
 //! Configuration: defaults < file < environment, validated before anything is bound.
 
+mod bus;
+mod doors;
 mod limits;
 mod objects;
+mod resources;
 mod sealing;
 mod tls;
-
-use std::{net::SocketAddr, path::PathBuf};
 
 use figment::{
     Figment,
@@ -13,8 +14,11 @@ use figment::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use bus::{BusConfig, Durability};
+pub use doors::{AuthConfig, IssuerConfig, ListenConfig};
 pub use limits::{LimitsConfig, Rate, Rates};
 pub use objects::{ObjectsConfig, S3Config};
+pub use resources::{KubernetesConfig, ResourcesConfig};
 pub use sealing::SealingConfig;
 pub use tls::{RemoteTls, ServerTls};
 
@@ -62,40 +66,6 @@ pub struct Config {
     pub services: std::collections::BTreeMap<String, serde_json::Value>,
 }
 
-/// The bus.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct BusConfig {
-    /// First word of every subject and stream name.
-    pub prefix: String,
-    /// Partitions of the streams. The same in all services; changing it needs drained streams.
-    pub partitions: u32,
-    /// Copies of each stream: 1 on a laptop, 3 in a cluster.
-    pub replicas: usize,
-    /// Days for which the journal and the events are kept.
-    pub retention_days: u64,
-    /// What a provider's 2xx promises; the start warns when a stream is weaker.
-    pub durability: Durability,
-    /// The server's monitoring address, such as `http://127.0.0.1:8222`: lets the start check `sync_interval`, which
-    /// a client cannot see otherwise.
-    pub monitor_url: Option<String>,
-    /// A credentials file (JWT and seed, as nsc makes it) by which NATS lets us in, read again at every connection. Without
-    /// one, a user and password or a token in `nats_url`, if there are any.
-    pub creds_file: Option<PathBuf>,
-    /// The same for a file with the seed of an nkey.
-    pub nkey_file: Option<PathBuf>,
-}
-
-/// What a PubAck is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Durability {
-    /// One server that syncs every 100 ms: a power loss may take the last 100 ms.
-    Interval,
-    /// Three or more replicas: a power loss of one machine takes nothing.
-    Replicated,
-}
-
 /// Connections to PostgreSQL, per service.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -122,93 +92,6 @@ pub struct StageConfig {
     pub sweep_after_seconds: u64,
     /// Days for which the inbox remembers; longer than the streams keep.
     pub inbox_days: u64,
-}
-
-/// Where requests come in. Port 0 takes a free one.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ListenConfig {
-    /// gRPC, gRPC-Web and reflection.
-    pub grpc: SocketAddr,
-    /// Webhooks, chat and pages.
-    pub http: SocketAddr,
-    /// Health and metrics.
-    pub admin: SocketAddr,
-    /// Origins that browsers may call from; `*` for any.
-    pub cors_origins: Vec<String>,
-    /// TLS of the gRPC door; plain without, as in a mesh.
-    pub grpc_tls: Option<ServerTls>,
-    /// TLS of the HTTP door.
-    pub http_tls: Option<ServerTls>,
-    /// Networks of proxies whose `x-forwarded-for` is believed, such as `10.0.0.0/8`; nobody's without.
-    pub trusted_proxies: Vec<ipnet::IpNet>,
-}
-
-/// Who may call.
-#[derive(Debug, Clone, Serialize, Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-pub struct AuthConfig {
-    /// Trusted issuers of JWTs.
-    pub issuers: Vec<IssuerConfig>,
-    /// File with hashed API keys (JSON).
-    pub api_keys_file: Option<PathBuf>,
-    /// API key with which this process calls other services.
-    pub service_key: Option<String>,
-}
-
-/// A trusted issuer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IssuerConfig {
-    /// `iss`.
-    pub issuer: String,
-    /// `aud`.
-    pub audience: String,
-    /// The key set: a file or an http(s) URL.
-    pub jwks: String,
-    /// Claim that names the tenant.
-    #[serde(default = "tenant_claim")]
-    pub tenant_claim: String,
-}
-
-fn tenant_claim() -> String {
-    "tenant".into()
-}
-
-/// Where resources and secrets come from.
-#[derive(Debug, Clone, Serialize, Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-pub struct ResourcesConfig {
-    /// Folder of YAML files, watched.
-    pub dir: Option<PathBuf>,
-    /// Values for `${NAME}` in them, before the environment's.
-    pub variables: std::collections::BTreeMap<String, String>,
-    /// Folder of secrets: `<namespace>/<name>/<key>`.
-    pub secrets_dir: Option<PathBuf>,
-    /// The cluster instead of a folder.
-    pub kubernetes: KubernetesConfig,
-}
-
-/// Resources from a cluster's API server. A namespace is a tenant.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct KubernetesConfig {
-    /// Read them from there.
-    pub enabled: bool,
-    /// Namespaces that are watched; none: our own.
-    pub namespaces: Vec<String>,
-    /// Watch every namespace there is. Needs rights in the whole cluster.
-    pub all_namespaces: bool,
-    /// Tenants of namespaces that are called otherwise.
-    pub tenants: std::collections::BTreeMap<String, String>,
-    /// Folder for the last good resources, with which we start when the API server is away.
-    pub snapshot_dir: Option<PathBuf>,
-    /// The Lease in our own namespace whose holder writes status.
-    pub lease: String,
-    /// Seconds to wait for the first lists before we start with the last good resources, or not at all.
-    pub start_timeout_seconds: u64,
-    /// Longest pause between two attempts to reach the API server, in seconds.
-    pub max_backoff_seconds: u64,
 }
 
 /// Exports and erasures.
@@ -256,21 +139,6 @@ pub enum LogFormat {
     Json,
 }
 
-impl Default for BusConfig {
-    fn default() -> Self {
-        Self {
-            prefix: "trama".into(),
-            partitions: 2,
-            replicas: 1,
-            retention_days: 7,
-            durability: Durability::Interval,
-            monitor_url: None,
-            creds_file: None,
-            nkey_file: None,
-        }
-    }
-}
-
 impl Default for DatabaseConfig {
     fn default() -> Self {
         Self {
@@ -289,36 +157,6 @@ impl Default for StageConfig {
             backoff_ms: 200,
             sweep_after_seconds: 5,
             inbox_days: 10,
-        }
-    }
-}
-
-impl Default for ListenConfig {
-    fn default() -> Self {
-        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self {
-            grpc: any_port,
-            http: any_port,
-            admin: any_port,
-            cors_origins: Vec::new(),
-            grpc_tls: None,
-            http_tls: None,
-            trusted_proxies: Vec::new(),
-        }
-    }
-}
-
-impl Default for KubernetesConfig {
-    fn default() -> Self {
-        Self {
-            enabled: false,
-            namespaces: Vec::new(),
-            all_namespaces: false,
-            tenants: std::collections::BTreeMap::new(),
-            snapshot_dir: None,
-            lease: "trama-resources".into(),
-            start_timeout_seconds: 20,
-            max_backoff_seconds: 5,
         }
     }
 }
@@ -428,24 +266,6 @@ impl Config {
         if let Some((key, problem)) = self.first_problem() {
             return fail(key, problem);
         }
-        if self.bus.partitions == 0 || self.bus.partitions > 1024 {
-            return fail("bus.partitions", "must be from 1 to 1024");
-        }
-        if self.bus.creds_file.is_some() && self.bus.nkey_file.is_some() {
-            return fail("bus.creds_file", "excludes bus.nkey_file");
-        }
-        let prefix_ok = !self.bus.prefix.is_empty()
-            && self
-                .bus
-                .prefix
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-        if !prefix_ok {
-            return fail("bus.prefix", "must be letters, digits, - and _");
-        }
-        if self.bus.durability == Durability::Replicated && self.bus.replicas < 3 {
-            return fail("bus.durability", "`replicated` needs bus.replicas of 3 or more");
-        }
         if self.stage.batch == 0 || self.stage.max_attempts < 1 {
             return fail("stage", "batch and max_attempts must be at least 1");
         }
@@ -458,10 +278,6 @@ impl Config {
         if !self.privacy.secret.is_empty() && self.privacy.secret.len() < 32 {
             return fail("privacy.secret", "must have at least 32 characters, or be empty");
         }
-        if let Some((key, problem)) = self.sealing.problem() {
-            return fail(key, problem);
-        }
-        self.resources.validate()?;
         if !(0.0..=1.0).contains(&self.telemetry.sample_ratio) {
             return fail("telemetry.sample_ratio", "must be from 0 to 1");
         }
@@ -470,9 +286,12 @@ impl Config {
 
     fn first_problem(&self) -> Option<(&'static str, &'static str)> {
         let problems = [
+            self.bus.problem(),
             self.listen.problem(),
             self.remote_tls.problem(),
             self.objects.problem(),
+            self.sealing.problem(),
+            self.resources.problem(),
         ];
         problems.into_iter().flatten().next()
     }
@@ -515,36 +334,6 @@ impl Config {
             shown.privacy.secret = "***".into();
         }
         shown.to_toml().unwrap_or_else(|e| format!("# {e}"))
-    }
-}
-
-impl ResourcesConfig {
-    fn validate(&self) -> Result<(), ConfigError> {
-        let cluster = &self.kubernetes;
-        let problem = if !cluster.enabled {
-            return Ok(());
-        } else if self.dir.is_some() {
-            "resources.dir is set as well: resources come from one place"
-        } else if cluster.all_namespaces && !cluster.namespaces.is_empty() {
-            "all_namespaces and namespaces exclude each other"
-        } else if cluster
-            .tenants
-            .values()
-            .any(|t| t.parse::<trama_proto::ids::TenantId>().is_err())
-        {
-            "tenants: a tenant is 1 to 63 of a-z, 0-9 and -"
-        } else if cluster.lease.is_empty()
-            || cluster.start_timeout_seconds == 0
-            || cluster.max_backoff_seconds == 0
-        {
-            "lease, start_timeout_seconds and max_backoff_seconds must not be empty"
-        } else {
-            return Ok(());
-        };
-        Err(ConfigError::Invalid {
-            key: "resources.kubernetes",
-            problem: problem.to_owned(),
-        })
     }
 }
 
