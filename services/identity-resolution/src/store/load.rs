@@ -72,34 +72,37 @@ pub async fn load(
                  WHERE tenant = a.tenant AND kind = a.kind AND value = a.value LIMIT 1) h
              UNION
              SELECT tenant, customer_id FROM unnest($4::text[], $5::uuid[]) AS a (tenant, customer_id)
-         ), roots AS (
-             SELECT DISTINCT f.tenant, c.root
-             FROM found f
-             CROSS JOIN LATERAL (SELECT COALESCE(merged_into, customer_id) AS root FROM customers
-                 WHERE tenant = f.tenant AND customer_id = f.customer_id LIMIT 1) c
          )
-         SELECT r.tenant, r.root, m.customer_id, m.created_at, m.display_name, m.language, m.entitlement, m.persona_group,
-                m.preferences, m.consents, m.provenance, m.said, m.protected, m.merged_at, m.view, m.version,
-                h.kinds, h.vals, h.trusts, h.firsts, h.lasts, h.evidences, h.vias, h.sources, h.shared,
-                v.methods, v.proofs, v.levels, v.checkers, v.verified, v.expires, v.asked
-         FROM roots r
+         SELECT f.tenant, c.root, f.customer_id AS by, m.customer_id, m.created_at, m.display_name, m.language, m.entitlement,
+                m.persona_group, m.preferences, m.consents, m.provenance, m.said, m.protected, m.merged_at, m.view, m.version,
+                h.is_proof, h.kind, h.value, h.trust, h.first_at, h.last_at, h.evidence, h.interaction_id, h.source, h.shared
+         FROM found f
          CROSS JOIN LATERAL (
-             (SELECT customer_id, created_at, display_name, language, entitlement, persona_group, preferences, consents,
-                     provenance, said, protected, merged_at, view, version
-              FROM customers WHERE tenant = r.tenant AND customer_id = r.root LIMIT 1)
+             SELECT customer_id, created_at, display_name, language, entitlement, persona_group, preferences, consents, provenance,
+                 said, protected, merged_at, view, version, merged_into, COALESCE(merged_into, customer_id) AS root
+             FROM customers WHERE tenant = f.tenant AND customer_id = f.customer_id LIMIT 1) c
+         CROSS JOIN LATERAL (
+             -- Most are nobody's alias: their row is there already.
+             SELECT c.customer_id, c.created_at, c.display_name, c.language, c.entitlement, c.persona_group, c.preferences,
+                 c.consents, c.provenance, c.said, c.protected, c.merged_at, c.view, c.version
+             WHERE c.merged_into IS NULL
              UNION ALL
              (SELECT customer_id, created_at, display_name, language, entitlement, persona_group, preferences, consents,
                      provenance, said, protected, merged_at, view, version
-              FROM customers WHERE tenant = r.tenant AND merged_into = r.root LIMIT 100000)) m
-         CROSS JOIN LATERAL (SELECT array_agg(kind) AS kinds, array_agg(value) AS vals, array_agg(trust) AS trusts,
-                 array_agg(first_seen_at) AS firsts, array_agg(last_seen_at) AS lasts, array_agg(evidence) AS evidences,
-                 array_agg(via_interaction) AS vias, array_agg(source) AS sources, array_agg(shared) AS shared
-             FROM handles WHERE tenant = r.tenant AND customer_id = m.customer_id) h
-         CROSS JOIN LATERAL (SELECT array_agg(method) AS methods, array_agg(evidence) AS proofs, array_agg(level) AS levels,
-                 array_agg(verified_by) AS checkers, array_agg(verified_at) AS verified, array_agg(expires_at) AS expires,
-                 array_agg(interaction_id) AS asked
+              FROM customers WHERE tenant = f.tenant AND customer_id = c.merged_into LIMIT 1)
+             UNION ALL
+             (SELECT customer_id, created_at, display_name, language, entitlement, persona_group, preferences, consents,
+                     provenance, said, protected, merged_at, view, version
+              FROM customers WHERE tenant = f.tenant AND merged_into = c.root LIMIT 100000)) m
+         LEFT JOIN LATERAL (
+             SELECT false AS is_proof, kind, value, trust, first_seen_at AS first_at, last_seen_at AS last_at, evidence,
+                 via_interaction AS interaction_id, source, shared
+             FROM handles WHERE tenant = f.tenant AND customer_id = m.customer_id
+             UNION ALL
+             SELECT true, method, verified_by, level, verified_at, expires_at, evidence, interaction_id, '', false
              FROM verifications
-             WHERE tenant = r.tenant AND customer_id = r.root AND m.customer_id = r.root AND expires_at > $6) v",
+             WHERE tenant = f.tenant AND customer_id = m.customer_id AND m.customer_id = c.root AND expires_at > $6
+             LIMIT 100000) h ON true",
     )
     .bind(tenants)
     .bind(kinds)
@@ -111,17 +114,26 @@ pub async fn load(
     .await?;
     let mut found: HashMap<(TenantId, CustomerId), Found> = HashMap::new();
     for row in &rows {
-        let tenant: TenantId = row.try_get::<String, _>("tenant")?.parse()?;
-        let root = CustomerId::new(row.try_get("root")?);
-        let found = found.entry((tenant, root)).or_default();
-        let member = member(row)?;
-        found.handles.extend(handles(row, member.id)?);
-        found.verifications.extend(verifications(row)?);
-        if member.id == root {
-            let view: Option<Json<View>> = row.try_get("view")?;
-            found.view = view.map(|v| v.0).unwrap_or_default();
+        let tenant: TenantId = row.try_get::<&str, _>("tenant")?.parse()?;
+        let (root, by) = (CustomerId::new(row.try_get("root")?), row.try_get("by")?);
+        let found = found.entry((tenant, root)).or_insert_with(|| Found::of(by));
+        // Several of their ids lead to all of it as often.
+        if found.by != by {
+            continue;
         }
-        found.members.push(member);
+        let id = CustomerId::new(row.try_get("customer_id")?);
+        if !found.members.iter().rev().any(|m| m.id == id) {
+            if id == root {
+                let view: Option<Json<View>> = row.try_get("view")?;
+                found.view = view.map(|v| v.0).unwrap_or_default();
+            }
+            found.members.push(member(row, id)?);
+        }
+        match row.try_get("is_proof")? {
+            Some(true) => found.verifications.push(verification(row)?),
+            Some(false) => found.handles.push(handle(row, id)?),
+            None => {}
+        }
     }
     // Only of who has proven something is it worth knowing what made one of their ids.
     let several = found
@@ -140,17 +152,29 @@ pub async fn load(
     Ok(worlds)
 }
 
-/// The rows of one customer.
-#[derive(Default)]
+/// The rows of one customer: their ids, and beside each its handles and, of the first, proofs, which have the same shape.
 struct Found {
+    /// The id that led here.
+    by: Uuid,
     members: Vec<Member>,
     handles: Vec<Held>,
     verifications: Vec<Verification>,
     view: View,
 }
 
-fn member(row: &PgRow) -> Result<Member, Error> {
-    let id = CustomerId::new(row.try_get("customer_id")?);
+impl Found {
+    fn of(by: Uuid) -> Self {
+        Self {
+            by,
+            members: Vec::with_capacity(1),
+            handles: Vec::new(),
+            verifications: Vec::new(),
+            view: View::default(),
+        }
+    }
+}
+
+fn member(row: &PgRow, id: CustomerId) -> Result<Member, Error> {
     let map = |column| -> Result<BTreeMap<String, i32>, Error> {
         Ok(row
             .try_get::<Option<Json<BTreeMap<String, i32>>>, _>(column)?
@@ -183,60 +207,35 @@ fn member(row: &PgRow) -> Result<Member, Error> {
     })
 }
 
-fn handles(row: &PgRow, owner: CustomerId) -> Result<Vec<Held>, Error> {
-    let Some(kinds) = row.try_get::<Option<Vec<String>>, _>("kinds")? else {
-        return Ok(Vec::new());
-    };
-    let values: Vec<String> = row.try_get("vals")?;
-    let trusts: Vec<i16> = row.try_get("trusts")?;
-    let firsts: Vec<DateTime<Utc>> = row.try_get("firsts")?;
-    let lasts: Vec<DateTime<Utc>> = row.try_get("lasts")?;
-    let evidences: Vec<Option<i64>> = row.try_get("evidences")?;
-    let vias: Vec<Option<Uuid>> = row.try_get("vias")?;
-    let sources: Vec<String> = row.try_get("sources")?;
-    let shared: Vec<bool> = row.try_get("shared")?;
-    let mut handles = Vec::with_capacity(kinds.len());
-    for (position, ((kind, value), source)) in kinds.into_iter().zip(values).zip(sources).enumerate() {
-        let key = HandleKey::of_row(&kind, value).ok_or_else(|| broken_row("handles", owner))?;
-        handles.push(Held {
-            key,
-            trust: trust_of(trusts[position]).ok_or_else(|| broken_row("handles", owner))?,
-            first_seen: firsts[position],
-            last_seen: lasts[position],
-            evidence: evidences[position],
-            via: vias[position].map(InteractionId::new),
-            row_owner: owner,
-            source,
-            shared: shared[position],
-        });
-    }
-    Ok(handles)
+fn handle(row: &PgRow, owner: CustomerId) -> Result<Held, Error> {
+    let key = HandleKey::of_row(row.try_get("kind")?, row.try_get("value")?);
+    Ok(Held {
+        key: key.ok_or_else(|| broken_row("handles", owner))?,
+        trust: trust_of(row.try_get("trust")?).ok_or_else(|| broken_row("handles", owner))?,
+        first_seen: row.try_get("first_at")?,
+        last_seen: row.try_get("last_at")?,
+        evidence: row.try_get("evidence")?,
+        via: row
+            .try_get::<Option<_>, _>("interaction_id")?
+            .map(InteractionId::new),
+        row_owner: owner,
+        source: row.try_get("source")?,
+        shared: row.try_get("shared")?,
+    })
 }
 
-fn verifications(row: &PgRow) -> Result<Vec<Verification>, Error> {
-    let Some(methods) = row.try_get::<Option<Vec<String>>, _>("methods")? else {
-        return Ok(Vec::new());
-    };
-    let proofs: Vec<i64> = row.try_get("proofs")?;
-    let levels: Vec<i16> = row.try_get("levels")?;
-    let checkers: Vec<String> = row.try_get("checkers")?;
-    let verified: Vec<DateTime<Utc>> = row.try_get("verified")?;
-    let expires: Vec<DateTime<Utc>> = row.try_get("expires")?;
-    let asked: Vec<Option<Uuid>> = row.try_get("asked")?;
-    Ok(methods
-        .into_iter()
-        .zip(checkers)
-        .enumerate()
-        .map(|(position, (method, verified_by))| Verification {
-            level: i32::from(levels[position]),
-            method,
-            verified_by,
-            verified_at: verified[position],
-            expires_at: expires[position],
-            evidence: proofs[position],
-            asked_in: asked[position].map(InteractionId::new),
-        })
-        .collect())
+fn verification(row: &PgRow) -> Result<Verification, Error> {
+    Ok(Verification {
+        level: i32::from(row.try_get::<i16, _>("trust")?),
+        method: row.try_get("kind")?,
+        verified_by: row.try_get("value")?,
+        verified_at: row.try_get("first_at")?,
+        expires_at: row.try_get("last_at")?,
+        evidence: row.try_get("evidence")?,
+        asked_in: row
+            .try_get::<Option<_>, _>("interaction_id")?
+            .map(InteractionId::new),
+    })
 }
 
 /// Trust, from its column.
