@@ -168,12 +168,9 @@ impl App {
     async fn read_alone(&self, tx: &mut Tx, tenant: &TenantId, id: CustomerId) -> Result<Customer, Error> {
         for _ in 0..5 {
             let found = self.read(tx, tenant, id).await?.id;
-            if store::hold_alone(tx.conn(), tenant, &[found]).await? {
-                // Read again: it may have changed while we waited for the lock.
-                let customer = self.read(tx, tenant, found).await?;
-                if customer.id == found {
-                    return Ok(customer);
-                }
+            if store::hold_alone(tx.conn(), tenant, &[found], &[id]).await? {
+                // Read again: they may have changed while we waited for the lock.
+                return self.read(tx, tenant, id).await;
             }
         }
         Err(overtaken())
@@ -189,12 +186,11 @@ impl App {
         for _ in 0..5 {
             let a = self.read(tx, tenant, one).await?.id;
             let b = self.read(tx, tenant, other).await?.id;
-            if !store::hold_alone(tx.conn(), tenant, &[a, b]).await? {
-                continue;
-            }
-            let both = (self.read(tx, tenant, a).await?, self.read(tx, tenant, b).await?);
-            if (both.0.id, both.1.id) == (a, b) {
-                return Ok(both);
+            if store::hold_alone(tx.conn(), tenant, &[a, b], &[one, other]).await? {
+                return Ok((
+                    self.read(tx, tenant, one).await?,
+                    self.read(tx, tenant, other).await?,
+                ));
             }
         }
         Err(overtaken())
@@ -209,14 +205,10 @@ impl App {
     ) -> Result<Vec<Customer>, Error> {
         for _ in 0..5 {
             let found = store::roots(tx.conn(), tenant, ids.clone().copied()).await?;
-            let all: Vec<CustomerId> = found.iter().copied().collect();
-            if !store::hold_alone(tx.conn(), tenant, &all).await? {
-                continue;
-            }
-            let customers = self.roots(tx, tenant, ids.clone()).await?;
-            // They may have been joined to others while we waited for the locks.
-            if customers.iter().all(|c| found.contains(&c.id)) {
-                return Ok(customers);
+            let found: Vec<CustomerId> = found.into_iter().collect();
+            let wanted: Vec<CustomerId> = ids.clone().copied().collect();
+            if store::hold_alone(tx.conn(), tenant, &found, &wanted).await? {
+                return self.roots(tx, tenant, ids).await;
             }
         }
         Err(overtaken())

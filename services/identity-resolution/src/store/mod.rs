@@ -60,37 +60,72 @@ pub async fn lock(
     Ok(leads_to.iter().all(Option::is_none))
 }
 
-/// Locks customers of a tenant in the order of their ids, alone, unless one of them is an alias by now: then none is held, and the
-/// answer is `false`. Whoever asks anew with a lock in hand would take the next ones in another order than everybody else.
+/// Locks customers of a tenant in the order of their ids, alone, unless one of them is an alias by now, or one of `ids` leads to none
+/// of them any more: then none is held, and the answer is `false`. Whoever asks anew with a lock in hand would take the next ones in
+/// another order than everybody else.
 pub async fn hold_alone(
     conn: &mut PgConnection,
     tenant: &TenantId,
     customers: &[CustomerId],
+    ids: &[CustomerId],
 ) -> Result<bool, Error> {
-    let ids: BTreeSet<Uuid> = customers.iter().map(|id| id.uuid()).collect();
-    let alias: Option<Uuid> = sqlx::query_scalar("SELECT hold_alone($1, $2)")
+    let customers: BTreeSet<Uuid> = customers.iter().map(|id| id.uuid()).collect();
+    let elsewhere: Option<Uuid> = sqlx::query_scalar("SELECT hold_alone($1, $2, $3)")
         .bind(tenant.as_str())
-        .bind(ids.into_iter().collect::<Vec<_>>())
+        .bind(customers.into_iter().collect::<Vec<_>>())
+        .bind(ids.iter().map(|id| id.uuid()).collect::<Vec<_>>())
         .fetch_one(conn)
         .await?;
-    Ok(alias.is_none())
+    Ok(elsewhere.is_none())
 }
 
 /// The same for customers of several tenants; those of a tenant before may be held when the answer is `false`.
 pub async fn hold_all_alone(
     conn: &mut PgConnection,
     customers: &[(&TenantId, CustomerId)],
+    ids: &[(&TenantId, CustomerId)],
 ) -> Result<bool, Error> {
-    let mut by_tenant: BTreeMap<&TenantId, Vec<CustomerId>> = BTreeMap::new();
+    let mut by_tenant: BTreeMap<&TenantId, (Vec<CustomerId>, Vec<CustomerId>)> = BTreeMap::new();
     for (tenant, customer) in customers {
-        by_tenant.entry(tenant).or_default().push(*customer);
+        by_tenant.entry(tenant).or_default().0.push(*customer);
     }
-    for (tenant, customers) in by_tenant {
-        if !hold_alone(conn, tenant, &customers).await? {
+    for (tenant, id) in ids {
+        by_tenant.entry(tenant).or_default().1.push(*id);
+    }
+    for (tenant, (customers, ids)) in by_tenant {
+        if !hold_alone(conn, tenant, &customers, &ids).await? {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// Whether ids lead to none but these customers; those of nobody any more lead nowhere.
+pub async fn lead_to(
+    conn: &mut PgConnection,
+    ids: &[(&TenantId, CustomerId)],
+    customers: &[(&TenantId, CustomerId)],
+) -> Result<bool, Error> {
+    if ids.is_empty() {
+        return Ok(true);
+    }
+    let columns = |of: &[(&TenantId, CustomerId)]| -> (Vec<String>, Vec<Uuid>) {
+        of.iter().map(|(t, id)| (t.to_string(), id.uuid())).unzip()
+    };
+    let ((tenants, ids), (of, roots)) = (columns(ids), columns(customers));
+    Ok(sqlx::query_scalar(
+        "SELECT NOT EXISTS (
+             SELECT FROM unnest($1::text[], $2::uuid[]) AS a (tenant, customer_id)
+             CROSS JOIN LATERAL (SELECT COALESCE(merged_into, customer_id) AS root FROM customers
+                 WHERE tenant = a.tenant AND customer_id = a.customer_id LIMIT 1) c
+             WHERE (a.tenant, c.root) NOT IN (SELECT * FROM unnest($3::text[], $4::uuid[])))",
+    )
+    .bind(tenants)
+    .bind(ids)
+    .bind(of)
+    .bind(roots)
+    .fetch_one(conn)
+    .await?)
 }
 
 /// Locks what is said under ids against other writers, in the order of the ids, and tells whether it is as it was read: `false` when

@@ -211,7 +211,16 @@ impl App {
         }
         if !attached.is_empty() {
             let customers: Vec<_> = attached.into_iter().collect();
-            if !hold(tx, &customers, !plan.merges.is_empty(), &mut learnt.holds).await? {
+            let joined: Vec<_> = plan.joined.into_iter().collect();
+            if !hold(
+                tx,
+                &customers,
+                &joined,
+                !plan.merges.is_empty(),
+                &mut learnt.holds,
+            )
+            .await?
+            {
                 return Ok(None);
             }
         }
@@ -380,16 +389,19 @@ impl App {
     }
 }
 
-/// Holds customers until the transaction ends, weakly or alone; `false` when one of them is an alias by now. Whoever holds some
-/// from a round before waits for nobody: they would wait out of order, and be waited for (ADR 31).
+/// Holds customers until the transaction ends, weakly or alone; `false` when one of them is an alias by now, or one of the ids that
+/// are to be joined leads to somebody else. Whoever holds some from a round before waits for nobody: they would wait out of order, and
+/// be waited for (ADR 31).
 async fn hold(
     tx: &mut Tx,
     customers: &[(&TenantId, CustomerId)],
+    joined: &[(&TenantId, CustomerId)],
     alone: bool,
     holds: &mut bool,
 ) -> Result<bool, Error> {
     if *holds {
-        return match store::lock_if_free(tx.conn(), customers, alone).await? {
+        let free = store::lock_if_free(tx.conn(), customers, alone).await?;
+        return match free && store::lead_to(tx.conn(), joined, customers).await? {
             true => Ok(true),
             false => Err(overtaken()),
         };
@@ -398,7 +410,7 @@ async fn hold(
         *holds = true;
         return store::lock(tx.conn(), customers, false).await;
     }
-    let held = store::hold_all_alone(tx.conn(), customers).await?;
+    let held = store::hold_all_alone(tx.conn(), customers, joined).await?;
     *holds = held || customers.windows(2).any(|two| two[0].0 != two[1].0);
     Ok(held)
 }

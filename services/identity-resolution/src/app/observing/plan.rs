@@ -49,6 +49,8 @@ pub struct Plan<'a> {
     pub said: Vec<(&'a TenantId, ObservationId, CustomerId, String, i64, Said)>,
     pub again: BTreeSet<(&'a TenantId, CustomerId)>,
     pub settled: BTreeMap<(&'a TenantId, CustomerId), (Vec<i64>, i64)>,
+    /// The ids of those who are merged, as they were read.
+    pub joined: BTreeSet<(&'a TenantId, CustomerId)>,
     /// Customers of the database to which something new is attached.
     pub attached: BTreeSet<(&'a TenantId, CustomerId)>,
     pub decided: Vec<Decided>,
@@ -161,6 +163,11 @@ impl<'a> Plan<'a> {
         }
         self.moved
             .extend(outcome.moved.iter().map(|m| (tenant, m.clone())));
+        if !outcome.merges.is_empty()
+            && let Some(whole) = world.get(outcome.customer)
+        {
+            self.joined.extend(whole.members.iter().map(|m| (tenant, m.id)));
+        }
         self.merges
             .extend(outcome.merges.iter().map(|m| (tenant, m.clone())));
         let most = i64::from(item.rules.policy().shared_after_customers);
