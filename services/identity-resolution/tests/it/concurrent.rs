@@ -409,3 +409,42 @@ async fn sixteen_writers_on_a_few_handles_never_deadlock_and_leave_no_orphan() {
     drop(tx);
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_held_when_the_id_that_led_to_them_leads_elsewhere_by_now() {
+    let app = start().await;
+    let all = customers(&app).await;
+    merge(&app, &Mutex::new(Told::default()), all[0], all[1]).await;
+    let db = app.db("identity-resolution");
+    let mut tx = db.system_tx().await.expect("a transaction");
+    let hold = "SELECT hold_alone($1, $2, $3)";
+    let elsewhere: Option<Uuid> = sqlx::query_scalar(hold)
+        .bind(TENANT)
+        .bind([all[2]])
+        .bind([all[1]])
+        .fetch_one(tx.conn())
+        .await
+        .expect("an answer");
+    assert_eq!(
+        elsewhere,
+        Some(all[1]),
+        "as if a split had given it to all[2] before"
+    );
+    let mut other = db.system_tx().await.expect("a transaction");
+    sqlx::query("SELECT FROM customers WHERE tenant = $1 AND customer_id = $2 FOR UPDATE NOWAIT")
+        .bind(TENANT)
+        .bind(all[2])
+        .execute(other.conn())
+        .await
+        .expect("let go of");
+    let elsewhere: Option<Uuid> = sqlx::query_scalar(hold)
+        .bind(TENANT)
+        .bind([all[0]])
+        .bind([all[0], all[1], Uuid::nil()])
+        .fetch_one(tx.conn())
+        .await
+        .expect("an answer");
+    assert_eq!(elsewhere, None, "held; who was erased leads nowhere");
+    drop((tx, other));
+    app.stop().await;
+}
