@@ -5,6 +5,7 @@
 
 mod bucket;
 mod events;
+mod keys;
 mod resources;
 
 use std::{
@@ -29,6 +30,7 @@ use uuid::Uuid;
 
 pub use bucket::Bucket;
 pub use events::Published;
+pub use keys::Keys;
 pub use resources::resources;
 
 /// The moment at which a test's clock stands at first.

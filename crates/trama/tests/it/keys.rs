@@ -9,13 +9,14 @@ use trama_proto::{
     case::v1::{ListCasesRequest, ReplyToCaseRequest, case_service_client::CaseServiceClient},
     common::v1::ChannelKind,
 };
+use trama_testkit::Keys;
 
 use crate::{
     privacy::{
         everywhere,
         world::{ADDRESSES, Person, World},
     },
-    sealing::{Keys, WORDS, shown, timelines},
+    sealing::{WORDS, shown, timelines},
 };
 
 const SCHEMAS: [&str; 6] = ["cases", "identity", "ingest", "notification", "routing", "survey"];

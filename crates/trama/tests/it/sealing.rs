@@ -1,13 +1,10 @@
 //! Texts that are encrypted in the database: nobody reads them there, and everything else works as before.
 
-use std::path::PathBuf;
-
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use trama_platform::Config;
 use trama_proto::{
     case::v1::{ListCasesRequest, ListTimelineRequest, case_service_client::CaseServiceClient},
     identity_resolution::v1::PrivacyState,
 };
+use trama_testkit::Keys;
 
 use crate::privacy::{
     everywhere,
@@ -18,45 +15,6 @@ use crate::privacy::{
 pub const WORDS: [&str; 2] = ["rubinettodorato", "rubinetto"];
 /// Who she is. (Her first name is in the id of a visitor too, which is not sealed.)
 const NAMES: [&str; 1] = ["Quattrocchi"];
-
-/// A folder of keys, as a mounted Secret.
-pub struct Keys(PathBuf);
-
-impl Keys {
-    pub fn new(name: &str, ids: &[&str]) -> Self {
-        let dir = std::env::temp_dir().join(format!("trama-sealing-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&dir).expect("a folder");
-        let keys = Self(dir);
-        for id in ids {
-            keys.put(id);
-        }
-        keys
-    }
-
-    pub fn put(&self, id: &str) {
-        let mut bytes = [0; 32];
-        bytes[..id.len()].copy_from_slice(id.as_bytes());
-        std::fs::write(self.0.join(id), STANDARD.encode(bytes)).expect("a file");
-    }
-
-    pub fn remove(&self, id: &str) {
-        std::fs::remove_file(self.0.join(id)).expect("a file");
-    }
-
-    pub fn in_use(&self, id: &'static str) -> impl FnOnce(&mut Config) + Send + 'static {
-        let dir = self.0.clone();
-        move |config| {
-            config.sealing.keys_dir = Some(dir);
-            config.sealing.key = id.to_owned();
-        }
-    }
-}
-
-impl Drop for Keys {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// Tables of a tenant that show one of the words.
 pub async fn shown(world: &World, whose: &str, words: &[&str]) -> Vec<String> {

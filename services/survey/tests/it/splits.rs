@@ -10,7 +10,7 @@ use trama_proto::{
     survey::v1::InvitationStatus,
     time::to_wire,
 };
-use trama_testkit::TestApp;
+use trama_testkit::{Keys, TestApp};
 
 use crate::world::{app, asked, builder, customer, invitations, messages, resolved};
 
@@ -133,17 +133,8 @@ async fn stored(app: &TestApp) -> Vec<String> {
 
 #[tokio::test]
 async fn what_is_known_of_a_survivor_is_sealed_as_what_was_known_of_the_merged() {
-    let keys = std::env::temp_dir().join(format!("trama-survey-sealing-{}", std::process::id()));
-    std::fs::create_dir_all(&keys).expect("a folder");
-    std::fs::write(keys.join("one"), format!("{}=", "A".repeat(43))).expect("a key of 32 bytes");
-    let dir = keys.clone();
-    let app = builder()
-        .configure(|config| {
-            config.sealing.keys_dir = Some(dir);
-            config.sealing.key = "one".into();
-        })
-        .start()
-        .await;
+    let keys = Keys::new("survivor", &["one"]);
+    let app = builder().configure(keys.in_use("one")).start().await;
     let named = |id: &str| {
         person(id).map(|context| CustomerContext {
             display_name: "Zelinda".into(),
@@ -175,5 +166,4 @@ async fn what_is_known_of_a_survivor_is_sealed_as_what_was_known_of_the_merged()
     let question = asked(&app).await.pop().expect("a question");
     assert_eq!(question.customer_id, bruno, "it can be read");
     app.stop().await;
-    std::fs::remove_dir_all(&keys).expect("removed");
 }
