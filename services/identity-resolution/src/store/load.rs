@@ -72,15 +72,18 @@ pub async fn load(
                  WHERE tenant = a.tenant AND kind = a.kind AND value = a.value LIMIT 1) h
              UNION
              SELECT tenant, customer_id FROM unnest($4::text[], $5::uuid[]) AS a (tenant, customer_id)
+         ), led_to AS (
+             SELECT DISTINCT ON (f.tenant, c.root) f.tenant, c.*
+             FROM found f
+             CROSS JOIN LATERAL (
+                 SELECT customer_id, created_at, display_name, language, entitlement, persona_group, preferences, consents,
+                     provenance, said, protected, merged_at, view, version, merged_into, COALESCE(merged_into, customer_id) AS root
+                 FROM customers WHERE tenant = f.tenant AND customer_id = f.customer_id LIMIT 1) c
          )
-         SELECT f.tenant, c.root, f.customer_id AS by, m.customer_id, m.created_at, m.display_name, m.language, m.entitlement,
+         SELECT c.tenant, c.root, m.customer_id, m.created_at, m.display_name, m.language, m.entitlement,
                 m.persona_group, m.preferences, m.consents, m.provenance, m.said, m.protected, m.merged_at, m.view, m.version,
                 h.is_proof, h.kind, h.value, h.trust, h.first_at, h.last_at, h.evidence, h.interaction_id, h.source, h.shared
-         FROM found f
-         CROSS JOIN LATERAL (
-             SELECT customer_id, created_at, display_name, language, entitlement, persona_group, preferences, consents, provenance,
-                 said, protected, merged_at, view, version, merged_into, COALESCE(merged_into, customer_id) AS root
-             FROM customers WHERE tenant = f.tenant AND customer_id = f.customer_id LIMIT 1) c
+         FROM led_to c
          CROSS JOIN LATERAL (
              -- Most are nobody's alias: their row is there already.
              SELECT c.customer_id, c.created_at, c.display_name, c.language, c.entitlement, c.persona_group, c.preferences,
@@ -89,19 +92,19 @@ pub async fn load(
              UNION ALL
              (SELECT customer_id, created_at, display_name, language, entitlement, persona_group, preferences, consents,
                      provenance, said, protected, merged_at, view, version
-              FROM customers WHERE tenant = f.tenant AND customer_id = c.merged_into LIMIT 1)
+              FROM customers WHERE tenant = c.tenant AND customer_id = c.merged_into LIMIT 1)
              UNION ALL
              (SELECT customer_id, created_at, display_name, language, entitlement, persona_group, preferences, consents,
                      provenance, said, protected, merged_at, view, version
-              FROM customers WHERE tenant = f.tenant AND merged_into = c.root LIMIT 100000)) m
+              FROM customers WHERE tenant = c.tenant AND merged_into = c.root LIMIT 100000)) m
          LEFT JOIN LATERAL (
              SELECT false AS is_proof, kind, value, trust, first_seen_at AS first_at, last_seen_at AS last_at, evidence,
                  via_interaction AS interaction_id, source, shared
-             FROM handles WHERE tenant = f.tenant AND customer_id = m.customer_id
+             FROM handles WHERE tenant = c.tenant AND customer_id = m.customer_id
              UNION ALL
              SELECT true, method, verified_by, level, verified_at, expires_at, evidence, interaction_id, '', false
              FROM verifications
-             WHERE tenant = f.tenant AND customer_id = m.customer_id AND m.customer_id = c.root AND expires_at > $6
+             WHERE tenant = c.tenant AND customer_id = m.customer_id AND m.customer_id = c.root AND expires_at > $6
              LIMIT 100000) h ON true",
     )
     .bind(tenants)
@@ -115,12 +118,8 @@ pub async fn load(
     let mut found: HashMap<(TenantId, CustomerId), Found> = HashMap::new();
     for row in &rows {
         let tenant: TenantId = row.try_get::<&str, _>("tenant")?.parse()?;
-        let (root, by) = (CustomerId::new(row.try_get("root")?), row.try_get("by")?);
-        let found = found.entry((tenant, root)).or_insert_with(|| Found::of(by));
-        // Several of their ids lead to all of it as often.
-        if found.by != by {
-            continue;
-        }
+        let root = CustomerId::new(row.try_get("root")?);
+        let found = found.entry((tenant, root)).or_default();
         let id = CustomerId::new(row.try_get("customer_id")?);
         if !found.members.iter().rev().any(|m| m.id == id) {
             if id == root {
@@ -153,25 +152,12 @@ pub async fn load(
 }
 
 /// The rows of one customer: their ids, and beside each its handles and, of the first, proofs, which have the same shape.
+#[derive(Default)]
 struct Found {
-    /// The id that led here.
-    by: Uuid,
     members: Vec<Member>,
     handles: Vec<Held>,
     verifications: Vec<Verification>,
     view: View,
-}
-
-impl Found {
-    fn of(by: Uuid) -> Self {
-        Self {
-            by,
-            members: Vec::with_capacity(1),
-            handles: Vec::new(),
-            verifications: Vec::new(),
-            view: View::default(),
-        }
-    }
 }
 
 fn member(row: &PgRow, id: CustomerId) -> Result<Member, Error> {
