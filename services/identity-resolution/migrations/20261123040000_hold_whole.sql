@@ -1,6 +1,5 @@
 -- Whoever waits for a customer may wait for somebody who takes one of their ids away: it is not them then who must be held. With all
 -- locks there the ids that led to them are looked at once more, and as with an alias all are let go of when one leads elsewhere.
--- Replicas of the version before ask without ids, until they are replaced.
 CREATE FUNCTION hold_alone(whose text, wanted uuid[], ids uuid[]) RETURNS uuid LANGUAGE plpgsql AS $$
 DECLARE
     one uuid;
@@ -23,3 +22,8 @@ EXCEPTION
     WHEN SQLSTATE 'TR001' THEN
         RETURN SQLERRM::uuid;
 END $$;
+
+-- Replicas of the version before ask without ids, until they are replaced.
+CREATE OR REPLACE FUNCTION hold_alone(whose text, wanted uuid[]) RETURNS uuid LANGUAGE sql AS $$
+    SELECT hold_alone(whose, wanted, '{}')
+$$;

@@ -100,34 +100,6 @@ pub async fn hold_all_alone(
     Ok(true)
 }
 
-/// Whether ids lead to none but these customers; those of nobody any more lead nowhere.
-pub async fn lead_to(
-    conn: &mut PgConnection,
-    ids: &[(&TenantId, CustomerId)],
-    customers: &[(&TenantId, CustomerId)],
-) -> Result<bool, Error> {
-    if ids.is_empty() {
-        return Ok(true);
-    }
-    let columns = |of: &[(&TenantId, CustomerId)]| -> (Vec<String>, Vec<Uuid>) {
-        of.iter().map(|(t, id)| (t.to_string(), id.uuid())).unzip()
-    };
-    let ((tenants, ids), (of, roots)) = (columns(ids), columns(customers));
-    Ok(sqlx::query_scalar(
-        "SELECT NOT EXISTS (
-             SELECT FROM unnest($1::text[], $2::uuid[]) AS a (tenant, customer_id)
-             CROSS JOIN LATERAL (SELECT COALESCE(merged_into, customer_id) AS root FROM customers
-                 WHERE tenant = a.tenant AND customer_id = a.customer_id LIMIT 1) c
-             WHERE (a.tenant, c.root) NOT IN (SELECT * FROM unnest($3::text[], $4::uuid[])))",
-    )
-    .bind(tenants)
-    .bind(ids)
-    .bind(of)
-    .bind(roots)
-    .fetch_one(conn)
-    .await?)
-}
-
 /// Locks what is said under ids against other writers, in the order of the ids, and tells whether it is as it was read: `false` when
 /// somebody else wrote meanwhile. Ids that are new (version 0) have nothing to hold.
 pub async fn hold_unchanged<'a>(

@@ -1,5 +1,6 @@
 //! What deliveries and records show of people becomes known: a whole batch with a handful of statements.
 
+mod holding;
 mod plan;
 
 use std::{
@@ -16,7 +17,10 @@ use trama_proto::{
     time::to_wire,
 };
 
-use self::plan::{Plan, plan};
+use self::{
+    holding::hold,
+    plan::{Plan, plan},
+};
 use super::{
     App,
     similarity::{self, Records},
@@ -387,32 +391,6 @@ impl App {
         }
         Ok(())
     }
-}
-
-/// Holds customers until the transaction ends, weakly or alone; `false` when one of them is an alias by now, or one of the ids that
-/// are to be joined leads to somebody else. Whoever holds some from a round before waits for nobody: they would wait out of order, and
-/// be waited for (ADR 31).
-async fn hold(
-    tx: &mut Tx,
-    customers: &[(&TenantId, CustomerId)],
-    joined: &[(&TenantId, CustomerId)],
-    alone: bool,
-    holds: &mut bool,
-) -> Result<bool, Error> {
-    if *holds {
-        let free = store::lock_if_free(tx.conn(), customers, alone).await?;
-        return match free && store::lead_to(tx.conn(), joined, customers).await? {
-            true => Ok(true),
-            false => Err(overtaken()),
-        };
-    }
-    if !alone {
-        *holds = true;
-        return store::lock(tx.conn(), customers, false).await;
-    }
-    let held = store::hold_all_alone(tx.conn(), customers, joined).await?;
-    *holds = held || customers.windows(2).any(|two| two[0].0 != two[1].0);
-    Ok(held)
 }
 
 /// Looks at the queue of a tenant again, soon: one timer for all that is queued within one slot of time.
