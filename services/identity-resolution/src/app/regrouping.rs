@@ -42,7 +42,7 @@ impl App {
             .await?;
         // Whoever serves a customer goes first, and waits for nobody who waits: we come back.
         let all: Vec<_> = roots.iter().map(|c| (tenant, c.id)).collect();
-        if !store::lock_if_free(tx.conn(), &all, true).await? {
+        if !store::hold_if_free(tx.conn(), &all, true).await? {
             let news = News {
                 again: all,
                 ..News::default()

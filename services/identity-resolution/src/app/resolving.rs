@@ -42,6 +42,8 @@ const MOST_WAITING: usize = 4_096;
 const AT_ONCE: usize = 64;
 /// Transactions at the same time.
 pub const WORKERS: usize = 4;
+/// How often records are tried that others overtake.
+const TRIES: usize = 3;
 /// Records that are worth another transaction while one is under way.
 const COMPANY: usize = 24;
 /// How long records wait for company, before it is known what a transaction takes.
@@ -252,19 +254,35 @@ impl App {
             callers.push(wanted.answer);
         }
         let callers = Callers::of(callers);
-        if let Ok(publishing) = self.try_together(tenant, (&records, &calls), &callers).await {
+        if let Ok(publishing) = self.work_in(tenant, (&records, &calls), &callers).await {
             return vec![publishing];
         }
         // One that cannot be worked in must not take the others along.
         let alone = callers.take().into_iter().map(|caller| Callers::of(vec![caller]));
         let mut publishing = Vec::with_capacity(records.len());
         for ((record, call), caller) in records.into_iter().zip(calls).zip(alone) {
-            match self.try_together(tenant, (&[record], &[call]), &caller).await {
+            match self.work_in(tenant, (&[record], &[call]), &caller).await {
                 Ok(one) => publishing.push(one),
                 Err(error) => caller.answer([Err(error)]),
             }
         }
         publishing
+    }
+
+    /// [`Self::try_together`], from the start whenever somebody else was faster.
+    async fn work_in(
+        &self,
+        tenant: &TenantId,
+        records: (&[NewRecord], &[Option<Call>]),
+        callers: &Callers,
+    ) -> Result<Publishing, Error> {
+        for _ in 1..TRIES {
+            match self.try_together(tenant, records, callers).await {
+                Err(error) if error.kind() == Kind::Conflict => {}
+                done => return done,
+            }
+        }
+        self.try_together(tenant, records, callers).await
     }
 
     /// All that may be worked in, in one transaction; the answer to a record that may not is the refusal. Whoever asked is
@@ -302,6 +320,7 @@ impl App {
             answers.push(Ok(response(&observed.decided)));
             match call {
                 Some(call) if observed.decided.outcome.is_news() => {
+                    call.begin_anew();
                     record_changed(call, &observed.decided.outcome);
                     tx.on_behalf_of([call.clone()]);
                 }

@@ -6,6 +6,7 @@ pub mod audit;
 pub mod challenges;
 pub mod consents;
 pub mod handles;
+mod holding;
 pub mod imports;
 pub mod load;
 pub mod merges;
@@ -17,7 +18,7 @@ pub mod reviews;
 pub mod similar;
 pub mod telling;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, types::Json};
@@ -28,121 +29,8 @@ use uuid::Uuid;
 use crate::domain::customer::{Origin, Own, Verification};
 
 pub use handles::{HandleRow, move_handles, put_handles};
+pub use holding::{Weakly, hold_all_alone, hold_alone, hold_if_free, hold_unchanged, hold_weakly, roots};
 pub use load::{Question, Worlds, load};
-
-/// Locks customers in the order of their ids; `false` when one of them is an alias by now. Whoever links a handle holds
-/// them weakly, whoever merges or changes them holds them alone.
-pub async fn lock(
-    conn: &mut PgConnection,
-    customers: &[(&TenantId, CustomerId)],
-    alone: bool,
-) -> Result<bool, Error> {
-    let mut customers = customers.to_vec();
-    customers.sort_unstable();
-    customers.dedup();
-    let tenants: Vec<&str> = customers.iter().map(|(t, _)| t.as_str()).collect();
-    let ids: Vec<Uuid> = customers.iter().map(|(_, id)| id.uuid()).collect();
-    // The lateral join takes the locks one after the other, in the order of the arrays.
-    let statement = if alone {
-        "SELECT c.merged_into FROM unnest($1::text[], $2::uuid[]) AS a (tenant, customer_id)
-         CROSS JOIN LATERAL (SELECT merged_into FROM customers
-             WHERE tenant = a.tenant AND customer_id = a.customer_id FOR UPDATE) c"
-    } else {
-        "SELECT c.merged_into FROM unnest($1::text[], $2::uuid[]) AS a (tenant, customer_id)
-         CROSS JOIN LATERAL (SELECT merged_into FROM customers
-             WHERE tenant = a.tenant AND customer_id = a.customer_id FOR KEY SHARE) c"
-    };
-    let leads_to: Vec<Option<Uuid>> = sqlx::query_scalar(statement)
-        .bind(tenants)
-        .bind(ids)
-        .fetch_all(conn)
-        .await?;
-    Ok(leads_to.iter().all(Option::is_none))
-}
-
-/// Locks customers of a tenant in the order of their ids, alone, unless one of them is an alias by now, or one of `ids` leads to none
-/// of them any more: then none is held, and the answer is `false`. Whoever asks anew with a lock in hand would take the next ones in
-/// another order than everybody else.
-pub async fn hold_alone(
-    conn: &mut PgConnection,
-    tenant: &TenantId,
-    customers: &[CustomerId],
-    ids: &[CustomerId],
-) -> Result<bool, Error> {
-    let customers: BTreeSet<Uuid> = customers.iter().map(|id| id.uuid()).collect();
-    let elsewhere: Option<Uuid> = sqlx::query_scalar("SELECT hold_alone($1, $2, $3)")
-        .bind(tenant.as_str())
-        .bind(customers.into_iter().collect::<Vec<_>>())
-        .bind(ids.iter().map(|id| id.uuid()).collect::<Vec<_>>())
-        .fetch_one(conn)
-        .await?;
-    Ok(elsewhere.is_none())
-}
-
-/// The same for customers of several tenants; those of a tenant before may be held when the answer is `false`.
-pub async fn hold_all_alone(
-    conn: &mut PgConnection,
-    customers: &[(&TenantId, CustomerId)],
-    ids: &[(&TenantId, CustomerId)],
-) -> Result<bool, Error> {
-    let mut by_tenant: BTreeMap<&TenantId, (Vec<CustomerId>, Vec<CustomerId>)> = BTreeMap::new();
-    for (tenant, customer) in customers {
-        by_tenant.entry(tenant).or_default().0.push(*customer);
-    }
-    for (tenant, id) in ids {
-        by_tenant.entry(tenant).or_default().1.push(*id);
-    }
-    for (tenant, (customers, ids)) in by_tenant {
-        if !hold_alone(conn, tenant, &customers, &ids).await? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Locks what is said under ids against other writers, in the order of the ids, and tells whether it is as it was read: `false` when
-/// somebody else wrote meanwhile. Ids that are new (version 0) have nothing to hold.
-pub async fn hold_unchanged<'a>(
-    conn: &mut PgConnection,
-    read: impl Iterator<Item = (&'a TenantId, CustomerId, i32)>,
-) -> Result<bool, Error> {
-    let mut read: Vec<_> = read.filter(|(.., version)| *version > 0).collect();
-    if read.is_empty() {
-        return Ok(true);
-    }
-    read.sort_unstable();
-    // The lateral join takes the locks one after the other, in the order of the arrays.
-    let unchanged: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM unnest($1::text[], $2::uuid[], $3::integer[]) AS a (tenant, customer_id, version)
-         CROSS JOIN LATERAL (SELECT version FROM customers
-             WHERE tenant = a.tenant AND customer_id = a.customer_id FOR NO KEY UPDATE) c
-         WHERE c.version = a.version",
-    )
-    .bind(read.iter().map(|(t, ..)| t.as_str()).collect::<Vec<_>>())
-    .bind(read.iter().map(|(_, id, _)| id.uuid()).collect::<Vec<_>>())
-    .bind(read.iter().map(|(.., version)| *version).collect::<Vec<_>>())
-    .fetch_one(conn)
-    .await?;
-    Ok(usize::try_from(unchanged).is_ok_and(|unchanged| unchanged == read.len()))
-}
-
-/// Whom ids lead to; those of nobody any more lead to nobody.
-pub async fn roots(
-    conn: &mut PgConnection,
-    tenant: &TenantId,
-    ids: impl Iterator<Item = CustomerId>,
-) -> Result<BTreeSet<CustomerId>, Error> {
-    let roots: Vec<Uuid> = sqlx::query_scalar(
-        "SELECT c.root FROM unnest($2::uuid[]) AS a (customer_id)
-         CROSS JOIN LATERAL (SELECT COALESCE(merged_into, customer_id) AS root FROM customers
-             WHERE tenant = $1 AND customer_id = a.customer_id LIMIT 1) c",
-    )
-    .bind(tenant.as_str())
-    .bind(ids.map(CustomerId::uuid).collect::<Vec<_>>())
-    .fetch_all(conn)
-    .await?;
-    Ok(roots.into_iter().map(CustomerId::new).collect())
-}
 
 /// Writes new customers, with what is said of them.
 pub async fn add_customers(
@@ -164,35 +52,6 @@ pub async fn add_customers(
     .execute(conn)
     .await?;
     Ok(())
-}
-
-/// Locks customers without waiting for anybody: `false` when somebody else holds one, or one is an alias by now. For
-/// whoever can come back later, and whoever holds others already: nobody waits for them out of order.
-pub async fn lock_if_free(
-    conn: &mut PgConnection,
-    customers: &[(&TenantId, CustomerId)],
-    alone: bool,
-) -> Result<bool, Error> {
-    let mut customers = customers.to_vec();
-    customers.sort_unstable();
-    customers.dedup();
-    let statement = if alone {
-        "SELECT count(*) FROM unnest($1::text[], $2::uuid[]) AS a (tenant, customer_id)
-         CROSS JOIN LATERAL (SELECT merged_into FROM customers
-             WHERE tenant = a.tenant AND customer_id = a.customer_id FOR UPDATE SKIP LOCKED) c
-         WHERE c.merged_into IS NULL"
-    } else {
-        "SELECT count(*) FROM unnest($1::text[], $2::uuid[]) AS a (tenant, customer_id)
-         CROSS JOIN LATERAL (SELECT merged_into FROM customers
-             WHERE tenant = a.tenant AND customer_id = a.customer_id FOR KEY SHARE SKIP LOCKED) c
-         WHERE c.merged_into IS NULL"
-    };
-    let held: i64 = sqlx::query_scalar(statement)
-        .bind(customers.iter().map(|(t, _)| t.as_str()).collect::<Vec<_>>())
-        .bind(customers.iter().map(|(_, id)| id.uuid()).collect::<Vec<_>>())
-        .fetch_one(conn)
-        .await?;
-    Ok(usize::try_from(held).is_ok_and(|held| held == customers.len()))
 }
 
 /// What is said under an id.

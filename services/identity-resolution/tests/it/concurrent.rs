@@ -448,3 +448,46 @@ async fn nobody_is_held_when_the_id_that_led_to_them_leads_elsewhere_by_now() {
     drop((tx, other));
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_holds_no_alias_that_leads_elsewhere_and_nothing_that_somebody_else_wrote() {
+    let app = start().await;
+    let all = customers(&app).await;
+    merge(&app, &Mutex::new(Told::default()), all[0], all[1]).await;
+    let db = app.db("identity-resolution");
+    let mut tx = db.system_tx().await.expect("a transaction");
+    let version: i32 =
+        sqlx::query_scalar("SELECT version FROM customers WHERE tenant = $1 AND customer_id = $2")
+            .bind(TENANT)
+            .bind(all[1])
+            .fetch_one(tx.conn())
+            .await
+            .expect("a version");
+    let mut held = Vec::new();
+    for (root, read) in [(all[2], version), (all[0], version + 1), (all[0], version)] {
+        let mut tx = db.system_tx().await.expect("a transaction");
+        let answer: bool = sqlx::query_scalar("SELECT hold_weakly($1, $2, $3, $4)")
+            .bind([TENANT, TENANT])
+            .bind([root, all[1]])
+            .bind([None, Some(root)])
+            .bind([None, Some(read)])
+            .fetch_one(tx.conn())
+            .await
+            .expect("an answer");
+        let mut other = db.system_tx().await.expect("a transaction");
+        let free =
+            sqlx::query("SELECT FROM customers WHERE tenant = $1 AND customer_id = $2 FOR UPDATE NOWAIT")
+                .bind(TENANT)
+                .bind(all[1])
+                .execute(other.conn())
+                .await;
+        held.push((answer, free.is_err()));
+    }
+    assert_eq!(
+        held,
+        [(false, false), (false, true), (true, true)],
+        "led elsewhere: not even locked; written since: no; as it was read: held"
+    );
+    drop(tx);
+    app.stop().await;
+}

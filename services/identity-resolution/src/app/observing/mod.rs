@@ -83,7 +83,7 @@ pub struct Decided {
 struct Learnt<'a> {
     apart: HashSet<(&'a TenantId, CustomerId, CustomerId)>,
     full: HashSet<(&'a TenantId, CustomerId)>,
-    /// Customers are held already.
+    /// Something is held already.
     holds: bool,
 }
 
@@ -199,45 +199,20 @@ impl App {
         known_apart: &HashSet<(TenantId, CustomerId, CustomerId)>,
         now: DateTime<Utc>,
     ) -> Result<Option<Vec<Decided>>, Error> {
-        let mut attached = plan.attached;
         if !plan.merges.is_empty() {
-            attached.extend(
-                plan.merges
-                    .iter()
-                    .flat_map(|(t, m)| [(*t, m.survivor), (*t, m.merged)])
-                    .filter(|(_, id)| !plan.created.contains(id)),
-            );
             self.look_before_merging(tx, &plan.merges, &plan.created, learnt, known_apart, now)
                 .await?;
             if !learnt.apart.is_empty() || !learnt.full.is_empty() {
                 return Ok(None);
             }
         }
-        if !attached.is_empty() {
-            let customers: Vec<_> = attached.into_iter().collect();
-            let joined: Vec<_> = plan.joined.into_iter().collect();
-            if !hold(
-                tx,
-                &customers,
-                &joined,
-                !plan.merges.is_empty(),
-                &mut learnt.holds,
-            )
-            .await?
-            {
-                return Ok(None);
-            }
-        }
-        // What is said under an id is written as a whole: nobody may have said something else there meanwhile.
-        let read = plan
-            .own
-            .iter()
-            .map(|((tenant, id), (_, version))| (*tenant, *id, *version));
-        if !store::hold_unchanged(tx.conn(), read).await? {
+        if !hold(tx, &plan, &mut learnt.holds).await? {
             return Ok(None);
         }
         let handles: Vec<HandleRow<'_>> = plan.handles.into_values().collect();
         if !store::put_handles(tx.conn(), &handles).await? {
+            // Handles that were seen again are held, too.
+            learnt.holds = true;
             return Ok(None);
         }
         store::move_handles(tx.conn(), &plan.moved, now).await?;
@@ -245,7 +220,7 @@ impl App {
         let own: Vec<OwnRow<'_>> = plan
             .own
             .iter()
-            .map(|((tenant, id), (own, _))| OwnRow {
+            .map(|((tenant, id), (own, ..))| OwnRow {
                 tenant,
                 id: *id,
                 own,

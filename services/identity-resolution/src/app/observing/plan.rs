@@ -36,8 +36,8 @@ pub struct Plan<'a> {
     pub moved: Vec<(&'a TenantId, Moved)>,
     pub claims: Vec<(Claim<'a>, i64)>,
     pub merges: Vec<(&'a TenantId, MergeRecord)>,
-    /// What is said under ids now, and the version of it that this rests on.
-    pub own: BTreeMap<(&'a TenantId, CustomerId), (Own, i32)>,
+    /// What is said under ids now, the version of it that this rests on, and of whom it is said.
+    pub own: BTreeMap<(&'a TenantId, CustomerId), (Own, i32, CustomerId)>,
     pub proofs: Vec<(&'a TenantId, CustomerId, Verification)>,
     /// Proofs that are news for the log; a line more of the same login is none.
     pub logins: Vec<(&'a TenantId, CustomerId, LogEntry)>,
@@ -182,8 +182,8 @@ impl<'a> Plan<'a> {
         if outcome.changed
             && let Some(member) = world.get(outcome.customer).and_then(|c| c.member(outcome.member))
         {
-            self.own
-                .insert((tenant, outcome.member), (member.own.clone(), member.version));
+            let own = (member.own.clone(), member.version, outcome.customer);
+            self.own.insert((tenant, outcome.member), own);
             self.attached.insert((tenant, outcome.customer));
         }
         if let Some(interaction) = item.observation.interaction {

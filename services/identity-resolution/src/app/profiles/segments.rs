@@ -8,9 +8,11 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 use trama_platform::{Error, Tx, timers::TimerSpec};
 use trama_proto::ids::{CustomerId, TenantId};
+use uuid::Uuid;
 
 use crate::{
     app::{App, publish_change},
+    error::overtaken,
     store::{self, Question},
 };
 
@@ -47,13 +49,9 @@ impl App {
             Some((seen, started_at, after, false)) if seen == hash => (started_at, after),
             Some(_) | None => (now, None),
         };
-        let ids = store::profiles::all_after(tx.conn(), tenant, after, STEP).await?;
-        let customers: Vec<(&TenantId, CustomerId)> =
-            ids.iter().map(|id| (tenant, CustomerId::new(*id))).collect();
-        // Held alone, so that nobody's newer view is replaced by one from older facts.
-        store::lock(tx.conn(), &customers, true).await?;
+        let ids = hold_next(tx, tenant, after).await?;
         let question = Question {
-            customers,
+            customers: ids.iter().map(|id| (tenant, CustomerId::new(*id))).collect(),
             ..Question::default()
         };
         let mut worlds = store::load(tx.conn(), &question, &|t| self.rules(t), now).await?;
@@ -139,4 +137,16 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// The next customers of a walk, held alone, so that nobody's newer view is replaced by one from older facts.
+async fn hold_next(tx: &mut Tx, tenant: &TenantId, after: Option<Uuid>) -> Result<Vec<Uuid>, Error> {
+    for _ in 0..5 {
+        let ids = store::profiles::all_after(tx.conn(), tenant, after, STEP).await?;
+        let customers: Vec<CustomerId> = ids.iter().copied().map(CustomerId::new).collect();
+        if store::hold_alone(tx.conn(), tenant, &customers, &[]).await? {
+            return Ok(ids);
+        }
+    }
+    Err(overtaken())
 }
