@@ -133,6 +133,11 @@ impl Service for IdentityResolution {
             let worker = Arc::clone(&app).resolve_waiting(stopping);
             parts.tasks.push(("records", Box::pin(worker)));
         }
+        for _ in 0..app::KNOWN_WORKERS {
+            let stopping = context.lifecycle.stopping();
+            let worker = Arc::clone(&app).resolve_arriving(stopping);
+            parts.tasks.push(("known-records", Box::pin(worker)));
+        }
         parts.timers = Some(Arc::new(timers::Timers::new(Arc::clone(&app))));
         // Not `of_events`: what the other stage hears need not pass through the one that customers wait for.
         parts.stages.push(Stage {

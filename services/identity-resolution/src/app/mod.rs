@@ -59,7 +59,7 @@ pub use profiles::{Granting, Statement, Wanted};
 pub use records::NewRecord;
 pub use reevaluating::ROUND;
 pub use relating::Together;
-pub use resolving::WORKERS;
+pub use resolving::{KNOWN_WORKERS, WORKERS};
 pub use verification::{Asked, Check};
 pub use verifying::Requirement;
 
@@ -81,7 +81,7 @@ pub struct App {
     config: IdentityConfig,
     random: SystemRandom,
     compiled: Mutex<Compiled>,
-    waiting: resolving::Waiting,
+    waiting: resolving::Lanes,
     armed: observing::Armed,
     privacy: privacy::Privacy,
 }
@@ -103,7 +103,7 @@ impl App {
             config,
             random: SystemRandom::new(),
             compiled: Mutex::default(),
-            waiting: resolving::Waiting::default(),
+            waiting: resolving::Lanes::default(),
             armed: observing::Armed::default(),
             privacy,
         }

@@ -274,6 +274,13 @@ impl World {
         self.customers.get(self.owners.get(key)?)
     }
 
+    /// Who holds all of the handles of an observation, if it has any.
+    pub fn only_owner(&self, seen: &Observation) -> Option<CustomerId> {
+        let mut owners = seen.handles.iter().map(|h| self.owner(&h.key).map(|c| c.id));
+        let first = owners.next()??;
+        owners.all(|owner| owner == Some(first)).then_some(first)
+    }
+
     /// Who an id leads to.
     pub fn root(&self, id: CustomerId) -> CustomerId {
         let mut id = id;

@@ -8,6 +8,7 @@ pub mod consents;
 pub mod handles;
 mod holding;
 pub mod imports;
+pub mod known;
 pub mod load;
 pub mod merges;
 pub mod privacy;

@@ -2,6 +2,7 @@
 
 mod holding;
 mod plan;
+mod repeats;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -17,6 +18,7 @@ use trama_proto::{
     time::to_wire,
 };
 
+pub(super) use self::repeats::{Repeat, repeat};
 use self::{
     holding::hold,
     plan::{Plan, plan},

@@ -88,6 +88,47 @@ pub fn plan<'a>(
 }
 
 impl<'a> Plan<'a> {
+    /// Whether nothing but sightings, and what was said, is to be written.
+    pub fn changes_nobody(&self) -> bool {
+        let Self {
+            created,
+            handles: _,
+            moved,
+            claims,
+            merges,
+            own,
+            proofs,
+            logins,
+            owners,
+            questions,
+            relations,
+            keys,
+            values,
+            said: _,
+            again,
+            settled,
+            joined,
+            attached,
+            decided: _,
+        } = self;
+        created.is_empty()
+            && moved.is_empty()
+            && claims.is_empty()
+            && merges.is_empty()
+            && own.is_empty()
+            && proofs.is_empty()
+            && logins.is_empty()
+            && owners.is_empty()
+            && questions.is_empty()
+            && relations.is_empty()
+            && keys.is_empty()
+            && values.is_empty()
+            && again.is_empty()
+            && settled.is_empty()
+            && joined.is_empty()
+            && attached.is_empty()
+    }
+
     /// Keeps the proof of identity that the channel gave, unless it is known already. True when it says more than what
     /// was proven before.
     fn take_proof(

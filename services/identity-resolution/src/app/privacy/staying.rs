@@ -195,7 +195,7 @@ impl App {
     }
 
     /// Hashes of addresses and of what they imply, in their order.
-    pub(super) fn hashes(
+    pub(in crate::app) fn hashes(
         &self,
         tenant: &TenantId,
         keys: impl Iterator<Item = HandleKey>,

@@ -1,21 +1,19 @@
 //! Records one by one, for callers who wait: what arrives at the same time is worked in together, so that many callers
 //! cost what one batch does.
+//!
+//! Two lanes: who is known by their handle, and of whom nothing new is said, is answered at once ([`known`]); the others gather for
+//! larger batches, in a transaction that decides.
 
-use std::{
-    borrow::Cow,
-    pin::pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
-};
+mod known;
+mod waiting;
+
+use std::{borrow::Cow, pin::pin, sync::Arc};
 
 use futures::{
     FutureExt as _,
     future::{FusedFuture as _, join, join_all, ready},
 };
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use trama_platform::{
     Error, Kind, Publishing,
@@ -26,6 +24,8 @@ use trama_proto::{
     ids::TenantId,
 };
 
+pub use self::waiting::Lanes;
+use self::waiting::{AT_ONCE, Callers, Wanted, by_tenant};
 use super::{
     App,
     auditing::record_changed,
@@ -36,117 +36,12 @@ use super::{
 };
 use crate::{error::overtaken, store::privacy::HOLD_DECISIONS};
 
-/// Records that wait at most, in all.
-const MOST_WAITING: usize = 4_096;
-/// Records of one transaction at most.
-const AT_ONCE: usize = 64;
-/// Transactions at the same time.
+/// Transactions at the same time for those who must be decided about.
 pub const WORKERS: usize = 4;
+/// Transactions at the same time for those who are known.
+pub const KNOWN_WORKERS: usize = 2;
 /// How often records are tried that others overtake.
 const TRIES: usize = 3;
-/// Records that are worth another transaction while one is under way.
-const COMPANY: usize = 24;
-/// How long records wait for company, before it is known what a transaction takes.
-const PATIENCE: Duration = Duration::from_millis(3);
-/// How long they wait at most, whatever one takes: the one that is under way may wait for somebody itself.
-const MOST_PATIENCE: Duration = Duration::from_millis(15);
-
-struct Wanted {
-    tenant: TenantId,
-    record: NewRecord,
-    /// What the audit log tells if it changes something.
-    call: Option<Call>,
-    answer: Answer,
-}
-
-type Answer = oneshot::Sender<Result<wire::ResolveRecordResponse, Error>>;
-
-/// Where records wait for the next transaction.
-pub struct Waiting {
-    sender: mpsc::Sender<Wanted>,
-    receiver: tokio::sync::Mutex<mpsc::Receiver<Wanted>>,
-    /// Transactions under way.
-    busy: AtomicUsize,
-    /// There is company enough, or a transaction is through.
-    news: Notify,
-    /// What a transaction takes, in microseconds: the last ones count most.
-    takes: AtomicU64,
-}
-
-impl Default for Waiting {
-    fn default() -> Self {
-        let (sender, receiver) = mpsc::channel(MOST_WAITING);
-        Self {
-            sender,
-            receiver: tokio::sync::Mutex::new(receiver),
-            busy: AtomicUsize::new(0),
-            news: Notify::new(),
-            takes: AtomicU64::new(micros(PATIENCE)),
-        }
-    }
-}
-
-/// How long records wait for company while so many transactions are under way, of which one takes so long.
-fn patience(takes: Duration, busy: usize) -> Duration {
-    takes.mul_f64(busy.min(WORKERS) as f64 / WORKERS as f64)
-}
-
-fn micros(span: Duration) -> u64 {
-    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
-}
-
-impl Waiting {
-    fn add(&self, wanted: Wanted) -> Result<(), Error> {
-        self.sender
-            .try_send(wanted)
-            .map_err(|_| Error::new(Kind::Exhausted, "too many records wait; try again in a moment"))?;
-        if self.sender.max_capacity() - self.sender.capacity() == COMPANY {
-            self.news.notify_one();
-        }
-        Ok(())
-    }
-
-    /// The next records to work in together. What a transaction costs by itself is more than a record's own share: while
-    /// others are under way, those who come gather until they are many, until all are through, or for a part of what one
-    /// takes. The part grows with those under way: where there is little to do nobody waits long for company that does not
-    /// come, and where there is much, large batches are what gets everybody through.
-    async fn next(&self, batch: &mut Vec<Wanted>) -> Underway<'_> {
-        let mut receiver = self.receiver.lock().await;
-        receiver.recv_many(batch, 1).await;
-        let company = async {
-            while self.busy.load(Ordering::Relaxed) > 0 && receiver.len() < COMPANY {
-                self.news.notified().await;
-            }
-        };
-        // A transaction that waits for somebody keeps nobody else waiting.
-        let takes = Duration::from_micros(self.takes.load(Ordering::Relaxed)).min(MOST_PATIENCE);
-        let patience = patience(takes, self.busy.load(Ordering::Relaxed));
-        drop(tokio::time::timeout(patience, company).await);
-        receiver.recv_many(batch, AT_ONCE - 1).now_or_never();
-        self.busy.fetch_add(1, Ordering::Relaxed);
-        Underway {
-            waiting: self,
-            since: Instant::now(),
-        }
-    }
-}
-
-/// A transaction, until it is through.
-struct Underway<'a> {
-    waiting: &'a Waiting,
-    since: Instant,
-}
-
-impl Drop for Underway<'_> {
-    fn drop(&mut self) {
-        let (waiting, took) = (self.waiting, micros(self.since.elapsed()));
-        // Of two who end at once one may go uncounted: it is a guess anyway.
-        let takes = waiting.takes.load(Ordering::Relaxed);
-        waiting.takes.store((takes * 7 + took) / 8, Ordering::Relaxed);
-        waiting.busy.fetch_sub(1, Ordering::Relaxed);
-        waiting.news.notify_one();
-    }
-}
 
 impl App {
     /// Says whose a record is and remembers it, together with whatever else arrives now.
@@ -165,7 +60,7 @@ impl App {
             call: audit::current(),
             answer,
         };
-        self.waiting.add(wanted)?;
+        self.waiting.arriving.add(wanted);
         answered
             .await
             .map_err(|_| Error::new(Kind::Unavailable, "the service stops; try again"))?
@@ -198,7 +93,7 @@ impl App {
         Ok(answer)
     }
 
-    /// Works records in until the service stops.
+    /// Works in those who must be decided about, until the service stops.
     ///
     /// # Errors
     /// Never: who waits hears what went wrong.
@@ -208,7 +103,7 @@ impl App {
         let mut leaving = ready(()).boxed().fuse();
         'working: loop {
             let underway = {
-                let mut next = pin!(self.waiting.next(&mut batch));
+                let mut next = pin!(self.waiting.undecided.next(&mut batch));
                 loop {
                     tokio::select! {
                         () = stopping.cancelled() => break 'working,
@@ -234,11 +129,7 @@ impl App {
 
     async fn resolve_batch(&self, batch: &mut Vec<Wanted>) -> Vec<Publishing> {
         let mut published = Vec::new();
-        batch.sort_by(|a, b| a.tenant.cmp(&b.tenant));
-        while let Some(first) = batch.first() {
-            let tenant = first.tenant.clone();
-            let theirs = batch.partition_point(|w| w.tenant <= tenant);
-            let theirs: Vec<Wanted> = batch.drain(..theirs).collect();
+        for (tenant, theirs) in by_tenant(batch) {
             published.extend(self.resolve_together(&tenant, theirs).await);
         }
         published
@@ -333,27 +224,6 @@ impl App {
         let callers = callers.clone();
         tx.after_commit(move || callers.answer(answers));
         tx.commit_ahead().await
-    }
-}
-
-/// Who waits for the answers of a batch: whoever gets to know them first takes them along.
-#[derive(Clone)]
-struct Callers(Arc<Mutex<Vec<Answer>>>);
-
-impl Callers {
-    fn of(callers: Vec<Answer>) -> Self {
-        Self(Arc::new(Mutex::new(callers)))
-    }
-
-    fn take(&self) -> Vec<Answer> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn answer(&self, answers: impl IntoIterator<Item = Result<wire::ResolveRecordResponse, Error>>) {
-        for (caller, answer) in self.take().into_iter().zip(answers) {
-            // Who no longer waits needs no answer.
-            drop(caller.send(answer));
-        }
     }
 }
 
