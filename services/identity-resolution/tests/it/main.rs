@@ -13,6 +13,7 @@ mod handles;
 mod hierarchy;
 mod import;
 mod keys;
+mod lanes;
 mod later;
 mod like_eval;
 mod limits;

@@ -39,7 +39,7 @@ use crate::{error::overtaken, store::privacy::HOLD_DECISIONS};
 /// Transactions at the same time for those who must be decided about.
 pub const WORKERS: usize = 4;
 /// Transactions at the same time for those who are known.
-pub const KNOWN_WORKERS: usize = 2;
+pub const KNOWN_WORKERS: usize = 4;
 /// How often records are tried that others overtake.
 const TRIES: usize = 3;
 

@@ -1,0 +1,182 @@
+//! Records of those who are known take a lane of their own.
+
+use std::time::Duration;
+
+use futures::future::{join, join_all};
+use sqlx::Row as _;
+use trama_proto::identity_resolution::v1::{
+    CustomerChanged, Record, Resolution, ResolveRecordRequest, ResolveRecordResponse,
+};
+use trama_testkit::TestApp;
+use uuid::Uuid;
+
+use crate::world::{TENANT, client, count, handle, start};
+
+async fn resolve(app: &TestApp, external_id: &str, handles: &[&str]) -> ResolveRecordResponse {
+    let record = Record {
+        source: "crm".into(),
+        external_id: external_id.into(),
+        handles: handles.iter().map(|h| handle(h)).collect(),
+        ..Record::default()
+    };
+    let request = ResolveRecordRequest {
+        record: Some(record),
+        dry_run: false,
+    };
+    let answer = client(app)
+        .resolve_record(app.request(TENANT, "crm", request))
+        .await;
+    answer.expect("resolved").into_inner()
+}
+
+fn customer(answer: &ResolveRecordResponse) -> Uuid {
+    let customer = answer.customer.as_ref().expect("a customer");
+    customer.customer_id.parse().expect("an id")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_known_is_seen_again_and_remembered_and_nobody_is_told() {
+    let app = start().await;
+    let anna = resolve(&app, "1", &["email:anna@shop.test"]).await;
+    app.settle().await;
+    app.advance(Duration::from_secs(3_600)).await;
+    let (told, rows) = (
+        app.events::<CustomerChanged>().await.len(),
+        count(&app, "observations").await,
+    );
+    let again = resolve(&app, "2", &["email:anna@shop.test"]).await;
+    let same = resolve(&app, "2", &["email:anna@shop.test"]).await;
+    for answer in [&again, &same] {
+        assert_eq!(
+            (answer.resolution(), customer(answer)),
+            (Resolution::Same, customer(&anna))
+        );
+    }
+    app.settle().await;
+    assert_eq!(app.events::<CustomerChanged>().await.len(), told);
+    assert_eq!(
+        count(&app, "observations").await,
+        rows + 1,
+        "a record that comes twice is one"
+    );
+    let mut tx = app
+        .db("identity-resolution")
+        .system_tx()
+        .await
+        .expect("a transaction");
+    let seen = sqlx::query("SELECT last_seen_at = $1, first_seen_at < $1 FROM handles WHERE value = $2")
+        .bind(tx.now())
+        .bind("anna@shop.test")
+        .fetch_one(tx.conn())
+        .await
+        .expect("the handle");
+    assert_eq!(
+        (seen.get(0), seen.get(1)),
+        (true, true),
+        "seen just now, not first"
+    );
+    drop(tx);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_known_does_not_wait_for_those_who_must_be_decided_about() {
+    let app = start().await;
+    let anna = customer(&resolve(&app, "1", &["email:anna@shop.test"]).await);
+    let bruno = customer(&resolve(&app, "2", &["email:bruno@shop.test"]).await);
+    let db = app.db("identity-resolution");
+    let mut holding = db.system_tx().await.expect("a transaction");
+    sqlx::query("SELECT FROM customers WHERE tenant = $1 AND customer_id = $2 FOR UPDATE")
+        .bind(TENANT)
+        .bind(bruno)
+        .execute(holding.conn())
+        .await
+        .expect("held");
+    let waiting = || async {
+        let mut tx = db.system_tx().await.expect("a transaction");
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let waiting: i64 = sqlx::query_scalar(sql)
+            .fetch_one(tx.conn())
+            .await
+            .expect("a count");
+        waiting
+    };
+    // As many as transactions that decide: each waits in one of its own, since it comes when the one before waits.
+    let others = join_all((0..4_i64).map(|number| {
+        let (app, waiting) = (&app, &waiting);
+        async move {
+            app.eventually("those before wait", || async { waiting().await >= number })
+                .await;
+            let phone = format!("phone:+39333000000{number}");
+            let handles = ["email:bruno@shop.test", phone.as_str()];
+            customer(&resolve(app, &format!("b{number}"), &handles).await)
+        }
+    }));
+    let known = async {
+        app.eventually("they all wait", || async { waiting().await >= 4 })
+            .await;
+        let known = customer(&resolve(&app, "3", &["email:anna@shop.test"]).await);
+        drop(holding);
+        known
+    };
+    let (others, known) = join(others, known).await;
+    assert_eq!(known, anna, "answered while the others waited");
+    assert_eq!(others, [bruno; 4]);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_noted_of_whom_it_no_longer_is_about() {
+    let app = start().await;
+    let anna = customer(&resolve(&app, "1", &["email:anna@shop.test"]).await);
+    let other = Uuid::from_u128(7);
+    // Whose the handle was, of whom the record is, which addresses were erased.
+    for (owner, member, erased, noted) in [
+        (anna, anna, None, true),
+        (other, anna, None, false),
+        (anna, other, None, false),
+        (anna, anna, Some(vec![7_u8; 32]), false),
+    ] {
+        let mut tx = app
+            .db("identity-resolution")
+            .system_tx()
+            .await
+            .expect("a transaction");
+        let now = tx.now();
+        if let Some(hash) = &erased {
+            sqlx::query("INSERT INTO erased_handles (tenant, hash, erased_at) VALUES ($1, $2, $3)")
+                .bind(TENANT)
+                .bind(hash)
+                .bind(now)
+                .execute(tx.conn())
+                .await
+                .expect("written");
+        }
+        let written = sqlx::query("SELECT note_known($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)")
+            .bind(TENANT)
+            .bind(vec![vec![7_u8; 32]])
+            .bind(["email"])
+            .bind(["anna@shop.test"])
+            .bind([owner])
+            .bind([now])
+            .bind([Uuid::from_u128(1)])
+            .bind([member])
+            .bind(["crm"])
+            .bind([1_i64])
+            .bind([vec![0_u8]])
+            .bind(now)
+            .execute(tx.conn())
+            .await;
+        let code = written
+            .as_ref()
+            .err()
+            .and_then(|e| e.as_database_error()?.code().map(String::from));
+        let expected = if noted { None } else { Some("TR001") };
+        assert_eq!(
+            code.as_deref(),
+            expected,
+            "owner {owner}, member {member}, erased {erased:?}: {written:?}"
+        );
+    }
+    app.stop().await;
+}
