@@ -9,7 +9,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use sqlx::{
-    PgPool, Postgres,
+    PgConnection, PgPool, Postgres,
     migrate::Migrator,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -223,13 +223,12 @@ impl Db {
         Ok(Tx::new(self, self.system.begin().await?, None))
     }
 
-    /// A connection on which each statement is a transaction of its own, in one round trip instead of three. It sees all tenants:
-    /// statements say whose data they mean. They are planned once, as after [`Tx::plan_once`].
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn single(&self) -> Result<PoolConnection<Postgres>, Error> {
-        Ok(self.single.acquire().await?)
+    /// For statements that are a transaction each, one after the other: see [`Single`].
+    pub const fn single(&self) -> Single<'_> {
+        Single {
+            pool: &self.single,
+            connection: None,
+        }
     }
 
     /// Options of a connection outside the pools: partition locks, notifications.
@@ -352,6 +351,34 @@ impl Db {
     pub async fn ping(&self) -> Result<(), Error> {
         sqlx::query("SELECT 1").execute(&self.system).await?;
         Ok(())
+    }
+}
+
+/// A connection on which each statement is a transaction of its own, in one round trip instead of three. It sees all tenants:
+/// statements say whose data they mean. They are planned once, as after [`Tx::plan_once`].
+///
+/// Whoever works in a loop keeps it: what goes back to the pool costs a round trip more, with which the pool looks whether it still works.
+pub struct Single<'a> {
+    pool: &'a PgPool,
+    connection: Option<PoolConnection<Postgres>>,
+}
+
+impl Single<'_> {
+    /// The connection, opened when it is first asked for.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn conn(&mut self) -> Result<&mut PgConnection, Error> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.pool.acquire().await?,
+        };
+        Ok(&mut **self.connection.insert(connection))
+    }
+
+    /// Takes another one from now on: something went wrong on this.
+    pub fn renew(&mut self) {
+        self.connection = None;
     }
 }
 

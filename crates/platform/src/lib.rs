@@ -41,7 +41,7 @@ pub use binary::{block_on, is_ready, main, until_terminated};
 pub use client::{Clients, ServiceChannel};
 pub use clock::Clock;
 pub use config::Config;
-pub use db::{Command, Db, Publishing, Tx};
+pub use db::{Command, Db, Publishing, Single, Tx};
 pub use error::{Error, Kind, Violation};
 pub use lifecycle::Lifecycle;
 pub use origin::Origins;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
-use trama_platform::Error;
+use trama_platform::{Error, Single};
 use trama_proto::ids::TenantId;
 
 use super::{
@@ -30,13 +30,14 @@ impl App {
     /// Never: who waits hears what went wrong.
     pub async fn resolve_arriving(self: Arc<Self>, stopping: CancellationToken) -> Result<(), Error> {
         let mut batch = Vec::with_capacity(AT_ONCE);
+        let mut single = self.db.single();
         loop {
             let underway = tokio::select! {
                 () = stopping.cancelled() => return Ok(()),
                 underway = self.waiting.arriving.next(&mut batch) => underway,
             };
             for (tenant, wanted) in by_tenant(&mut batch) {
-                for undecided in self.answer_known(&tenant, wanted).await {
+                for undecided in self.answer_known(&mut single, &tenant, wanted).await {
                     self.waiting.undecided.add(undecided);
                 }
             }
@@ -45,11 +46,17 @@ impl App {
     }
 
     /// Answers the records of which nobody changes; gives back the others.
-    async fn answer_known(&self, tenant: &TenantId, wanted: Vec<Wanted>) -> Vec<Wanted> {
-        let noted = match self.note_known(tenant, &wanted).await {
+    async fn answer_known(
+        &self,
+        single: &mut Single<'_>,
+        tenant: &TenantId,
+        wanted: Vec<Wanted>,
+    ) -> Vec<Wanted> {
+        let noted = match self.note_known(single, tenant, &wanted).await {
             Ok(noted) => noted,
             // Whoever decides about them meets what went wrong here, and says so.
             Err(error) => {
+                single.renew();
                 tracing::debug!(%tenant, error = error.detail(), "records of known customers take the other lane");
                 return wanted;
             }
@@ -71,7 +78,12 @@ impl App {
     }
 
     /// Notes the records of which nobody changes: what they come to, in their places.
-    async fn note_known(&self, tenant: &TenantId, wanted: &[Wanted]) -> Result<Vec<Option<Decided>>, Error> {
+    async fn note_known(
+        &self,
+        single: &mut Single<'_>,
+        tenant: &TenantId,
+        wanted: &[Wanted],
+    ) -> Result<Vec<Option<Decided>>, Error> {
         let (rules, now) = (self.rules(tenant), self.now());
         let mut items: Vec<Item<'_>> = wanted
             .iter()
@@ -89,8 +101,8 @@ impl App {
                 question.handles.push((tenant, &handle.key));
             }
         }
-        let mut conn = self.db.single().await?;
-        let mut worlds = store::load(&mut conn, &question, &|t| self.rules(t), now).await?;
+        let conn = single.conn().await?;
+        let mut worlds = store::load(conn, &question, &|t| self.rules(t), now).await?;
         drop((question, asked));
         let repeats: Vec<Option<Repeat>> = items
             .iter_mut()
@@ -130,7 +142,7 @@ impl App {
                 .into_values()
                 .collect(),
         };
-        let noted = store::known::note(&mut conn, tenant, &news, now).await?;
+        let noted = store::known::note(conn, tenant, &news, now).await?;
         metrics::histogram!("trama_identity_resolution_records_together").record(found.len() as f64);
         Ok(repeats
             .into_iter()
