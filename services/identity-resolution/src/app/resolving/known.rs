@@ -33,7 +33,7 @@ impl App {
         let mut single = self.db.single();
         loop {
             let underway = tokio::select! {
-                () = stopping.cancelled() => return Ok(()),
+                () = stopping.cancelled() => break,
                 underway = self.waiting.arriving.next(&mut batch) => underway,
             };
             for (tenant, wanted) in by_tenant(&mut batch) {
@@ -43,6 +43,8 @@ impl App {
             }
             drop(underway);
         }
+        self.waiting.arriving.close().await;
+        Ok(())
     }
 
     /// Answers the records of which nobody changes; gives back the others.

@@ -121,6 +121,7 @@ impl App {
             drop(underway);
             leaving = join_all(published).map(drop).boxed().fuse();
         }
+        self.waiting.undecided.close().await;
         if !leaving.is_terminated() {
             leaving.await;
         }

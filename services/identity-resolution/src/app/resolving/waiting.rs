@@ -9,7 +9,11 @@ use std::{
 };
 
 use futures::FutureExt as _;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{
+    Notify,
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
 use trama_platform::{Error, Kind, audit::Call};
 use trama_proto::{identity_resolution::v1 as wire, ids::TenantId};
 
@@ -95,15 +99,27 @@ fn micros(span: Duration) -> u64 {
 impl Waiting {
     /// Whoever finds no place any more is told so.
     pub(super) fn add(&self, wanted: Wanted) {
-        if let Err(full) = self.sender.try_send(wanted) {
-            let words = "too many records wait; try again in a moment";
-            let wanted = full.into_inner();
-            drop(wanted.answer.send(Err(Error::new(Kind::Exhausted, words))));
-            return;
+        match self.sender.try_send(wanted) {
+            Ok(()) => {}
+            Err(TrySendError::Full(wanted)) => {
+                let words = "too many records wait; try again in a moment";
+                drop(wanted.answer.send(Err(Error::new(Kind::Exhausted, words))));
+                return;
+            }
+            // Closed: see there.
+            Err(TrySendError::Closed(_)) => return,
         }
         if self.sender.max_capacity() - self.sender.capacity() == COMPANY {
             self.news.notify_one();
         }
+    }
+
+    /// Nobody works any more: whoever waits, or comes, is told so, as their answer's sender is dropped. The server waits for them
+    /// before it ends.
+    pub(super) async fn close(&self) {
+        let mut receiver = self.receiver.lock().await;
+        receiver.close();
+        while receiver.try_recv().is_ok() {}
     }
 
     /// The next records to work in together. What a transaction costs by itself is more than a record's own share: while
@@ -182,4 +198,60 @@ pub(super) fn by_tenant(batch: &mut Vec<Wanted>) -> Vec<(TenantId, Vec<Wanted>)>
         }
     }
     tenants
+}
+
+#[cfg(test)]
+mod tests {
+    use trama_proto::ids::TenantId;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::said::Said;
+
+    fn wanted() -> (
+        Wanted,
+        oneshot::Receiver<Result<wire::ResolveRecordResponse, Error>>,
+    ) {
+        let (answer, answered) = oneshot::channel();
+        let record = NewRecord {
+            id: Uuid::nil(),
+            source: "crm".into(),
+            handles: Vec::new(),
+            said: Said::default(),
+            fields: Vec::new(),
+            recorded_at: None,
+        };
+        let tenant: TenantId = "acme".parse().expect("a tenant");
+        let wanted = Wanted {
+            tenant,
+            record,
+            call: None,
+            answer,
+        };
+        (wanted, answered)
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_when_the_service_stops_is_told_so() {
+        let waiting = Waiting::new(1);
+        let ((before, heard_before), (after, heard_after)) = (wanted(), wanted());
+        waiting.add(before);
+        waiting.close().await;
+        waiting.add(after);
+        assert!(heard_before.await.is_err(), "nobody answers any more");
+        assert!(heard_after.await.is_err(), "nor whoever comes after that");
+    }
+
+    #[tokio::test]
+    async fn whoever_finds_no_place_is_told_so() {
+        let waiting = Waiting::new(1);
+        let mut heard = Vec::new();
+        for _ in 0..=MOST_WAITING {
+            let (wanted, answered) = wanted();
+            waiting.add(wanted);
+            heard.push(answered);
+        }
+        let last = heard.pop().expect("the last").await.expect("an answer");
+        assert_eq!(last.map_err(|e| e.kind()), Err(Kind::Exhausted));
+    }
 }
