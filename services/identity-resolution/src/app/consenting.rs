@@ -155,7 +155,8 @@ impl App {
         let (salt, token) = (self.random::<16>()?, hex::encode(self.random::<32>()?));
         let confirmation = Confirmation {
             id: tx.new_id(),
-            customer: customer.id,
+            // Whoever reads what is sent there: a split may make them somebody else before they confirm.
+            customer: handle.row_owner,
             subject: entry.subject.clone(),
             evidence: entry.evidence.clone(),
             consent_expires_at: entry.expires_at,

@@ -15,8 +15,9 @@ use trama_proto::{
 use trama_testkit::TestApp;
 
 use crate::{
+    pains::{merge, split},
     profile_world::{anna, profiles, start},
-    world::{TENANT, client, identify, interaction},
+    world::{TENANT, client, identify, interaction, who},
 };
 
 fn marketing(customer: &str) -> RequestConsentRequest {
@@ -141,6 +142,42 @@ async fn a_double_opt_in_counts_once_it_is_confirmed() {
     );
     assert_eq!(state(&app, &anna, "").await, ConsentState::Granted);
     assert!(may_write(&app, &anna).await);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_confirms_after_a_split_is_whoever_has_the_address() {
+    let (app, _) = start().await;
+    let anna = anna(&app).await;
+    let caller = who(&app, &interaction("a call", "phone:+393331234567")).await;
+    let merge = merge(&app, &caller, &anna).await;
+    let request = RequestConsentRequest {
+        double_opt_in: true,
+        request_id: "s1".into(),
+        ..marketing(&caller)
+    };
+    let id = ask(&app, request).await.expect("asked");
+    app.settle().await;
+    let message = app
+        .wait_for("the message", |m: &MessageRequested| m.message_id == id)
+        .await;
+    split(&app, &merge).await;
+    let request = ConfirmConsentRequest {
+        confirmation_id: id.clone(),
+        code: String::new(),
+        token: message.template_values["token"].clone(),
+    };
+    let confirmed = profiles(&app)
+        .confirm_consent(app.request(TENANT, "site", request))
+        .await;
+    confirmed.expect("confirmed");
+    assert_eq!(state(&app, &anna, "").await, ConsentState::Granted);
+    assert!(may_write(&app, &anna).await);
+    assert_ne!(
+        state(&app, &caller, "").await,
+        ConsentState::Granted,
+        "whoever called has confirmed nothing"
+    );
     app.stop().await;
 }
 
