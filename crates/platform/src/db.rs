@@ -70,7 +70,7 @@ pub enum SchemaState {
 /// Plans do not depend on how long the arrays of a statement are; PostgreSQL thinks they do, and spends more on plans than on
 /// work.
 const PLAN_ONCE: &str = "SET LOCAL plan_cache_mode = force_generic_plan";
-/// Connections at most for statements that are a transaction each: they are not held for long.
+/// Connections at most for statements that are a transaction each. Whoever works in a loop keeps one: no more than so many may.
 const SINGLE: u32 = 4;
 
 impl Db {

@@ -19,6 +19,7 @@ use crate::domain::{
     handle::Handle,
     ids::ObservationId,
     resolution::{Observation, Verdict},
+    rules::Rules,
     said::Said,
 };
 
@@ -76,24 +77,25 @@ impl App {
         let rules = self.rules(tenant);
         let mut items: Vec<Item<'_>> = records
             .iter()
-            .map(|record| Item {
-                tenant,
-                observation: observation(record, tenant, &rules),
-                rules: Arc::clone(&rules),
-                proof: None,
-            })
+            .map(|record| item(tenant, record, &rules))
             .collect();
         let decided = self.observe(tx, &mut items).await?;
         Ok(decided.into_iter().map(|d| tell(tx, tenant, d)).collect())
     }
 }
 
+/// A record, to be worked in.
+pub(super) fn item<'a>(tenant: &'a TenantId, record: &NewRecord, rules: &Arc<Rules>) -> Item<'a> {
+    Item {
+        tenant,
+        observation: observation(record, tenant, rules),
+        rules: Arc::clone(rules),
+        proof: None,
+    }
+}
+
 /// What a record shows.
-pub(super) fn observation(
-    record: &NewRecord,
-    tenant: &TenantId,
-    rules: &crate::domain::rules::Rules,
-) -> Observation {
+fn observation(record: &NewRecord, tenant: &TenantId, rules: &Rules) -> Observation {
     let mut handles: Vec<Handle> = Vec::with_capacity(record.handles.len());
     for handle in &record.handles {
         let implied = handle.key.implied();

@@ -4,29 +4,17 @@ use std::time::Duration;
 
 use futures::future::{join, join_all};
 use sqlx::Row as _;
-use trama_proto::identity_resolution::v1::{
-    CustomerChanged, Record, Resolution, ResolveRecordRequest, ResolveRecordResponse,
-};
+use trama_proto::identity_resolution::v1::{CustomerChanged, PersonFacts, Resolution, ResolveRecordResponse};
 use trama_testkit::TestApp;
 use uuid::Uuid;
 
-use crate::world::{TENANT, client, count, handle, start};
+use crate::{
+    similar::{self, record},
+    world::{TENANT, count, start},
+};
 
 async fn resolve(app: &TestApp, external_id: &str, handles: &[&str]) -> ResolveRecordResponse {
-    let record = Record {
-        source: "crm".into(),
-        external_id: external_id.into(),
-        handles: handles.iter().map(|h| handle(h)).collect(),
-        ..Record::default()
-    };
-    let request = ResolveRecordRequest {
-        record: Some(record),
-        dry_run: false,
-    };
-    let answer = client(app)
-        .resolve_record(app.request(TENANT, "crm", request))
-        .await;
-    answer.expect("resolved").into_inner()
+    similar::resolve(app, record("crm", external_id, handles, PersonFacts::default())).await
 }
 
 fn customer(answer: &ResolveRecordResponse) -> Uuid {

@@ -1,6 +1,6 @@
 //! Whom a batch holds until it is through.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trama_platform::{Error, Tx};
 use trama_proto::ids::{CustomerId, TenantId};
@@ -28,12 +28,12 @@ pub(super) async fn hold(tx: &mut Tx, plan: &Plan<'_>, holds: &mut bool) -> Resu
     let written: Vec<_> = plan
         .own
         .iter()
-        .filter(|(_, (_, version, _))| *version > 0)
-        .map(|((tenant, id), (_, version, _))| (*tenant, *id, *version))
+        .filter(|(_, written)| written.version > 0)
+        .map(|((tenant, id), written)| (*tenant, *id, written.version))
         .collect();
     if !alone && !*holds {
         *holds = !attached.is_empty();
-        return store::hold_weakly(tx.conn(), weakly(plan, &attached)).await;
+        return store::hold_weakly(tx.conn(), weakly(plan, &attached, &written)).await;
     }
     let customers: Vec<_> = attached.into_iter().collect();
     let mut ids: BTreeSet<_> = written.iter().map(|(tenant, id, _)| (*tenant, *id)).collect();
@@ -52,30 +52,36 @@ pub(super) async fn hold(tx: &mut Tx, plan: &Plan<'_>, holds: &mut bool) -> Resu
 }
 
 /// Each customer to whom something is attached, and each of their aliases that is written to.
-fn weakly<'a>(plan: &Plan<'a>, attached: &BTreeSet<(&'a TenantId, CustomerId)>) -> Vec<Weakly<'a>> {
-    let known = |version: i32| (version > 0).then_some(version);
-    let customers = attached.iter().map(|(tenant, id)| Weakly {
-        tenant,
-        id: *id,
-        leads_to: None,
-        version: plan
-            .own
-            .get(&(tenant, *id))
-            .and_then(|(_, version, _)| known(*version)),
-    });
-    let aliases = plan
-        .own
+fn weakly<'a>(
+    plan: &Plan<'a>,
+    attached: &BTreeSet<(&'a TenantId, CustomerId)>,
+    written: &[(&'a TenantId, CustomerId, i32)],
+) -> Vec<Weakly<'a>> {
+    let mut rows: BTreeMap<_, Weakly<'a>> = attached
         .iter()
-        .filter(|((_, id), (_, _, customer))| id != customer);
-    let aliases = aliases.filter_map(|((tenant, id), (_, version, customer))| {
-        Some(Weakly {
-            tenant,
-            id: *id,
-            leads_to: Some(*customer),
-            version: Some(known(*version)?),
+        .map(|&(tenant, id)| {
+            let row = Weakly {
+                tenant,
+                id,
+                leads_to: None,
+                version: None,
+            };
+            ((tenant, id), row)
         })
-    });
-    customers.chain(aliases).collect()
+        .collect();
+    for &(tenant, id, version) in written {
+        let customer = plan.own.get(&(tenant, id)).map(|written| written.customer);
+        rows.insert(
+            (tenant, id),
+            Weakly {
+                tenant,
+                id,
+                leads_to: customer.filter(|customer| *customer != id),
+                version: Some(version),
+            },
+        );
+    }
+    rows.into_values().collect()
 }
 
 /// Whether ids lead to none but these customers.

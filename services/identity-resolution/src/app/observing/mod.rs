@@ -21,7 +21,7 @@ use trama_proto::{
 pub(super) use self::repeats::{Repeat, repeat};
 use self::{
     holding::hold,
-    plan::{Plan, plan},
+    plan::{Plan, Remembered, plan},
 };
 use super::{
     App,
@@ -38,7 +38,7 @@ use crate::{
     error::overtaken,
     store::{
         self, HandleRow, OwnRow, Question, Worlds,
-        similar::{News, Observed, Settled},
+        similar::{News, Settled},
     },
 };
 
@@ -144,19 +144,14 @@ impl App {
         items: &mut [Item<'a>],
         now: DateTime<Utc>,
     ) -> Result<(Worlds, Vec<(&'a TenantId, i64, i32)>), Error> {
-        let mut question = Question::default();
-        let mut known = HashSet::new();
-        for item in items.iter() {
-            // Ids that are derived may be there already.
-            if item.observation.handles.is_empty() || item.observation.record.is_some() {
-                question.customers.push((item.tenant, item.observation.new_id));
-            }
-            for handle in &item.observation.handles {
-                if known.insert((item.tenant, &handle.key)) {
-                    question.handles.push((item.tenant, &handle.key));
-                }
-            }
-        }
+        let mut question = whose_handles(items);
+        // Ids that are derived may be there already.
+        let derived = items
+            .iter()
+            .filter(|item| item.observation.handles.is_empty() || item.observation.record.is_some());
+        question
+            .customers
+            .extend(derived.map(|item| (item.tenant, item.observation.new_id)));
         let rules = |tenant: &TenantId| self.rules(tenant);
         let mut worlds = store::load(tx.conn(), &question, &rules, now).await?;
         drop(question);
@@ -222,10 +217,10 @@ impl App {
         let own: Vec<OwnRow<'_>> = plan
             .own
             .iter()
-            .map(|((tenant, id), (own, ..))| OwnRow {
+            .map(|((tenant, id), written)| OwnRow {
                 tenant,
                 id: *id,
-                own,
+                own: &written.own,
                 merged_into: targets.get(id).copied(),
             })
             .collect();
@@ -259,18 +254,7 @@ impl App {
                 .filter(|(_, count)| *count != 0)
                 .map(|((tenant, value), count)| (tenant, value, count))
                 .collect(),
-            observations: plan
-                .said
-                .iter()
-                .map(|(tenant, id, member, source, evidence, said)| Observed {
-                    tenant,
-                    id: *id,
-                    member: *member,
-                    source,
-                    evidence: *evidence,
-                    said,
-                })
-                .collect(),
+            observations: plan.said.iter().map(Remembered::row).collect(),
             settled: plan
                 .settled
                 .into_iter()
@@ -397,6 +381,19 @@ pub(super) fn arm_rest(tx: &mut Tx, tenant: &TenantId, now: DateTime<Utc>) {
         due_at: now,
         payload: serde_json::Value::Null,
     });
+}
+
+/// Asks for the owners of all handles of a batch, each once.
+pub(super) fn whose_handles<'q>(items: &'q [Item<'_>]) -> Question<'q> {
+    let mut asked = HashSet::new();
+    let handles = items.iter().flat_map(|item| {
+        let handles = item.observation.handles.iter();
+        handles.map(|handle| (item.tenant, &handle.key))
+    });
+    Question {
+        handles: handles.filter(|handle| asked.insert(*handle)).collect(),
+        ..Question::default()
+    }
 }
 
 fn slot(now: DateTime<Utc>) -> i64 {

@@ -25,6 +25,7 @@ use crate::{
         handles::Claim,
         proofs::LogEntry,
         relations::{self, Relation},
+        similar::Observed,
     },
 };
 
@@ -36,8 +37,8 @@ pub struct Plan<'a> {
     pub moved: Vec<(&'a TenantId, Moved)>,
     pub claims: Vec<(Claim<'a>, i64)>,
     pub merges: Vec<(&'a TenantId, MergeRecord)>,
-    /// What is said under ids now, the version of it that this rests on, and of whom it is said.
-    pub own: BTreeMap<(&'a TenantId, CustomerId), (Own, i32, CustomerId)>,
+    /// What is said under ids now.
+    pub own: BTreeMap<(&'a TenantId, CustomerId), Written>,
     pub proofs: Vec<(&'a TenantId, CustomerId, Verification)>,
     /// Proofs that are news for the log; a line more of the same login is none.
     pub logins: Vec<(&'a TenantId, CustomerId, LogEntry)>,
@@ -46,7 +47,7 @@ pub struct Plan<'a> {
     pub relations: Vec<(&'a TenantId, Relation)>,
     pub keys: BTreeSet<(&'a TenantId, i64, CustomerId)>,
     pub values: BTreeMap<(&'a TenantId, i64), i32>,
-    pub said: Vec<(&'a TenantId, ObservationId, CustomerId, String, i64, Said)>,
+    pub said: Vec<Remembered<'a>>,
     pub again: BTreeSet<(&'a TenantId, CustomerId)>,
     pub settled: BTreeMap<(&'a TenantId, CustomerId), (Vec<i64>, i64)>,
     /// The ids of those who are merged, as they were read.
@@ -54,6 +55,40 @@ pub struct Plan<'a> {
     /// Customers of the database to which something new is attached.
     pub attached: BTreeSet<(&'a TenantId, CustomerId)>,
     pub decided: Vec<Decided>,
+}
+
+/// What is said under an id from now on.
+pub struct Written {
+    pub own: Own,
+    /// What it follows from; 0 for an id that is new.
+    pub version: i32,
+    /// Of whom it is said.
+    pub customer: CustomerId,
+}
+
+/// What an observation said, and of whom.
+pub struct Remembered<'a> {
+    tenant: &'a TenantId,
+    /// Which observation.
+    pub id: ObservationId,
+    member: CustomerId,
+    source: String,
+    evidence: i64,
+    said: Said,
+}
+
+impl Remembered<'_> {
+    /// The row that keeps it.
+    pub fn row(&self) -> Observed<'_> {
+        Observed {
+            tenant: self.tenant,
+            id: self.id,
+            member: self.member,
+            source: &self.source,
+            evidence: self.evidence,
+            said: &self.said,
+        }
+    }
 }
 
 /// Decides a batch, in order.
@@ -223,8 +258,12 @@ impl<'a> Plan<'a> {
         if outcome.changed
             && let Some(member) = world.get(outcome.customer).and_then(|c| c.member(outcome.member))
         {
-            let own = (member.own.clone(), member.version, outcome.customer);
-            self.own.insert((tenant, outcome.member), own);
+            let written = Written {
+                own: member.own.clone(),
+                version: member.version,
+                customer: outcome.customer,
+            };
+            self.own.insert((tenant, outcome.member), written);
             self.attached.insert((tenant, outcome.customer));
         }
         if let Some(interaction) = item.observation.interaction {
@@ -357,14 +396,14 @@ impl<'a> Plan<'a> {
     }
 
     fn remember(&mut self, item: &Item<'a>, outcome: &Outcome, id: ObservationId) {
-        self.said.push((
-            item.tenant,
+        self.said.push(Remembered {
+            tenant: item.tenant,
             id,
-            outcome.member,
-            item.observation.source.clone(),
-            outcome.evidence,
-            item.observation.said.clone(),
-        ));
+            member: outcome.member,
+            source: item.observation.source.clone(),
+            evidence: outcome.evidence,
+            said: item.observation.said.clone(),
+        });
     }
 }
 

@@ -3,46 +3,27 @@
 use std::slice;
 
 use chrono::{DateTime, Utc};
-use trama_proto::ids::CustomerId;
 use uuid::Uuid;
 
 use super::{
     Decided, Item,
-    plan::{Plan, plan},
+    plan::{Plan, Remembered, plan},
 };
-use crate::{
-    app::similarity,
-    domain::{customer::Held, ids::ObservationId, said::Said},
-    store::Worlds,
-};
+use crate::{app::similarity, domain::customer::Held, store::Worlds};
 
 /// All that such an observation leaves behind.
-pub struct Repeat {
+pub struct Repeat<'a> {
     /// Whose it is.
     pub decided: Decided,
     /// Handles that were seen again.
     pub sightings: Vec<Held>,
     /// What a record said.
-    pub said: Vec<Remembered>,
-}
-
-/// What a record said, and of whom.
-pub struct Remembered {
-    /// The record.
-    pub id: ObservationId,
-    /// Of whom, under which id.
-    pub member: CustomerId,
-    /// Who says it.
-    pub source: String,
-    /// The handle that led there.
-    pub evidence: i64,
-    /// What.
-    pub said: Said,
+    pub said: Vec<Remembered<'a>>,
 }
 
 /// What an observation comes to if nothing is otherwise after it than before: all of its handles are one customer's, and they are who it
 /// says they are.
-pub fn repeat(item: &mut Item<'_>, worlds: &mut Worlds, now: DateTime<Utc>) -> Option<Repeat> {
+pub fn repeat<'a>(item: &mut Item<'a>, worlds: &mut Worlds, now: DateTime<Utc>) -> Option<Repeat<'a>> {
     let world = worlds.get_mut(item.tenant)?;
     let owner = world.only_owner(&item.observation)?;
     similarity::compare(&mut item.observation, &item.rules, world);
@@ -58,24 +39,14 @@ pub fn repeat(item: &mut Item<'_>, worlds: &mut Worlds, now: DateTime<Utc>) -> O
     None
 }
 
-fn of(mut plan: Plan<'_>) -> Option<Repeat> {
+fn of(mut plan: Plan<'_>) -> Option<Repeat<'_>> {
     let decided = plan.decided.pop()?;
     if decided.outcome.is_news() || !plan.changes_nobody() {
         return None;
     }
-    let said = plan
-        .said
-        .into_iter()
-        .map(|(_, id, member, source, evidence, said)| Remembered {
-            id,
-            member,
-            source,
-            evidence,
-            said,
-        });
     Some(Repeat {
         decided,
-        said: said.collect(),
         sightings: plan.handles.into_values().map(|row| row.held).collect(),
+        said: plan.said,
     })
 }

@@ -194,8 +194,20 @@ impl App {
         Ok(())
     }
 
+    /// The hashes by which it is known that somebody was erased who had one of these addresses; none where nobody can be.
+    pub(in crate::app) fn hashes_of_erased<'h>(
+        &self,
+        tenant: &TenantId,
+        handles: impl Iterator<Item = &'h Handle>,
+    ) -> Result<Vec<Vec<u8>>, Error> {
+        if !self.privacy.keys.are_set() {
+            return Ok(Vec::new());
+        }
+        self.hashes(tenant, handles.map(|handle| handle.key.clone()))
+    }
+
     /// Hashes of addresses and of what they imply, in their order.
-    pub(in crate::app) fn hashes(
+    pub(super) fn hashes(
         &self,
         tenant: &TenantId,
         keys: impl Iterator<Item = HandleKey>,

@@ -1,9 +1,6 @@
 //! The lane of those who are known: read, and noted in one call, without a transaction that holds anything in between.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 use trama_platform::{Error, Single};
@@ -16,11 +13,10 @@ use super::{
 use crate::{
     app::{
         App,
-        observing::{Decided, Item, Repeat, repeat},
-        records::observation,
+        observing::{Decided, Item, Repeat, repeat, whose_handles},
+        records::item,
     },
-    domain::handle::Handle,
-    store::{self, Question, known::Repeats, similar::Observed},
+    store::{self, known::Repeats},
 };
 
 impl App {
@@ -87,30 +83,15 @@ impl App {
         wanted: &[Wanted],
     ) -> Result<Vec<Option<Decided>>, Error> {
         let (rules, now) = (self.rules(tenant), self.now());
-        let mut items: Vec<Item<'_>> = wanted
-            .iter()
-            .map(|wanted| Item {
-                tenant,
-                observation: observation(&wanted.record, tenant, &rules),
-                rules: Arc::clone(&rules),
-                proof: None,
-            })
-            .collect();
-        let mut question = Question::default();
-        let mut asked = HashSet::new();
-        for handle in items.iter().flat_map(|item| &item.observation.handles) {
-            if asked.insert(&handle.key) {
-                question.handles.push((tenant, &handle.key));
-            }
-        }
+        let items = wanted.iter().map(|wanted| item(tenant, &wanted.record, &rules));
+        let mut items: Vec<Item<'_>> = items.collect();
         let conn = single.conn().await?;
-        let mut worlds = store::load(conn, &question, &|t| self.rules(t), now).await?;
-        drop((question, asked));
-        let repeats: Vec<Option<Repeat>> = items
+        let mut worlds = store::load(conn, &whose_handles(&items), &|t| self.rules(t), now).await?;
+        let repeats: Vec<Option<Repeat<'_>>> = items
             .iter_mut()
             .map(|item| repeat(item, &mut worlds, now))
             .collect();
-        let found: Vec<&Repeat> = repeats.iter().flatten().collect();
+        let found: Vec<&Repeat<'_>> = repeats.iter().flatten().collect();
         if found.is_empty() {
             return Ok(repeats.iter().map(|_| None).collect());
         }
@@ -129,17 +110,7 @@ impl App {
             observations: found
                 .iter()
                 .flat_map(|repeat| &repeat.said)
-                .map(|said| {
-                    let observed = Observed {
-                        tenant,
-                        id: said.id,
-                        member: said.member,
-                        source: &said.source,
-                        evidence: said.evidence,
-                        said: &said.said,
-                    };
-                    (said.id, observed)
-                })
+                .map(|said| (said.id, said.row()))
                 .collect::<BTreeMap<_, _>>()
                 .into_values()
                 .collect(),
@@ -150,17 +121,5 @@ impl App {
             .into_iter()
             .map(|repeat| repeat.filter(|_| noted).map(|repeat| repeat.decided))
             .collect())
-    }
-
-    /// The hashes by which it is known that somebody was erased who had one of these addresses.
-    fn hashes_of_erased<'h>(
-        &self,
-        tenant: &TenantId,
-        handles: impl Iterator<Item = &'h Handle>,
-    ) -> Result<Vec<Vec<u8>>, Error> {
-        if !self.privacy.keys.are_set() {
-            return Ok(Vec::new());
-        }
-        self.hashes(tenant, handles.map(|handle| handle.key.clone()))
     }
 }

@@ -30,9 +30,9 @@ use super::{
     App,
     auditing::record_changed,
     explaining::wire_likeness,
-    observing::{Decided, Item},
+    observing::Decided,
     privacy::was_erased,
-    records::{NewRecord, observation},
+    records::{NewRecord, item},
 };
 use crate::{error::overtaken, store::privacy::HOLD_DECISIONS};
 
@@ -76,13 +76,7 @@ impl App {
         record: &NewRecord,
     ) -> Result<wire::ResolveRecordResponse, Error> {
         let mut tx = self.db.tx(tenant).await?;
-        let rules = self.rules(tenant);
-        let mut items = [Item {
-            tenant,
-            observation: observation(record, tenant, &rules),
-            rules,
-            proof: None,
-        }];
+        let mut items = [item(tenant, record, &self.rules(tenant))];
         let decided = self.foresee(&mut tx, &mut items).await?;
         let mut answer = decided.first().map(response).unwrap_or_default();
         if answer.resolution() != Resolution::Same
