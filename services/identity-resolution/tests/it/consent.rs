@@ -73,6 +73,17 @@ async fn ask(app: &TestApp, request: RequestConsentRequest) -> Result<String, to
     Ok(answer.into_inner().confirmation_id)
 }
 
+/// What a customer does who got the message.
+async fn confirm(app: &TestApp, id: &str, code: &str, token: &str) -> Result<(), tonic::Status> {
+    let request = ConfirmConsentRequest {
+        confirmation_id: id.into(),
+        code: code.into(),
+        token: token.into(),
+    };
+    let request = app.request(TENANT, "site", request);
+    profiles(app).confirm_consent(request).await.map(drop)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_brand_writes_by_its_own_consent_or_by_the_one_for_all() {
     let (app, _) = start().await;
@@ -121,23 +132,14 @@ async fn a_double_opt_in_counts_once_it_is_confirmed() {
     let message = app
         .wait_for("the message", |m: &MessageRequested| m.message_id == id)
         .await;
-    let confirm = |code: &str, token: &str| {
-        let request = ConfirmConsentRequest {
-            confirmation_id: id.clone(),
-            code: code.into(),
-            token: token.into(),
-        };
-        let (mut client, request) = (profiles(&app), app.request(TENANT, "site", request));
-        async move { client.confirm_consent(request).await }
-    };
     let token = &message.template_values["token"];
     assert_eq!(
-        confirm("", "0000").await.expect_err("wrong").code(),
+        confirm(&app, &id, "", "0000").await.expect_err("wrong").code(),
         Code::InvalidArgument
     );
-    confirm("", token).await.expect("confirmed");
+    confirm(&app, &id, "", token).await.expect("confirmed");
     assert_eq!(
-        confirm("", token).await.expect_err("spent").code(),
+        confirm(&app, &id, "", token).await.expect_err("spent").code(),
         Code::FailedPrecondition
     );
     assert_eq!(state(&app, &anna, "").await, ConsentState::Granted);
@@ -162,15 +164,9 @@ async fn who_confirms_after_a_split_is_whoever_has_the_address() {
         .wait_for("the message", |m: &MessageRequested| m.message_id == id)
         .await;
     split(&app, &merge).await;
-    let request = ConfirmConsentRequest {
-        confirmation_id: id.clone(),
-        code: String::new(),
-        token: message.template_values["token"].clone(),
-    };
-    let confirmed = profiles(&app)
-        .confirm_consent(app.request(TENANT, "site", request))
-        .await;
-    confirmed.expect("confirmed");
+    confirm(&app, &id, "", &message.template_values["token"])
+        .await
+        .expect("confirmed");
     assert_eq!(state(&app, &anna, "").await, ConsentState::Granted);
     assert!(may_write(&app, &anna).await);
     assert_ne!(
@@ -195,15 +191,7 @@ async fn what_nobody_confirms_in_time_never_counts() {
         .wait_for("the message", |m: &MessageRequested| m.message_id == id)
         .await;
     app.advance(Duration::from_secs(49 * 3600)).await;
-    let code = message.template_values["code"].clone();
-    let request = ConfirmConsentRequest {
-        confirmation_id: id,
-        code,
-        token: String::new(),
-    };
-    let late = profiles(&app)
-        .confirm_consent(app.request(TENANT, "site", request))
-        .await;
+    let late = confirm(&app, &id, &message.template_values["code"], "").await;
     assert_eq!(late.expect_err("late").code(), Code::FailedPrecondition);
     assert!(!may_write(&app, &anna).await);
     app.stop().await;
