@@ -26,6 +26,7 @@ use crate::{
         consent::{self, Entry, Subject, Word},
         contact,
         customer::{Customer, Origin},
+        handle::HandleKey,
     },
     error::refused,
     store::{
@@ -99,13 +100,15 @@ impl App {
             expires_at: wanted.expires_at,
             origin: customer.id,
             of_the_whole: true,
+            through: None,
         };
         let response = if request.double_opt_in {
             let hours = self.schema(tenant).spec().confirmation_hours;
             let until = now + Duration::hours(i64::from(hours));
-            let (id, masked_handle) = self
+            let (id, handle) = self
                 .ask_to_confirm(&mut tx, caller, &customer, &entry, until)
                 .await?;
+            entry.through = Some(handle.evidence());
             entry.word = Word::Pending;
             entry.expires_at = Some(until);
             self.record_consents(&mut tx, caller, customer.id, &[entry])
@@ -113,7 +116,7 @@ impl App {
             wire::RequestConsentResponse {
                 state: ConsentState::Pending as i32,
                 confirmation_id: id.to_string(),
-                masked_handle,
+                masked_handle: handle.masked(),
                 confirm_until_time: Some(to_wire(until)),
             }
         } else {
@@ -136,7 +139,7 @@ impl App {
         customer: &Customer,
         entry: &Entry,
         until: DateTime<Utc>,
-    ) -> Result<(Uuid, String), Error> {
+    ) -> Result<(Uuid, HandleKey), Error> {
         let (tenant, rules, now) = (&caller.tenant, self.rules(&caller.tenant), tx.now());
         let kind = ChannelKind::try_from(entry.subject.kind).unwrap_or_default();
         let handle = contact::on_channel(customer, kind, &rules).ok_or_else(|| {
@@ -159,6 +162,7 @@ impl App {
             customer: handle.row_owner,
             subject: entry.subject.clone(),
             evidence: entry.evidence.clone(),
+            through: Some(handle.key.evidence()),
             consent_expires_at: entry.expires_at,
             code_hash: code.hash(self.config.code_pepper.as_bytes(), &salt),
             token_hash: hash_token(self.config.code_pepper.as_bytes(), &salt, &token),
@@ -193,7 +197,7 @@ impl App {
             ..MessageRequested::default()
         };
         tx.publish(tenant, &customer.id.to_string(), &event);
-        Ok((confirmation.id, handle.key.masked()))
+        Ok((confirmation.id, handle.key.clone()))
     }
 
     /// Finishes a double opt-in.
@@ -249,6 +253,7 @@ impl App {
                     expires_at: waiting.consent_expires_at,
                     origin: customer.id,
                     of_the_whole: true,
+                    through: waiting.through,
                 };
                 let shown = consent_to_wire(&entry, now);
                 self.record_consents(&mut tx, caller, customer.id, &[entry])

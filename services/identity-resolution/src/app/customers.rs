@@ -248,6 +248,7 @@ impl App {
                 expires_at: None,
                 origin: customer.id,
                 of_the_whole: true,
+                through: None,
             }]
         };
         self.record_consents(&mut tx, caller, customer.id, &entries)

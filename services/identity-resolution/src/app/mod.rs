@@ -12,6 +12,7 @@ mod identify;
 mod importing;
 mod linking;
 mod observing;
+mod parting;
 pub mod privacy;
 mod profiles;
 mod records;

@@ -174,6 +174,10 @@ impl App {
             (&survivor, &restored),
             &interactions,
         );
+        let left = whole.members.iter().filter(|m| !parted.side.contains(&m.id));
+        let left: Vec<_> = left.map(|m| m.id.uuid()).collect();
+        self.give_confirmed(tx, tenant, &left, record.merged, &evidence)
+            .await?;
         Ok((survivor, restored))
     }
 
@@ -234,6 +238,8 @@ impl App {
         let extracted = self.read(&mut tx, tenant, new).await?.context(&rules, now, false);
         let merge = (merge_id, None);
         tell_of_split(&mut tx, tenant, merge, (&survivor, &extracted), &interactions);
+        self.give_confirmed(&mut tx, tenant, &from, new, &evidence)
+            .await?;
         metrics::counter!("trama_identity_resolution_handles_extracted_total").increment(1);
         let response = wire::ExtractHandleResponse {
             customer: Some(survivor),

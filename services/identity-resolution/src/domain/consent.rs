@@ -151,6 +151,8 @@ pub struct Entry {
     pub origin: CustomerId,
     /// Said when all who are one customer now were one already: it is about all of them.
     pub of_the_whole: bool,
+    /// Evidence of the handle that it was confirmed through: it goes where the handle goes.
+    pub through: Option<i64>,
 }
 
 impl Entry {
@@ -346,6 +348,7 @@ mod tests {
             expires_at: lasts.map(|m| at + Duration::minutes(m)),
             origin: CustomerId::new(derive(&[&[origin]])),
             of_the_whole: false,
+            through: None,
         }
     }
 

@@ -29,9 +29,9 @@ pub async fn add(
     let small = |n: i32| i16::try_from(n).unwrap_or(i16::MAX);
     sqlx::query(
         "INSERT INTO consents (tenant, consent_id, customer_id, channel_kind, purpose, brand, status, evidence, recorded_by, recorded_at,
-             expires_at)
+             expires_at, through)
          SELECT $1, * FROM unnest($2::uuid[], $3::uuid[], $4::smallint[], $5::smallint[], $6::text[], $7::smallint[], $8::text[],
-             $9::text[], $10::timestamptz[], $11::timestamptz[])",
+             $9::text[], $10::timestamptz[], $11::timestamptz[], $12::bigint[])",
     )
     .bind(tenant.as_str())
     .bind(entries.iter().map(|(id, _)| *id).collect::<Vec<_>>())
@@ -44,6 +44,7 @@ pub async fn add(
     .bind(entries.iter().map(|(_, e)| e.by.as_str()).collect::<Vec<_>>())
     .bind(entries.iter().map(|(_, e)| e.at).collect::<Vec<_>>())
     .bind(entries.iter().map(|(_, e)| e.expires_at).collect::<Vec<_>>())
+    .bind(entries.iter().map(|(_, e)| e.through).collect::<Vec<_>>())
     .execute(conn)
     .await?;
     Ok(())
@@ -57,7 +58,7 @@ pub async fn log(
 ) -> Result<Vec<Entry>, Error> {
     let rows = sqlx::query(
         "SELECT c.consent_id, c.customer_id, c.channel_kind, c.purpose, c.brand, c.status, c.evidence, c.recorded_by, c.recorded_at,
-             c.expires_at, COALESCE(c.recorded_at >= w.since, true) AS of_the_whole
+             c.expires_at, c.through, COALESCE(c.recorded_at >= w.since, true) AS of_the_whole
          FROM unnest($2::uuid[]) AS a (customer_id)
          CROSS JOIN LATERAL (
              -- An alias spoke for itself only; who remains speaks for all since the last of them joined.
@@ -66,7 +67,7 @@ pub async fn log(
                  ELSE 'infinity' END AS since
              FROM customers o WHERE o.tenant = $1 AND o.customer_id = a.customer_id) w
          CROSS JOIN LATERAL (SELECT consent_id, customer_id, channel_kind, purpose, brand, status, evidence, recorded_by, recorded_at,
-                 expires_at
+                 expires_at, through
              FROM consents WHERE tenant = $1 AND customer_id = a.customer_id) c
          ORDER BY c.recorded_at DESC, c.consent_id DESC",
     )
@@ -90,9 +91,40 @@ pub async fn log(
                 expires_at: row.try_get("expires_at")?,
                 origin: CustomerId::new(row.try_get("customer_id")?),
                 of_the_whole: row.try_get("of_the_whole")?,
+                through: row.try_get("through")?,
             })
         })
         .collect()
+}
+
+/// What was confirmed through handles, or is still to be, goes with them, whichever of the ids it is kept under. Gives the rows that it
+/// was taken from.
+pub async fn give(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    from: &[Uuid],
+    to: CustomerId,
+    evidence: &[i64],
+) -> Result<Vec<CustomerId>, Error> {
+    let from: Vec<Uuid> = sqlx::query_scalar(
+        "WITH asked AS (
+             UPDATE consent_confirmations SET customer_id = $3, version = version + 1
+             WHERE tenant = $1 AND customer_id = ANY($2) AND through = ANY($4)
+         ), mine AS (
+             SELECT consent_id, customer_id FROM consents
+             WHERE tenant = $1 AND customer_id = ANY($2) AND customer_id <> $3 AND through = ANY($4)
+         ), given AS (
+             UPDATE consents c SET customer_id = $3 FROM mine m WHERE c.tenant = $1 AND c.consent_id = m.consent_id
+         )
+         SELECT DISTINCT customer_id FROM mine",
+    )
+    .bind(tenant.as_str())
+    .bind(from)
+    .bind(to.uuid())
+    .bind(evidence)
+    .fetch_all(conn)
+    .await?;
+    Ok(from.into_iter().map(CustomerId::new).collect())
 }
 
 /// What holds by the log of one row, and who said it when.
@@ -145,6 +177,8 @@ pub struct Confirmation {
     pub subject: Subject,
     /// How we know that it was asked for.
     pub evidence: String,
+    /// Evidence of the handle that it is asked for through.
+    pub through: Option<i64>,
     /// Until when the consent will count.
     pub consent_expires_at: Option<DateTime<Utc>>,
     /// Mixed into the hashes.
@@ -217,8 +251,9 @@ pub async fn add_confirmation(
     };
     sqlx::query(
         "INSERT INTO consent_confirmations (tenant, confirmation_id, customer_id, channel_kind, purpose, brand, evidence,
-             consent_expires_at, requested_by, requested_at, expires_at, salt, code_hash, token_hash, state, attempts, max_attempts)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'pending', $15, $16)",
+             consent_expires_at, requested_by, requested_at, expires_at, salt, code_hash, token_hash, state, attempts, max_attempts,
+             through)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'pending', $15, $16, $17)",
     )
     .bind(tenant.as_str())
     .bind(confirmation.id)
@@ -236,6 +271,7 @@ pub async fn add_confirmation(
     .bind(&confirmation.token_hash)
     .bind(i32::try_from(attempts).unwrap_or(i32::MAX))
     .bind(i32::try_from(max_attempts).unwrap_or(i32::MAX))
+    .bind(confirmation.through)
     .execute(conn)
     .await?;
     Ok(())
@@ -265,7 +301,7 @@ pub async fn find_confirmation(
 ) -> Result<Option<Confirmation>, Error> {
     let row = sqlx::query(
         "SELECT customer_id, channel_kind, purpose, brand, evidence, consent_expires_at, requested_at, expires_at, salt, code_hash,
-             token_hash, state, attempts, max_attempts
+             token_hash, state, attempts, max_attempts, through
          FROM consent_confirmations WHERE tenant = $1 AND confirmation_id = $2 FOR UPDATE",
     )
     .bind(tenant.as_str())
@@ -287,6 +323,7 @@ pub async fn find_confirmation(
             brand: row.try_get("brand")?,
         },
         evidence: row.try_get("evidence")?,
+        through: row.try_get("through")?,
         consent_expires_at: row.try_get("consent_expires_at")?,
         salt: row.try_get("salt")?,
         code_hash: row.try_get("code_hash")?,

@@ -7,7 +7,7 @@ use trama_proto::{
     common::v1::ChannelKind,
     identity_resolution::v1::{
         BatchResolveContactsRequest, ConfirmConsentRequest, ConsentState, ContactQuestion,
-        ListConsentsRequest, Purpose, RequestConsentRequest, WithdrawConsentRequest,
+        ExtractHandleRequest, ListConsentsRequest, Purpose, RequestConsentRequest, WithdrawConsentRequest,
     },
     notification::v1::MessageRequested,
     time::to_wire,
@@ -17,7 +17,7 @@ use trama_testkit::TestApp;
 use crate::{
     pains::{merge, split},
     profile_world::{anna, profiles, start},
-    world::{TENANT, client, identify, interaction, who},
+    world::{TENANT, client, handle, identify, interaction, who},
 };
 
 fn marketing(customer: &str) -> RequestConsentRequest {
@@ -73,6 +73,21 @@ async fn ask(app: &TestApp, request: RequestConsentRequest) -> Result<String, to
     Ok(answer.into_inner().confirmation_id)
 }
 
+/// Takes back what was agreed to by mail, for a brand or for all.
+async fn withdraw(app: &TestApp, customer: &str, brand: &str) {
+    let request = WithdrawConsentRequest {
+        customer_id: customer.into(),
+        channel_kinds: vec![ChannelKind::Email as i32],
+        brand: brand.into(),
+        evidence: "a call".into(),
+        ..Default::default()
+    };
+    profiles(app)
+        .withdraw_consent(app.request(TENANT, "bruno", request))
+        .await
+        .expect("withdrawn");
+}
+
 /// What a customer does who got the message.
 async fn confirm(app: &TestApp, id: &str, code: &str, token: &str) -> Result<(), tonic::Status> {
     let request = ConfirmConsentRequest {
@@ -99,16 +114,7 @@ async fn a_brand_writes_by_its_own_consent_or_by_the_one_for_all() {
     assert!(!may_write(&app, &anna).await, "nobody's in particular");
     // For all brands: then only the one that was refused may not.
     ask(&app, of("", "b2")).await.expect("granted");
-    let refused = WithdrawConsentRequest {
-        customer_id: anna.clone(),
-        channel_kinds: vec![ChannelKind::Email as i32],
-        purposes: vec![Purpose::Marketing as i32],
-        brand: "bottega".into(),
-        evidence: "a call".into(),
-        request_id: "b3".into(),
-    };
-    let refused = app.request(TENANT, "bruno", refused);
-    profiles(&app).withdraw_consent(refused).await.expect("withdrawn");
+    withdraw(&app, &anna, "bottega").await;
     assert!(!may_write_for(&app, &anna, "bottega").await);
     assert!(may_write_for(&app, &anna, "acme").await);
     assert!(may_write(&app, &anna).await);
@@ -147,33 +153,93 @@ async fn a_double_opt_in_counts_once_it_is_confirmed() {
     app.stop().await;
 }
 
+/// Asks for consent that must be confirmed; gives its id and the token of the link.
+async fn ask_to_confirm(app: &TestApp, customer: &str) -> (String, String) {
+    let request = RequestConsentRequest {
+        double_opt_in: true,
+        ..marketing(customer)
+    };
+    let id = ask(app, request).await.expect("asked");
+    app.settle().await;
+    let mut message = app
+        .wait_for("the message", |m: &MessageRequested| m.message_id == id)
+        .await;
+    let token = message.template_values.remove("token").expect("a token");
+    (id, token)
+}
+
+/// Anna, whom somebody who called is taken for: the caller, Anna, and how they were merged.
+async fn taken_for_anna(app: &TestApp) -> (String, String, String) {
+    let anna = anna(app).await;
+    let caller = who(app, &interaction("a call", "phone:+393331234567")).await;
+    let merge = merge(app, &caller, &anna).await;
+    (caller, anna, merge)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_confirms_after_a_split_is_whoever_has_the_address() {
     let (app, _) = start().await;
-    let anna = anna(&app).await;
-    let caller = who(&app, &interaction("a call", "phone:+393331234567")).await;
-    let merge = merge(&app, &caller, &anna).await;
-    let request = RequestConsentRequest {
-        double_opt_in: true,
-        request_id: "s1".into(),
-        ..marketing(&caller)
-    };
-    let id = ask(&app, request).await.expect("asked");
-    app.settle().await;
-    let message = app
-        .wait_for("the message", |m: &MessageRequested| m.message_id == id)
-        .await;
+    let (caller, anna, merge) = taken_for_anna(&app).await;
+    let (id, token) = ask_to_confirm(&app, &caller).await;
     split(&app, &merge).await;
-    confirm(&app, &id, "", &message.template_values["token"])
-        .await
-        .expect("confirmed");
+    assert_eq!(state(&app, &anna, "").await, ConsentState::Pending);
+    assert_eq!(state(&app, &caller, "").await, ConsentState::Unspecified);
+    confirm(&app, &id, "", &token).await.expect("confirmed");
     assert_eq!(state(&app, &anna, "").await, ConsentState::Granted);
     assert!(may_write(&app, &anna).await);
-    assert_ne!(
+    assert_eq!(state(&app, &caller, "").await, ConsentState::Unspecified);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_confirmed_before_a_split_is_whoever_has_the_address() {
+    let (app, _) = start().await;
+    let (caller, anna, merged) = taken_for_anna(&app).await;
+    let (id, token) = ask_to_confirm(&app, &caller).await;
+    confirm(&app, &id, "", &token).await.expect("confirmed");
+    assert_eq!(state(&app, &caller, "").await, ConsentState::Granted);
+    split(&app, &merged).await;
+    assert_eq!(state(&app, &anna, "").await, ConsentState::Granted);
+    assert!(may_write(&app, &anna).await);
+    assert_eq!(
         state(&app, &caller, "").await,
-        ConsentState::Granted,
-        "whoever called has confirmed nothing"
+        ConsentState::Unspecified,
+        "whoever called has agreed to nothing"
     );
+    // What was taken back of the whole is taken back of both, and nobody gets it again by being one once more.
+    let again = merge(&app, &caller, &anna).await;
+    assert_eq!(state(&app, &caller, "").await, ConsentState::Granted);
+    withdraw(&app, &caller, "").await;
+    split(&app, &again).await;
+    for customer in [&caller, &anna] {
+        assert_eq!(state(&app, customer, "").await, ConsentState::Denied);
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_confirmed_through_a_handle_goes_along_when_it_is_extracted() {
+    let (app, _) = start().await;
+    let (caller, ..) = taken_for_anna(&app).await;
+    let (id, token) = ask_to_confirm(&app, &caller).await;
+    confirm(&app, &id, "", &token).await.expect("confirmed");
+    let request = ExtractHandleRequest {
+        customer_id: caller.clone(),
+        handle: Some(handle("email:anna@example.com")),
+        reason: "her sister's".into(),
+        request_id: "x1".into(),
+    };
+    let extracted = client(&app)
+        .extract_handle(app.request(TENANT, "bruno", request))
+        .await
+        .expect("extracted")
+        .into_inner()
+        .extracted
+        .expect("a customer")
+        .customer_id;
+    assert_eq!(state(&app, &extracted, "").await, ConsentState::Granted);
+    assert!(may_write(&app, &extracted).await);
+    assert_eq!(state(&app, &caller, "").await, ConsentState::Unspecified);
     app.stop().await;
 }
 
@@ -239,16 +305,7 @@ async fn withdrawing_for_all_brands_withdraws_what_single_brands_were_given() {
         ask(&app, unknown).await.expect_err("unknown").code(),
         Code::InvalidArgument
     );
-    let request = WithdrawConsentRequest {
-        customer_id: anna.clone(),
-        channel_kinds: vec![ChannelKind::Email as i32],
-        evidence: "call".into(),
-        ..Default::default()
-    };
-    profiles(&app)
-        .withdraw_consent(app.request(TENANT, "bruno", request))
-        .await
-        .expect("withdrawn");
+    withdraw(&app, &anna, "").await;
     for brand in ["", "bottega"] {
         assert_eq!(state(&app, &anna, brand).await, ConsentState::Denied, "{brand}");
     }

@@ -133,6 +133,7 @@ proptest! {
                 expires_at: None,
                 origin: customer.id,
                 of_the_whole: true,
+                through: None,
             })
             .collect();
         let said = vec![Said {

@@ -101,6 +101,7 @@ impl App {
                     expires_at: None,
                     origin: customer,
                     of_the_whole: true,
+                    through: None,
                 },
                 said_at: row.consent_times.get(*subject).copied(),
                 recorded_at: told.recorded_at,

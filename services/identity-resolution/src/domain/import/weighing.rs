@@ -101,6 +101,7 @@ mod tests {
             expires_at: None,
             origin: CustomerId::derived(&[b"anna"]),
             of_the_whole: true,
+            through: None,
         }
     }
 
