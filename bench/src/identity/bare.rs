@@ -10,14 +10,21 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use sqlx::{Connection as _, PgConnection};
 use trama_testkit::TestApp;
 
-use super::{online::Answered, people::Somebody};
+use super::{
+    online::{Answered, Pace, departure},
+    people::Somebody,
+};
 use crate::{app::TENANT, servers::Servers};
+
+/// Connections of whoever asks the database alone.
+pub const CONNECTIONS: usize = 8;
 
 /// The least that a resolution can be: look a handle up, insert another.
 pub async fn bare(
     app: &TestApp,
     servers: &Servers,
     customers: u64,
+    pace: Pace,
     seconds: Duration,
 ) -> anyhow::Result<Answered> {
     let database = database_of(app).await?;
@@ -26,16 +33,19 @@ pub async fn bare(
     let next = AtomicU64::new(0);
     let done = RefCell::new(Answered::default());
     let started = Instant::now();
-    let mut clients: FuturesUnordered<_> = (0..8)
+    let mut clients: FuturesUnordered<_> = (0..CONNECTIONS)
         .map(|_| async {
             let mut connection = PgConnection::connect_with(&options).await?;
             sqlx::query("CREATE TABLE IF NOT EXISTS bare_inserts (tenant text, kind text, value text, customer_id uuid, PRIMARY KEY (tenant, kind, value))")
                 .execute(&mut connection)
                 .await
                 .ok();
-            while started.elapsed() < seconds {
+            loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                let left_at = Instant::now();
+                let left_at = departure(pace, number, started).await;
+                if left_at - started >= seconds {
+                    break;
+                }
                 let whom = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % customers;
                 let found: Option<uuid::Uuid> = sqlx::query_scalar(
                     "SELECT customer_id FROM handles WHERE tenant = $1 AND kind = 'email' AND value = $2",

@@ -16,7 +16,7 @@ use trama_testkit::TestApp;
 
 pub use self::people::Mix;
 use self::{
-    bare::{bare, database_of},
+    bare::{CONNECTIONS, bare, database_of},
     online::{Pace, ask},
     seeding::seed,
     stream::in_batches,
@@ -69,19 +69,20 @@ async fn measure(
     ask(app, customers, 0, Mix::Records, pace, seconds * WARM_UP).await?;
     caught_up(app).await?;
     if let Some(mix) = arguments.only {
-        alone(app, arguments, mix, report).await?;
+        alone(app, arguments, servers, mix, report).await?;
         return Ok(());
     }
-    let before = bare(app, servers, customers, seconds).await?;
-    let contacts = alone(app, arguments, Mix::Contacts, report).await?;
+    let as_answered = Pace::AsAnswered { callers: CONNECTIONS };
+    let before = bare(app, servers, customers, as_answered, seconds).await?;
+    let contacts = alone(app, arguments, servers, Mix::Contacts, report).await?;
     for mix in [Mix::Records, Mix::Known, Mix::Unknown] {
-        alone(app, arguments, mix, report).await?;
+        alone(app, arguments, servers, mix, report).await?;
     }
     let batches = in_batches(app, customers).await?;
     report
         .also
         .insert("interactions per second, in batches from the bus".into(), batches);
-    let after = bare(app, servers, customers, seconds).await?;
+    let after = bare(app, servers, customers, as_answered, seconds).await?;
     report.ours = Some(contacts.rate);
     report.p50_ms = contacts.p50_ms;
     report.p99_ms = contacts.p99_ms;
@@ -108,7 +109,13 @@ struct Found {
 }
 
 /// One kind of call: as many as are answered, and how fast at half of that.
-async fn alone(app: &TestApp, arguments: &Arguments, mix: Mix, report: &mut Report) -> anyhow::Result<Found> {
+async fn alone(
+    app: &TestApp,
+    arguments: &Arguments,
+    servers: &Servers,
+    mix: Mix,
+    report: &mut Report,
+) -> anyhow::Result<Found> {
     let (customers, seconds) = (arguments.customers, arguments.duration());
     let (salt, name) = match mix {
         Mix::Contacts => (10_000_000, "contacts"),
@@ -130,6 +137,8 @@ async fn alone(app: &TestApp, arguments: &Arguments, mix: Mix, report: &mut Repo
     let pace = Pace::PerSecond(arguments.pace.unwrap_or(answered.rate() / 2.0));
     let mut steady = ask(app, customers, salt + 5_000_000, mix, pace, seconds).await?;
     caught_up(app).await?;
+    // Who is asked at a rate pays for each stall of the disk with all that come meanwhile, whatever answers.
+    let mut least = bare(app, servers, customers, pace, seconds).await?;
     let found = Found {
         rate: answered.rate(),
         p50_ms: steady.latencies.percentile(0.5),
@@ -147,6 +156,11 @@ async fn alone(app: &TestApp, arguments: &Arguments, mix: Mix, report: &mut Repo
         ),
         ("p50 ms", found.p50_ms),
         ("p99 ms", found.p99_ms),
+        ("p50 ms of bare sql at that rate", least.latencies.percentile(0.5)),
+        (
+            "p99 ms of bare sql at that rate",
+            least.latencies.percentile(0.99),
+        ),
         ("µs CPU", Some(cpu.per_message_us())),
         ("µs CPU of PostgreSQL", Some(cpu.postgres_us)),
         ("pages looked at", Some(pages.looked_at)),

@@ -86,7 +86,7 @@ pub async fn ask(
 
 /// Waits until a call is due. One that is late because every caller was busy counts from when it was due; what the
 /// timer oversleeps is not the service's fault and does not count.
-async fn departure(pace: Pace, number: u64, began: Instant) -> Instant {
+pub async fn departure(pace: Pace, number: u64, began: Instant) -> Instant {
     let Pace::PerSecond(rate) = pace else {
         return Instant::now();
     };
