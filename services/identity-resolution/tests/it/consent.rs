@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use tokio::join;
 use tonic::Code;
 use trama_proto::{
     common::v1::ChannelKind,
     identity_resolution::v1::{
         BatchResolveContactsRequest, ConfirmConsentRequest, ConsentState, ContactQuestion,
-        ExtractHandleRequest, ListConsentsRequest, Purpose, RequestConsentRequest, WithdrawConsentRequest,
+        ListConsentsRequest, Purpose, RequestConsentRequest, WithdrawConsentRequest,
     },
     notification::v1::MessageRequested,
     time::to_wire,
@@ -15,9 +16,10 @@ use trama_proto::{
 use trama_testkit::TestApp;
 
 use crate::{
-    pains::{merge, split},
+    pains::{extract, merge, split},
     profile_world::{anna, profiles, start},
-    world::{TENANT, client, handle, identify, interaction, who},
+    similar::held_up,
+    world::{TENANT, client, identify, interaction, who},
 };
 
 fn marketing(customer: &str) -> RequestConsentRequest {
@@ -73,11 +75,12 @@ async fn ask(app: &TestApp, request: RequestConsentRequest) -> Result<String, to
     Ok(answer.into_inner().confirmation_id)
 }
 
-/// Takes back what was agreed to by mail, for a brand or for all.
-async fn withdraw(app: &TestApp, customer: &str, brand: &str) {
+/// Takes back what was agreed to by mail, for purposes or for all, and for a brand or for all.
+async fn withdraw(app: &TestApp, customer: &str, purposes: &[Purpose], brand: &str) {
     let request = WithdrawConsentRequest {
         customer_id: customer.into(),
         channel_kinds: vec![ChannelKind::Email as i32],
+        purposes: purposes.iter().map(|p| *p as i32).collect(),
         brand: brand.into(),
         evidence: "a call".into(),
         ..Default::default()
@@ -114,7 +117,7 @@ async fn a_brand_writes_by_its_own_consent_or_by_the_one_for_all() {
     assert!(!may_write(&app, &anna).await, "nobody's in particular");
     // For all brands: then only the one that was refused may not.
     ask(&app, of("", "b2")).await.expect("granted");
-    withdraw(&app, &anna, "bottega").await;
+    withdraw(&app, &anna, &[Purpose::Marketing], "bottega").await;
     assert!(!may_write_for(&app, &anna, "bottega").await);
     assert!(may_write_for(&app, &anna, "acme").await);
     assert!(may_write(&app, &anna).await);
@@ -209,7 +212,7 @@ async fn who_confirmed_before_a_split_is_whoever_has_the_address() {
     // What was taken back of the whole is taken back of both, and nobody gets it again by being one once more.
     let again = merge(&app, &caller, &anna).await;
     assert_eq!(state(&app, &caller, "").await, ConsentState::Granted);
-    withdraw(&app, &caller, "").await;
+    withdraw(&app, &caller, &[], "").await;
     split(&app, &again).await;
     for customer in [&caller, &anna] {
         assert_eq!(state(&app, customer, "").await, ConsentState::Denied);
@@ -223,22 +226,52 @@ async fn what_was_confirmed_through_a_handle_goes_along_when_it_is_extracted() {
     let (caller, ..) = taken_for_anna(&app).await;
     let (id, token) = ask_to_confirm(&app, &caller).await;
     confirm(&app, &id, "", &token).await.expect("confirmed");
-    let request = ExtractHandleRequest {
-        customer_id: caller.clone(),
-        handle: Some(handle("email:anna@example.com")),
-        reason: "her sister's".into(),
-        request_id: "x1".into(),
-    };
-    let extracted = client(&app)
-        .extract_handle(app.request(TENANT, "bruno", request))
+    let extracted = extract(&app, &caller, "email:anna@example.com")
         .await
-        .expect("extracted")
-        .into_inner()
         .extracted
         .expect("a customer")
         .customer_id;
     assert_eq!(state(&app, &extracted, "").await, ConsentState::Granted);
     assert!(may_write(&app, &extracted).await);
+    assert_eq!(state(&app, &caller, "").await, ConsentState::Unspecified);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_confirms_while_the_address_is_extracted_confirms_for_nobody_else() {
+    let (app, _) = start().await;
+    let (caller, ..) = taken_for_anna(&app).await;
+    let (id, token) = ask_to_confirm(&app, &caller).await;
+    let mut holding = app
+        .db("identity-resolution")
+        .system_tx()
+        .await
+        .expect("a transaction");
+    sqlx::query("SELECT FROM customers WHERE customer_id = $1::uuid FOR UPDATE")
+        .bind(&caller)
+        .execute(holding.conn())
+        .await
+        .expect("held");
+    let confirming = async {
+        held_up(&app, 1).await;
+        confirm(&app, &id, "", &token).await
+    };
+    let release = async {
+        held_up(&app, 2).await;
+        drop(holding);
+    };
+    let (extracted, overtaken, ()) = join!(
+        extract(&app, &caller, "email:anna@example.com"),
+        confirming,
+        release
+    );
+    assert_eq!(overtaken.expect_err("another's by now").code(), Code::Aborted);
+    let extracted = extracted.extracted.expect("a customer").customer_id;
+    for customer in [&caller, &extracted] {
+        assert_ne!(state(&app, customer, "").await, ConsentState::Granted);
+    }
+    confirm(&app, &id, "", &token).await.expect("confirmed");
+    assert_eq!(state(&app, &extracted, "").await, ConsentState::Granted);
     assert_eq!(state(&app, &caller, "").await, ConsentState::Unspecified);
     app.stop().await;
 }
@@ -305,7 +338,7 @@ async fn withdrawing_for_all_brands_withdraws_what_single_brands_were_given() {
         ask(&app, unknown).await.expect_err("unknown").code(),
         Code::InvalidArgument
     );
-    withdraw(&app, &anna, "").await;
+    withdraw(&app, &anna, &[], "").await;
     for brand in ["", "bottega"] {
         assert_eq!(state(&app, &anna, brand).await, ConsentState::Denied, "{brand}");
     }

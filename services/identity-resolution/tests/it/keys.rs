@@ -1,15 +1,12 @@
 //! Which keys somebody has is known in two places, that must say the same; and what a record leaves in the audit log.
 
-use trama_proto::{
-    audit::v1::AuditOutcome,
-    common::v1::Trust,
-    identity_resolution::v1::{ExtractHandleRequest, PersonFacts},
-};
+use trama_proto::{audit::v1::AuditOutcome, common::v1::Trust, identity_resolution::v1::PersonFacts};
 use trama_testkit::TestApp;
 
 use crate::{
+    pains::extract,
     similar::{anna, id, record, resolve},
-    world::{TENANT, client, count, erase, handle, start},
+    world::{count, erase, start},
 };
 
 /// Rows of keys that only one of the two places knows.
@@ -64,16 +61,7 @@ async fn whose_keys_are_which_is_known_through_joining_taking_apart_and_erasing(
     assert!(count(&app, "block_keys").await > 20);
     assert_eq!(differences(&app).await, 0, "joined");
 
-    let extract = ExtractHandleRequest {
-        customer_id: id(&first),
-        handle: Some(handle("phone:+393331234567")),
-        reason: "another's".into(),
-        request_id: "e1".into(),
-    };
-    client(&app)
-        .extract_handle(app.request(TENANT, "dora", extract))
-        .await
-        .expect("extracted");
+    extract(&app, &id(&first), "phone:+393331234567").await;
     app.settle().await;
     assert_eq!(differences(&app).await, 0, "taken apart");
 

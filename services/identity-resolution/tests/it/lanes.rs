@@ -9,7 +9,7 @@ use trama_testkit::TestApp;
 use uuid::Uuid;
 
 use crate::{
-    similar::{self, record},
+    similar::{self, held_up, record},
     world::{TENANT, count, start},
 };
 
@@ -80,29 +80,18 @@ async fn who_is_known_does_not_wait_for_those_who_must_be_decided_about() {
         .execute(holding.conn())
         .await
         .expect("held");
-    let waiting = || async {
-        let mut tx = db.system_tx().await.expect("a transaction");
-        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        let waiting: i64 = sqlx::query_scalar(sql)
-            .fetch_one(tx.conn())
-            .await
-            .expect("a count");
-        waiting
-    };
     // As many as transactions that decide: each waits in one of its own, since it comes when the one before waits.
     let others = join_all((0..4_i64).map(|number| {
-        let (app, waiting) = (&app, &waiting);
+        let app = &app;
         async move {
-            app.eventually("those before wait", || async { waiting().await >= number })
-                .await;
+            held_up(app, number).await;
             let phone = format!("phone:+39333000000{number}");
             let handles = ["email:bruno@shop.test", phone.as_str()];
             customer(&resolve(app, &format!("b{number}"), &handles).await)
         }
     }));
     let known = async {
-        app.eventually("they all wait", || async { waiting().await >= 4 })
-            .await;
+        held_up(&app, 4).await;
         let known = customer(&resolve(&app, "3", &["email:anna@shop.test"]).await);
         drop(holding);
         known

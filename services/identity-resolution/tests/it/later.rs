@@ -6,16 +6,16 @@ use trama_proto::{
     common::v1::{ChannelKind, Trust},
     identity_resolution::v1::{
         BatchResolveContactsRequest, ConsentState, ConsentStatus, ContactQuestion, CustomerSplit,
-        ExtractHandleRequest, FindCustomersRequest, GetReviewRequest, InteractionIdentified,
-        ListAccessRequest, ListConsentsRequest, PersonFacts, Purpose, RequestConsentRequest, ReviewStatus,
-        SetConsentRequest, UpdateCustomerRequest,
+        FindCustomersRequest, GetReviewRequest, InteractionIdentified, ListAccessRequest,
+        ListConsentsRequest, PersonFacts, Purpose, RequestConsentRequest, ReviewStatus, SetConsentRequest,
+        UpdateCustomerRequest,
     },
     ingest::v1::InteractionReceived,
 };
 use trama_testkit::TestApp;
 
 use crate::{
-    pains::{get, merge, split},
+    pains::{extract, get, merge, split},
     profile_world::profiles,
     similar::{anna, id, open_reviews, record, resolve, reviews},
     world::{TENANT, client, count, handle, interaction, logged_in, merges, start, who},
@@ -202,17 +202,8 @@ async fn a_proof_stays_with_who_gave_it() {
     both.also_known_as
         .push(crate::world::with_trust("whatsapp:393339999999", Trust::Observed));
     assert_eq!(who(&app, &both).await, chat);
-    let request = ExtractHandleRequest {
-        customer_id: chat.clone(),
-        handle: Some(handle("whatsapp:393339999999")),
-        reason: "her brother's".into(),
-        request_id: "x1".into(),
-    };
-    let extracted = client(&app)
-        .extract_handle(app.request(TENANT, "bruno", request))
+    let extracted = extract(&app, &chat, "whatsapp:393339999999")
         .await
-        .expect("extracted")
-        .into_inner()
         .extracted
         .expect("a customer");
     assert_eq!(

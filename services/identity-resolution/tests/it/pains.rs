@@ -3,11 +3,11 @@
 use trama_proto::{
     common::v1::{ChannelKind, CustomerContext, Interaction, Trust},
     identity_resolution::v1::{
-        BatchResolveContactsRequest, ContactQuestion, ExtractHandleRequest, FindCustomersRequest,
-        GetCustomerRequest, LinkRelationRequest, ListHandlesRequest, ListRelationsRequest,
-        MergeCustomersRequest, ProtectCustomerRequest, Purpose, RekeyHandleRequest, Relation, RelationKind,
-        RelationStatus, RevokeHandleRequest, SplitCustomersRequest, UnlinkRelationRequest,
-        UpdateCustomerRequest,
+        BatchResolveContactsRequest, ContactQuestion, ExtractHandleRequest, ExtractHandleResponse,
+        FindCustomersRequest, GetCustomerRequest, LinkRelationRequest, ListHandlesRequest,
+        ListRelationsRequest, MergeCustomersRequest, ProtectCustomerRequest, Purpose, RekeyHandleRequest,
+        Relation, RelationKind, RelationStatus, RevokeHandleRequest, SplitCustomersRequest,
+        UnlinkRelationRequest, UpdateCustomerRequest,
     },
 };
 use trama_testkit::TestApp;
@@ -40,6 +40,21 @@ pub async fn split(app: &TestApp, merge_id: &str) {
         .split_customers(app.request(TENANT, "bruno", request))
         .await
         .expect("split");
+}
+
+/// Makes a customer of a handle that is somebody else's.
+pub async fn extract(app: &TestApp, customer: &str, text: &str) -> ExtractHandleResponse {
+    let request = ExtractHandleRequest {
+        customer_id: customer.into(),
+        handle: Some(handle(text)),
+        reason: "somebody else's".into(),
+        request_id: String::new(),
+    };
+    client(app)
+        .extract_handle(app.request(TENANT, "bruno", request))
+        .await
+        .expect("extracted")
+        .into_inner()
 }
 
 pub async fn get(app: &TestApp, id: &str) -> CustomerContext {
@@ -225,17 +240,7 @@ async fn a_handle_that_never_was_hers_is_taken_out_with_what_came_by_it() {
         .push(with_trust("phone:+393331234567", Trust::Observed));
     identify(&app, &wrong).await;
     assert_eq!(who(&app, &interaction("call", "phone:+393331234567")).await, anna);
-    let request = ExtractHandleRequest {
-        customer_id: anna.clone(),
-        handle: Some(handle("phone:+393331234567")),
-        reason: "her brother's number".into(),
-        request_id: "x1".into(),
-    };
-    let taken = client(&app)
-        .extract_handle(app.request(TENANT, "bruno", request))
-        .await
-        .expect("extracted")
-        .into_inner();
+    let taken = extract(&app, &anna, "phone:+393331234567").await;
     let brother = taken.extracted.expect("a customer").customer_id;
     assert_ne!(brother, anna);
     assert!(!places(&app, &anna).await.contains(&"+393331234567".to_owned()));
@@ -278,17 +283,7 @@ async fn the_name_that_came_by_a_handle_goes_with_it() {
     };
     assert_eq!(who(&app, &call).await, anna);
     assert_eq!(get(&app, &anna).await.display_name, "Marco Bianchi");
-    let request = ExtractHandleRequest {
-        customer_id: anna.clone(),
-        handle: Some(handle("phone:+393331234567")),
-        reason: "her brother's number".into(),
-        request_id: "x1".into(),
-    };
-    let taken = client(&app)
-        .extract_handle(app.request(TENANT, "bruno", request))
-        .await
-        .expect("extracted")
-        .into_inner();
+    let taken = extract(&app, &anna, "phone:+393331234567").await;
     assert_eq!(taken.extracted.expect("a customer").display_name, "Marco Bianchi");
     assert_eq!(taken.customer.expect("a customer").display_name, "");
     let mail = Interaction {

@@ -208,23 +208,23 @@ async fn it_does_not_matter_which_of_two_comes_first_nor_that_they_come_at_once(
 
 /// Waits until so many transactions wait for a lock.
 pub async fn held_up(app: &TestApp, transactions: i64) {
-    loop {
+    let waiting = || async {
         let mut tx = app
             .db("identity-resolution")
             .system_tx()
             .await
             .expect("a transaction");
-        let waiting: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
-        )
-        .fetch_one(tx.conn())
-        .await
-        .expect("a count");
-        if waiting >= transactions {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let waiting: i64 = sqlx::query_scalar(sql)
+            .fetch_one(tx.conn())
+            .await
+            .expect("a count");
+        waiting
+    };
+    app.eventually("they wait for a lock", || async {
+        waiting().await >= transactions
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,8 +4,8 @@ use tonic::Code;
 use trama_proto::{
     common::v1::{Interaction, Trust},
     identity_resolution::v1::{
-        CheckVerificationRequest, CustomerChanged, CustomerSplit, ExtractHandleRequest, LinkHandleRequest,
-        ListHandlesRequest, PreviewSplitRequest, RecordVerificationRequest, RequireVerificationRequest,
+        CheckVerificationRequest, CustomerChanged, CustomerSplit, LinkHandleRequest, ListHandlesRequest,
+        PreviewSplitRequest, RecordVerificationRequest, RequireVerificationRequest,
         RequireVerificationResponse, RevokeHandleRequest,
     },
     notification::v1::MessageRequested,
@@ -13,7 +13,7 @@ use trama_proto::{
 use trama_testkit::TestApp;
 
 use crate::{
-    pains::{get, merge, split},
+    pains::{extract, get, merge, split},
     profile_world::verifications,
     similar::{anna, id, record, resolve},
     world::{TENANT, client, handle, identify, interaction, logged_in, merges, start, who, with_trust},
@@ -389,17 +389,7 @@ async fn a_proof_of_an_alias_goes_with_the_handle_that_is_taken_out() {
     let berto = who(&app, &interaction("call", PHONE)).await;
     prove(&app, &berto, PHONE).await;
     merge(&app, &anna, &berto).await;
-    let request = ExtractHandleRequest {
-        customer_id: anna.clone(),
-        handle: Some(handle(PHONE)),
-        reason: "her brother's number".into(),
-        request_id: "x1".into(),
-    };
-    let taken = client(&app)
-        .extract_handle(app.request(TENANT, "bruno", request))
-        .await
-        .expect("extracted")
-        .into_inner();
+    let taken = extract(&app, &anna, PHONE).await;
     let brother = taken.extracted.expect("a customer");
     assert_eq!(brother.verification.expect("always set").level, 1);
     assert_eq!(level(&app, &interaction("call 2", PHONE)).await, 1);

@@ -7,8 +7,8 @@ use trama_proto::{
     common::v1::ChannelKind,
     identity_resolution::v1::{
         BatchResolveContactsRequest, ColumnMapping, ConfirmConsentRequest, ConsentStatus, ContactQuestion,
-        ExtractHandleRequest, GetImportResponse, Purpose, RecordFormat, RequestConsentRequest,
-        SetConsentRequest, StartImportRequest, WithdrawConsentRequest,
+        GetImportResponse, Purpose, RecordFormat, RequestConsentRequest, SetConsentRequest,
+        StartImportRequest, WithdrawConsentRequest,
     },
     notification::v1::MessageRequested,
     time::to_wire,
@@ -17,7 +17,7 @@ use trama_testkit::TestApp;
 
 use crate::{
     import::{export, open, send},
-    pains::{merge, split},
+    pains::{extract, merge, split},
     profile_world::{anna, profiles, start},
     similar::held_up,
     world::{TENANT, client, count, handle, identify, interaction, receive, who},
@@ -321,17 +321,8 @@ async fn stop_holds_for_whoever_is_taken_out_of_a_customer_too() {
     let (app, _) = start().await;
     let anna = anna(&app).await;
     write(&app, "email:anna@example.com", "stop", "STOP").await;
-    let request = ExtractHandleRequest {
-        customer_id: anna.clone(),
-        handle: Some(handle("crm:1001")),
-        reason: "her brother's".into(),
-        request_id: "x1".into(),
-    };
-    let extracted = client(&app)
-        .extract_handle(app.request(TENANT, "bruno", request))
+    let extracted = extract(&app, &anna, "crm:1001")
         .await
-        .expect("extracted")
-        .into_inner()
         .extracted
         .expect("a customer");
     let mut mail = interaction("his mail", "crm:1001");
