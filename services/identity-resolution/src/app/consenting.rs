@@ -28,7 +28,7 @@ use crate::{
         customer::{Customer, Origin},
         handle::HandleKey,
     },
-    error::refused,
+    error::{overtaken, refused},
     store::{
         self,
         consents::{Confirmation, Holds},
@@ -218,6 +218,10 @@ impl App {
         let waiting = store::consents::find_confirmation(tx.conn(), tenant, id)
             .await?
             .ok_or_else(no_confirmation)?;
+        // The address was taken out of the customer while this waited for them: it is somebody else's word by now.
+        if customer.member(waiting.customer).is_none() {
+            return Err(overtaken());
+        }
         if self
             .was_withdrawn_since(&mut tx, tenant, &customer, &waiting)
             .await?

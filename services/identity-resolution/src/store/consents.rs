@@ -106,13 +106,13 @@ pub async fn give(
     to: CustomerId,
     evidence: &[i64],
 ) -> Result<Vec<CustomerId>, Error> {
-    let from: Vec<Uuid> = sqlx::query_scalar(
+    let taken_from: Vec<Uuid> = sqlx::query_scalar(
         "WITH asked AS (
              UPDATE consent_confirmations SET customer_id = $3, version = version + 1
              WHERE tenant = $1 AND customer_id = ANY($2) AND through = ANY($4)
          ), mine AS (
              SELECT consent_id, customer_id FROM consents
-             WHERE tenant = $1 AND customer_id = ANY($2) AND customer_id <> $3 AND through = ANY($4)
+             WHERE tenant = $1 AND customer_id = ANY($2) AND through = ANY($4)
          ), given AS (
              UPDATE consents c SET customer_id = $3 FROM mine m WHERE c.tenant = $1 AND c.consent_id = m.consent_id
          )
@@ -124,7 +124,7 @@ pub async fn give(
     .bind(evidence)
     .fetch_all(conn)
     .await?;
-    Ok(from.into_iter().map(CustomerId::new).collect())
+    Ok(taken_from.into_iter().map(CustomerId::new).collect())
 }
 
 /// What holds by the log of one row, and who said it when.
