@@ -18,7 +18,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use clap::{Parser, ValueEnum};
 use trama_platform::{config::TelemetryConfig, telemetry::Telemetry};
 
-use crate::{identity::Mix, machine::Machine, servers::Servers};
+use crate::{identity::Part, machine::Machine, servers::Servers};
 
 // As the platform's own binaries.
 #[global_allocator]
@@ -49,11 +49,11 @@ pub struct Arguments {
     /// Handles of others that are there besides, in `identity`: what a lookup costs among many.
     #[arg(long, default_value_t = 0)]
     handles: u64,
-    /// Only this kind of call in `identity`: for a profile, or to try something out.
+    /// Only this part of `identity`: for a profile, or to try something out.
     #[arg(long)]
-    only: Option<Mix>,
+    only: Option<Part>,
     /// Callers at the same time in `identity`, when it is measured how many can be answered.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 512)]
     callers: usize,
     /// Calls a second when latency is measured in `identity`; half of those that can be answered when it is not given.
     #[arg(long)]

@@ -14,10 +14,10 @@ use std::{
 use trama_platform::Service;
 use trama_testkit::TestApp;
 
-pub use self::people::Mix;
 use self::{
     bare::{CONNECTIONS, bare, database_of},
     online::{Pace, ask},
+    people::Mix,
     seeding::seed,
     stream::in_batches,
 };
@@ -29,8 +29,39 @@ use crate::{
 };
 
 const BARE: &str = "bare sql, lookup + insert, 8 connections";
+/// Partitions at least: of each, one transaction at a time is worked in, and no other stage runs here that would keep the cores busy
+/// meanwhile.
+const PARTITIONS: u32 = 4;
 /// How many times as long as a measurement the warm-up takes.
 const WARM_UP: u32 = 4;
+
+/// What is measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Contacts as channels bring them, over gRPC.
+    Contacts,
+    /// Whole records, half of them known by their handle.
+    Records,
+    /// Whole records, everybody known by their handle.
+    Known,
+    /// Whole records, nobody known by their handle.
+    Unknown,
+    /// Contacts that wait on the bus.
+    Bus,
+}
+
+impl Part {
+    /// Whose records are asked about; `None` where nobody asks.
+    const fn mix(self) -> Option<Mix> {
+        match self {
+            Self::Contacts => Some(Mix::Contacts),
+            Self::Records => Some(Mix::Records),
+            Self::Known => Some(Mix::Known),
+            Self::Unknown => Some(Mix::Unknown),
+            Self::Bus => None,
+        }
+    }
+}
 
 /// The bench `identity`.
 pub async fn run(arguments: &Arguments, servers: &Servers, machine: &Machine) -> anyhow::Result<Report> {
@@ -41,7 +72,7 @@ pub async fn run(arguments: &Arguments, servers: &Servers, machine: &Machine) ->
         ..Report::default()
     };
     let service: Arc<dyn Service> = trama_identity_resolution::service();
-    let app = app::start(&[service], arguments.partitions).await;
+    let app = app::start(&[service], arguments.partitions.max(PARTITIONS)).await;
     let result = measure(arguments, servers, &app, &mut report).await;
     app.stop().await;
     result?;
@@ -68,8 +99,13 @@ async fn measure(
     let pace = Pace::AsAnswered { callers };
     ask(app, customers, 0, Mix::Records, pace, seconds * WARM_UP).await?;
     caught_up(app).await?;
-    if let Some(mix) = arguments.only {
-        alone(app, arguments, servers, mix, report).await?;
+    if let Some(part) = arguments.only {
+        match part.mix() {
+            Some(mix) => {
+                alone(app, arguments, servers, mix, report).await?;
+            }
+            None => from_the_bus(app, customers, report).await?,
+        }
         return Ok(());
     }
     let as_answered = Pace::AsAnswered { callers: CONNECTIONS };
@@ -78,10 +114,7 @@ async fn measure(
     for mix in [Mix::Records, Mix::Known, Mix::Unknown] {
         alone(app, arguments, servers, mix, report).await?;
     }
-    let batches = in_batches(app, customers).await?;
-    report
-        .also
-        .insert("interactions per second, in batches from the bus".into(), batches);
+    from_the_bus(app, customers, report).await?;
     let after = bare(app, servers, customers, as_answered, seconds).await?;
     report.ours = Some(contacts.rate);
     report.p50_ms = contacts.p50_ms;
@@ -172,6 +205,22 @@ async fn alone(
         report.also.insert(row.into(), figure.unwrap_or(0.0));
     }
     Ok(found)
+}
+
+/// As many as are worked in when they wait on the bus.
+async fn from_the_bus(app: &TestApp, customers: u64, report: &mut Report) -> anyhow::Result<()> {
+    eprintln!("measuring contacts from the bus");
+    let drained = in_batches(app, customers).await?;
+    let figures = [
+        ("per second", drained.rate),
+        ("µs CPU", drained.cpu.per_message_us()),
+        ("µs CPU of PostgreSQL", drained.cpu.postgres_us),
+        ("cores in use", drained.cpu.cores),
+    ];
+    for (what, figure) in figures {
+        report.also.insert(format!("from the bus: {what}").into(), figure);
+    }
+    Ok(())
 }
 
 /// Waits until whoever grew was looked at again.

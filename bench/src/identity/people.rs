@@ -76,7 +76,7 @@ impl Somebody {
 }
 
 /// Whose records are asked about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mix {
     /// As channels bring it: a handle, which half of the time is known, and for most a name.
     Contacts,

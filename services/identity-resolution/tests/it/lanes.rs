@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use futures::future::{join, join_all};
-use sqlx::Row as _;
+use futures::future::{join, join_all, join3};
+use sqlx::{AssertSqlSafe, Row as _};
 use trama_proto::identity_resolution::v1::{CustomerChanged, PersonFacts, Resolution, ResolveRecordResponse};
 use trama_testkit::TestApp;
 use uuid::Uuid;
 
 use crate::{
     similar::{self, held_up, record},
-    world::{TENANT, count, start},
+    world::{TENANT, client, count, start},
 };
 
 async fn resolve(app: &TestApp, external_id: &str, handles: &[&str]) -> ResolveRecordResponse {
@@ -99,6 +99,82 @@ async fn who_is_known_does_not_wait_for_those_who_must_be_decided_about() {
     let (others, known) = join(others, known).await;
     assert_eq!(known, anna, "answered while the others waited");
     assert_eq!(others, [bruno; 4]);
+    app.stop().await;
+}
+
+/// Makes the database refuse what one source says.
+async fn refuse(app: &TestApp, source: &str) {
+    let mut tx = app
+        .db("identity-resolution")
+        .system_tx()
+        .await
+        .expect("a transaction");
+    let refusal = format!(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$;
+         CREATE TRIGGER refuses BEFORE INSERT ON observations FOR EACH ROW WHEN (NEW.source = '{source}') EXECUTE FUNCTION refuse()"
+    );
+    sqlx::raw_sql(AssertSqlSafe(refusal))
+        .execute(tx.conn())
+        .await
+        .expect("a trigger");
+    tx.commit().await.expect("committed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_cannot_be_worked_in_takes_nobody_along() {
+    let app = start().await;
+    let bruno = customer(&resolve(&app, "1", &["email:bruno@shop.test"]).await);
+    refuse(&app, "broken").await;
+    let before = count(&app, "customers").await;
+    let db = app.db("identity-resolution");
+    let mut holding = db.system_tx().await.expect("a transaction");
+    sqlx::query("SELECT FROM customers WHERE tenant = $1 AND customer_id = $2 FOR UPDATE")
+        .bind(TENANT)
+        .bind(bruno)
+        .execute(holding.conn())
+        .await
+        .expect("held");
+    // All transactions that decide wait, so that those who come meanwhile come together.
+    let waiting = join_all((0..4_i64).map(|number| {
+        let app = &app;
+        async move {
+            held_up(app, number).await;
+            let phone = format!("phone:+39333000000{number}");
+            resolve(
+                app,
+                &format!("b{number}"),
+                &["email:bruno@shop.test", phone.as_str()],
+            )
+            .await
+        }
+    }));
+    let arriving = async {
+        held_up(&app, 4).await;
+        join_all((0..12).map(|number| {
+            let app = &app;
+            async move {
+                let source = if number == 5 { "broken" } else { "crm" };
+                let email = format!("email:somebody{number}@shop.test");
+                let new = record(source, &format!("n{number}"), &[&email], PersonFacts::default());
+                client(app).resolve_record(app.request(TENANT, "crm", new)).await
+            }
+        }))
+        .await
+    };
+    let release = async {
+        held_up(&app, 4).await;
+        // Whoever is known by now came after them.
+        resolve(&app, "2", &["email:bruno@shop.test"]).await;
+        drop(holding);
+    };
+    let (_, answers, ()) = join3(waiting, arriving, release).await;
+    let refused: Vec<_> = answers.iter().map(Result::is_err).collect();
+    assert_eq!(refused, (0..12).map(|number| number == 5).collect::<Vec<_>>());
+    assert_eq!(
+        count(&app, "customers").await,
+        before + 11,
+        "nobody came of the broken one"
+    );
     app.stop().await;
 }
 

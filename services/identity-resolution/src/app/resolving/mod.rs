@@ -25,7 +25,7 @@ use trama_proto::{
 };
 
 pub use self::waiting::Lanes;
-use self::waiting::{AT_ONCE, Callers, Wanted, by_tenant};
+use self::waiting::{Callers, Wanted, by_tenant};
 use super::{
     App,
     auditing::record_changed,
@@ -92,7 +92,7 @@ impl App {
     /// # Errors
     /// Never: who waits hears what went wrong.
     pub async fn resolve_waiting(self: Arc<Self>, stopping: CancellationToken) -> Result<(), Error> {
-        let mut batch: Vec<Wanted> = Vec::with_capacity(AT_ONCE);
+        let mut batch: Vec<Wanted> = Vec::new();
         // The bus keeps one batch while the database works on the next, and no more than one.
         let mut leaving = ready(()).boxed().fuse();
         'working: loop {
@@ -140,16 +140,22 @@ impl App {
             callers.push(wanted.answer);
         }
         let callers = Callers::of(callers);
-        if let Ok(publishing) = self.work_in(tenant, (&records, &calls), &callers).await {
-            return vec![publishing];
-        }
-        // One that cannot be worked in must not take the others along.
-        let alone = callers.take().into_iter().map(|caller| Callers::of(vec![caller]));
-        let mut publishing = Vec::with_capacity(records.len());
-        for ((record, call), caller) in records.into_iter().zip(calls).zip(alone) {
-            match self.work_in(tenant, (&[record], &[call]), &caller).await {
+        let mut publishing = Vec::new();
+        // One that cannot be worked in must not take the others along: it is looked for by halves.
+        let mut left = vec![(0..records.len(), callers)];
+        while let Some((part, callers)) = left.pop() {
+            match self
+                .work_in(tenant, (&records[part.clone()], &calls[part.clone()]), &callers)
+                .await
+            {
                 Ok(one) => publishing.push(one),
-                Err(error) => caller.answer([Err(error)]),
+                Err(error) if part.len() <= 1 => callers.answer([Err(error)]),
+                Err(_) => {
+                    let middle = part.start + part.len() / 2;
+                    let (before, after) = callers.in_two(part.len() / 2);
+                    left.push((middle..part.end, after));
+                    left.push((part.start..middle, before));
+                }
             }
         }
         publishing
