@@ -29,7 +29,7 @@ const KNOWN: Size = Size {
     at_once: 64,
 };
 /// Who must be decided about takes a dozen statements, whatever is in them. With the hundreds who wait when hundreds call, a contact costs
-/// two thirds of what it does in batches of two dozen ([how to measure](../../../../../docs/how-to/measure.md)).
+/// two thirds of what it does in batches of two dozen (`docs/explanation/resolution-speed.md`).
 const UNDECIDED: Size = Size {
     workers: WORKERS,
     company: 96,
