@@ -102,6 +102,62 @@ async fn who_is_known_does_not_wait_for_those_who_must_be_decided_about() {
     app.stop().await;
 }
 
+/// Ends the connections that wait for a lock.
+async fn disconnect(app: &TestApp) {
+    let mut tx = app
+        .db("identity-resolution")
+        .system_tx()
+        .await
+        .expect("a transaction");
+    let waiting = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    sqlx::query(waiting)
+        .execute(tx.conn())
+        .await
+        .expect("they were ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_loses_the_database_is_tried_once_more_and_told_then() {
+    let app = start().await;
+    let bruno = customer(&resolve(&app, "1", &["email:bruno@shop.test"]).await);
+    let db = app.db("identity-resolution");
+    let mut holding = db.system_tx().await.expect("a transaction");
+    sqlx::query("SELECT FROM customers WHERE tenant = $1 AND customer_id = $2 FOR UPDATE")
+        .bind(TENANT)
+        .bind(bruno)
+        .execute(holding.conn())
+        .await
+        .expect("held");
+    let ask = |number: u32| {
+        let phone = format!("phone:+3933300000{number:02}");
+        let handles = ["email:bruno@shop.test", phone.as_str()];
+        let request = record("crm", &format!("b{number}"), &handles, PersonFacts::default());
+        let app = &app;
+        async move {
+            client(app)
+                .resolve_record(app.request(TENANT, "crm", request))
+                .await
+        }
+    };
+    let lost = async {
+        held_up(&app, 1).await;
+        disconnect(&app).await;
+        held_up(&app, 1).await;
+        disconnect(&app).await;
+    };
+    let (refused, ()) = join(ask(1), lost).await;
+    assert_eq!(refused.expect_err("refused").code(), tonic::Code::Unavailable);
+    let lost = async {
+        held_up(&app, 1).await;
+        disconnect(&app).await;
+        held_up(&app, 1).await;
+        drop(holding);
+    };
+    let (answered, ()) = join(ask(2), lost).await;
+    assert_eq!(customer(answered.expect("tried once more").get_ref()), bruno);
+    app.stop().await;
+}
+
 /// Makes the database refuse what one source says.
 async fn refuse(app: &TestApp, source: &str) {
     let mut tx = app

@@ -143,12 +143,18 @@ impl App {
         let mut publishing = Vec::new();
         // One that cannot be worked in must not take the others along: it is looked for by halves.
         let mut left = vec![(0..records.len(), callers)];
+        let mut lost = false;
         while let Some((part, callers)) = left.pop() {
-            match self
-                .work_in(tenant, (&records[part.clone()], &calls[part.clone()]), &callers)
-                .await
-            {
+            let together = (&records[part.clone()], &calls[part.clone()]);
+            match self.work_in(tenant, together, &callers).await {
                 Ok(one) => publishing.push(one),
+                // No record's fault. A connection may have been lost, which is no reason to send everybody away; a database may be.
+                Err(error) if error.kind() == Kind::Unavailable => {
+                    left.push((part, callers));
+                    if std::mem::replace(&mut lost, true) {
+                        left.drain(..).for_each(|(_, callers)| callers.refuse(&error));
+                    }
+                }
                 Err(error) if part.len() <= 1 => callers.answer([Err(error)]),
                 Err(_) => {
                     let middle = part.start + part.len() / 2;

@@ -196,6 +196,13 @@ impl Callers {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The same refusal to all.
+    pub(super) fn refuse(&self, error: &Error) {
+        self.answer(std::iter::repeat_with(|| {
+            Err(Error::new(error.kind(), error.to_string()))
+        }));
+    }
+
     /// The first so many, and the others.
     pub(super) fn in_two(&self, first: usize) -> (Self, Self) {
         let mut callers = self.take();
