@@ -8,7 +8,7 @@ use trama_proto::ids::TenantId;
 
 use super::{
     response,
-    waiting::{Wanted, by_tenant},
+    waiting::{AT_ONCE, Wanted, by_tenant},
 };
 use crate::{
     app::{
@@ -25,7 +25,7 @@ impl App {
     /// # Errors
     /// Never: who waits hears what went wrong.
     pub async fn resolve_arriving(self: Arc<Self>, stopping: CancellationToken) -> Result<(), Error> {
-        let mut batch = Vec::new();
+        let mut batch = Vec::with_capacity(AT_ONCE);
         let mut single = self.db.single();
         loop {
             let underway = tokio::select! {

@@ -25,7 +25,7 @@ use trama_proto::{
 };
 
 pub use self::waiting::Lanes;
-use self::waiting::{Callers, Wanted, by_tenant};
+use self::waiting::{AT_ONCE, Callers, Wanted, by_tenant};
 use super::{
     App,
     auditing::record_changed,
@@ -92,7 +92,7 @@ impl App {
     /// # Errors
     /// Never: who waits hears what went wrong.
     pub async fn resolve_waiting(self: Arc<Self>, stopping: CancellationToken) -> Result<(), Error> {
-        let mut batch: Vec<Wanted> = Vec::new();
+        let mut batch: Vec<Wanted> = Vec::with_capacity(AT_ONCE);
         // The bus keeps one batch while the database works on the next, and no more than one.
         let mut leaving = ready(()).boxed().fuse();
         'working: loop {

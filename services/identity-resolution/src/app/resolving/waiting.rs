@@ -22,19 +22,10 @@ use crate::app::records::NewRecord;
 
 /// Records that wait at most, in all.
 const MOST_WAITING: usize = 4_096;
-/// Who is known is read and noted in two short statements, of which five records make good use: nobody waits long for company.
-const KNOWN: Size = Size {
-    workers: KNOWN_WORKERS,
-    company: 24,
-    at_once: 64,
-};
-/// Who must be decided about takes a dozen statements, whatever is in them. With the hundreds who wait when hundreds call, a contact costs
-/// two thirds of what it does in batches of two dozen (`docs/explanation/resolution-speed.md`).
-const UNDECIDED: Size = Size {
-    workers: WORKERS,
-    company: 96,
-    at_once: 256,
-};
+/// Records of one transaction at most.
+pub(super) const AT_ONCE: usize = 64;
+/// Records that are worth another transaction while one is under way.
+const COMPANY: usize = 24;
 /// How long records wait for company, before it is known what a transaction takes.
 const PATIENCE: Duration = Duration::from_millis(3);
 /// How long they wait at most, whatever one takes: the one that is under way may wait for somebody itself.
@@ -62,26 +53,16 @@ pub struct Lanes {
 impl Default for Lanes {
     fn default() -> Self {
         Self {
-            arriving: Waiting::new(KNOWN),
-            undecided: Waiting::new(UNDECIDED),
+            arriving: Waiting::new(KNOWN_WORKERS),
+            undecided: Waiting::new(WORKERS),
         }
     }
 }
 
-/// How many are worked in together.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Size {
-    /// Transactions at the same time, at most.
-    workers: usize,
-    /// Records that are worth another transaction while one is under way.
-    company: usize,
-    /// Records of one transaction at most.
-    at_once: usize,
-}
-
 /// Where records wait for the next transaction.
 pub(super) struct Waiting {
-    size: Size,
+    /// Transactions at the same time, at most.
+    workers: usize,
     sender: mpsc::Sender<Wanted>,
     receiver: tokio::sync::Mutex<mpsc::Receiver<Wanted>>,
     /// Transactions under way.
@@ -93,10 +74,10 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    fn new(size: Size) -> Self {
+    fn new(workers: usize) -> Self {
         let (sender, receiver) = mpsc::channel(MOST_WAITING);
         Self {
-            size,
+            workers,
             sender,
             receiver: tokio::sync::Mutex::new(receiver),
             busy: AtomicUsize::new(0),
@@ -128,7 +109,7 @@ impl Waiting {
             // Closed: see there.
             Err(TrySendError::Closed(_)) => return,
         }
-        if self.sender.max_capacity() - self.sender.capacity() == self.size.company {
+        if self.sender.max_capacity() - self.sender.capacity() == COMPANY {
             self.news.notify_one();
         }
     }
@@ -149,15 +130,15 @@ impl Waiting {
         let mut receiver = self.receiver.lock().await;
         receiver.recv_many(batch, 1).await;
         let company = async {
-            while self.busy.load(Ordering::Relaxed) > 0 && receiver.len() < self.size.company {
+            while self.busy.load(Ordering::Relaxed) > 0 && receiver.len() < COMPANY {
                 self.news.notified().await;
             }
         };
         // A transaction that waits for somebody keeps nobody else waiting.
         let takes = Duration::from_micros(self.takes.load(Ordering::Relaxed)).min(MOST_PATIENCE);
-        let patience = patience(takes, self.busy.load(Ordering::Relaxed), self.size.workers);
+        let patience = patience(takes, self.busy.load(Ordering::Relaxed), self.workers);
         drop(tokio::time::timeout(patience, company).await);
-        receiver.recv_many(batch, self.size.at_once - 1).now_or_never();
+        receiver.recv_many(batch, AT_ONCE - 1).now_or_never();
         self.busy.fetch_add(1, Ordering::Relaxed);
         Underway {
             waiting: self,
@@ -266,7 +247,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_waits_when_the_service_stops_is_told_so() {
-        let waiting = Waiting::new(Size { workers: 1, ..KNOWN });
+        let waiting = Waiting::new(1);
         let ((before, heard_before), (after, heard_after)) = (wanted(), wanted());
         waiting.add(before);
         waiting.close().await;
@@ -277,7 +258,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_finds_no_place_is_told_so() {
-        let waiting = Waiting::new(Size { workers: 1, ..KNOWN });
+        let waiting = Waiting::new(1);
         let mut heard = Vec::new();
         for _ in 0..=MOST_WAITING {
             let (wanted, answered) = wanted();
