@@ -77,7 +77,7 @@ COMMIT;
 /// The bench `desk`.
 pub async fn run(arguments: &Arguments, servers: &Servers, machine: &Machine) -> anyhow::Result<Report> {
     let mut report = begin("desk", arguments, servers, machine).await?;
-    let app = app::start(&[trama_routing::service()], arguments.partitions).await;
+    let app = app::start(&[trama_routing::service()], arguments.partitions()).await;
     let result = ours(&app, arguments).await;
     app.stop().await;
     let mut ours = result?;

@@ -25,7 +25,7 @@ struct Seen {
 
 /// The bench `idle`.
 pub async fn run(arguments: &Arguments, machine: &Machine) -> anyhow::Result<Report> {
-    let app = app::start(&app::services(), arguments.partitions).await;
+    let app = app::start(&app::services(), arguments.partitions()).await;
     // The schemas are there now; the services must go, or the start would be that of a second replica.
     app.running.lifecycle.stop();
     let result = async {

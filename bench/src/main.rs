@@ -39,10 +39,10 @@ pub struct Arguments {
     /// Webhooks when throughput is measured.
     #[arg(long, default_value_t = 40_000)]
     messages: u64,
-    /// Partitions of our streams. One keeps two cores busy: every stage runs beside the others anyhow, and more of
-    /// them only make batches smaller.
-    #[arg(long, default_value_t = 1)]
-    partitions: u32,
+    /// Partitions of our streams; one when it is not given, and four in `identity`, where one stage runs alone. One keeps two cores
+    /// busy where every stage runs beside the others, and more of them only make batches smaller.
+    #[arg(long)]
+    partitions: Option<u32>,
     /// Customers that are known before `identity` resolves anything.
     #[arg(long, default_value_t = 1_000_000)]
     customers: u64,
@@ -73,6 +73,11 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// Partitions where every stage runs.
+    fn partitions(&self) -> u32 {
+        self.partitions.unwrap_or(1)
+    }
+
     fn duration(&self) -> Duration {
         Duration::from_secs_f64(self.seconds.max(0.1))
     }

@@ -41,7 +41,7 @@ pub async fn run(arguments: &Arguments, servers: &Servers, machine: &Machine) ->
     // The machine's speed drifts: the ceiling is measured before and after.
     let before = bare(servers, 3, arguments.messages).await?;
     let like_ours = bare(servers, 4, arguments.messages).await?;
-    let app = app::start(&app::services(), arguments.partitions).await;
+    let app = app::start(&app::services(), arguments.partitions()).await;
     let result = ours(&app, arguments).await;
     let written = written(&app).await;
     app.stop().await;

@@ -30,8 +30,8 @@ pub async fn run(arguments: &Arguments, servers: &Servers, machine: &Machine) ->
     // The machine's speed drifts: the ceilings are measured before and after, half as long each.
     let before = ceilings(servers, seconds / 2).await?;
     let doors: Arc<dyn Service> = Arc::new(DoorsOnly(trama_ingest::service()));
-    let (ours, cpu) = knock(doors, arguments.partitions, seconds).await?;
-    let (whole, _) = knock(trama_ingest::service(), arguments.partitions, seconds).await?;
+    let (ours, cpu) = knock(doors, arguments.partitions(), seconds).await?;
+    let (whole, _) = knock(trama_ingest::service(), arguments.partitions(), seconds).await?;
     let after = ceilings(servers, seconds / 2).await?;
 
     report.ours = Some(ours.rate());

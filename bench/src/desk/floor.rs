@@ -85,7 +85,7 @@ fn people(agents: usize) -> Vec<Person> {
 /// The bench `floor`.
 pub async fn run(arguments: &Arguments, servers: &Servers, machine: &Machine) -> anyhow::Result<Report> {
     let mut report = begin("floor", arguments, servers, machine).await?;
-    let app = app::start_with(&[trama_routing::service()], arguments.partitions, &resources()).await;
+    let app = app::start_with(&[trama_routing::service()], arguments.partitions(), &resources()).await;
     let result = ours(&app, arguments).await;
     app.stop().await;
     let mut ours = result?;

@@ -29,7 +29,7 @@ use crate::{
 };
 
 const BARE: &str = "bare sql, lookup + insert, 8 connections";
-/// Partitions at least: of each, one transaction at a time is worked in, and no other stage runs here that would keep the cores busy
+/// Partitions when it is not said how many: of each, one transaction at a time is worked in, and no other stage runs here that would keep the cores busy
 /// meanwhile.
 const PARTITIONS: u32 = 4;
 /// How many times as long as a measurement the warm-up takes.
@@ -72,7 +72,7 @@ pub async fn run(arguments: &Arguments, servers: &Servers, machine: &Machine) ->
         ..Report::default()
     };
     let service: Arc<dyn Service> = trama_identity_resolution::service();
-    let app = app::start(&[service], arguments.partitions.max(PARTITIONS)).await;
+    let app = app::start(&[service], arguments.partitions.unwrap_or(PARTITIONS)).await;
     let result = measure(arguments, servers, &app, &mut report).await;
     app.stop().await;
     result?;

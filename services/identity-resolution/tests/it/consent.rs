@@ -16,9 +16,9 @@ use trama_proto::{
 use trama_testkit::TestApp;
 
 use crate::{
+    locks::{held_up, hold},
     pains::{extract, merge, split},
     profile_world::{anna, profiles, start},
-    similar::held_up,
     world::{TENANT, client, identify, interaction, who},
 };
 
@@ -242,16 +242,7 @@ async fn who_confirms_while_the_address_is_extracted_confirms_for_nobody_else() 
     let (app, _) = start().await;
     let (caller, ..) = taken_for_anna(&app).await;
     let (id, token) = ask_to_confirm(&app, &caller).await;
-    let mut holding = app
-        .db("identity-resolution")
-        .system_tx()
-        .await
-        .expect("a transaction");
-    sqlx::query("SELECT FROM customers WHERE customer_id = $1::uuid FOR UPDATE")
-        .bind(&caller)
-        .execute(holding.conn())
-        .await
-        .expect("held");
+    let holding = hold(&app, caller.parse().expect("an id")).await;
     let confirming = async {
         held_up(&app, 1).await;
         confirm(&app, &id, "", &token).await

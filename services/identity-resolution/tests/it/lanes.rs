@@ -9,7 +9,8 @@ use trama_testkit::TestApp;
 use uuid::Uuid;
 
 use crate::{
-    similar::{self, held_up, record},
+    locks::{disconnect, held_up, hold},
+    similar::{self, record},
     world::{TENANT, client, count, start},
 };
 
@@ -20,6 +21,18 @@ async fn resolve(app: &TestApp, external_id: &str, handles: &[&str]) -> ResolveR
 fn customer(answer: &ResolveRecordResponse) -> Uuid {
     let customer = answer.customer.as_ref().expect("a customer");
     customer.customer_id.parse().expect("an id")
+}
+
+/// As many ask about Bruno, who is held, as there are transactions that decide: each waits in one of its own, since it comes when the
+/// one before waits.
+async fn all_that_decide_wait(app: &TestApp) -> Vec<ResolveRecordResponse> {
+    join_all((0..4_i64).map(|number| async move {
+        held_up(app, number).await;
+        let phone = format!("phone:+39333000000{number}");
+        let handles = ["email:bruno@shop.test", phone.as_str()];
+        resolve(app, &format!("b{number}"), &handles).await
+    }))
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,24 +85,8 @@ async fn who_is_known_does_not_wait_for_those_who_must_be_decided_about() {
     let app = start().await;
     let anna = customer(&resolve(&app, "1", &["email:anna@shop.test"]).await);
     let bruno = customer(&resolve(&app, "2", &["email:bruno@shop.test"]).await);
-    let db = app.db("identity-resolution");
-    let mut holding = db.system_tx().await.expect("a transaction");
-    sqlx::query("SELECT FROM customers WHERE tenant = $1 AND customer_id = $2 FOR UPDATE")
-        .bind(TENANT)
-        .bind(bruno)
-        .execute(holding.conn())
-        .await
-        .expect("held");
-    // As many as transactions that decide: each waits in one of its own, since it comes when the one before waits.
-    let others = join_all((0..4_i64).map(|number| {
-        let app = &app;
-        async move {
-            held_up(app, number).await;
-            let phone = format!("phone:+39333000000{number}");
-            let handles = ["email:bruno@shop.test", phone.as_str()];
-            customer(&resolve(app, &format!("b{number}"), &handles).await)
-        }
-    }));
+    let holding = hold(&app, bruno).await;
+    let others = all_that_decide_wait(&app);
     let known = async {
         held_up(&app, 4).await;
         let known = customer(&resolve(&app, "3", &["email:anna@shop.test"]).await);
@@ -97,37 +94,17 @@ async fn who_is_known_does_not_wait_for_those_who_must_be_decided_about() {
         known
     };
     let (others, known) = join(others, known).await;
+    let others: Vec<_> = others.iter().map(customer).collect();
     assert_eq!(known, anna, "answered while the others waited");
     assert_eq!(others, [bruno; 4]);
     app.stop().await;
-}
-
-/// Ends the connections that wait for a lock.
-async fn disconnect(app: &TestApp) {
-    let mut tx = app
-        .db("identity-resolution")
-        .system_tx()
-        .await
-        .expect("a transaction");
-    let waiting = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    sqlx::query(waiting)
-        .execute(tx.conn())
-        .await
-        .expect("they were ended");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_loses_the_database_is_tried_once_more_and_told_then() {
     let app = start().await;
     let bruno = customer(&resolve(&app, "1", &["email:bruno@shop.test"]).await);
-    let db = app.db("identity-resolution");
-    let mut holding = db.system_tx().await.expect("a transaction");
-    sqlx::query("SELECT FROM customers WHERE tenant = $1 AND customer_id = $2 FOR UPDATE")
-        .bind(TENANT)
-        .bind(bruno)
-        .execute(holding.conn())
-        .await
-        .expect("held");
+    let holding = hold(&app, bruno).await;
     let ask = |number: u32| {
         let phone = format!("phone:+3933300000{number:02}");
         let handles = ["email:bruno@shop.test", phone.as_str()];
@@ -182,28 +159,9 @@ async fn one_that_cannot_be_worked_in_takes_nobody_along() {
     let bruno = customer(&resolve(&app, "1", &["email:bruno@shop.test"]).await);
     refuse(&app, "broken").await;
     let before = count(&app, "customers").await;
-    let db = app.db("identity-resolution");
-    let mut holding = db.system_tx().await.expect("a transaction");
-    sqlx::query("SELECT FROM customers WHERE tenant = $1 AND customer_id = $2 FOR UPDATE")
-        .bind(TENANT)
-        .bind(bruno)
-        .execute(holding.conn())
-        .await
-        .expect("held");
-    // All transactions that decide wait, so that those who come meanwhile come together.
-    let waiting = join_all((0..4_i64).map(|number| {
-        let app = &app;
-        async move {
-            held_up(app, number).await;
-            let phone = format!("phone:+39333000000{number}");
-            resolve(
-                app,
-                &format!("b{number}"),
-                &["email:bruno@shop.test", phone.as_str()],
-            )
-            .await
-        }
-    }));
+    let holding = hold(&app, bruno).await;
+    // Those who come meanwhile come together.
+    let waiting = all_that_decide_wait(&app);
     let arriving = async {
         held_up(&app, 4).await;
         join_all((0..12).map(|number| {
@@ -219,7 +177,7 @@ async fn one_that_cannot_be_worked_in_takes_nobody_along() {
     };
     let release = async {
         held_up(&app, 4).await;
-        // Whoever is known by now came after them.
+        // Asked after them: by when this is answered most of them have come as far as they can.
         resolve(&app, "2", &["email:bruno@shop.test"]).await;
         drop(holding);
     };

@@ -17,6 +17,7 @@ mod lanes;
 mod later;
 mod like_eval;
 mod limits;
+mod locks;
 mod model;
 mod never_twice;
 mod pains;

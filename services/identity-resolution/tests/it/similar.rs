@@ -12,7 +12,10 @@ use trama_proto::{
 };
 use trama_testkit::TestApp;
 
-use crate::world::{TENANT, client, count, handle, identify, interaction, merges, start, who};
+use crate::{
+    locks::held_up,
+    world::{TENANT, client, count, handle, identify, interaction, merges, start, who},
+};
 
 pub fn anna(city: &str) -> PersonFacts {
     PersonFacts {
@@ -204,27 +207,6 @@ async fn it_does_not_matter_which_of_two_comes_first_nor_that_they_come_at_once(
     .await;
     assert!([id(&one), id(&other)].contains(&id(&found)));
     app.stop().await;
-}
-
-/// Waits until so many transactions wait for a lock.
-pub async fn held_up(app: &TestApp, transactions: i64) {
-    let waiting = || async {
-        let mut tx = app
-            .db("identity-resolution")
-            .system_tx()
-            .await
-            .expect("a transaction");
-        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        let waiting: i64 = sqlx::query_scalar(sql)
-            .fetch_one(tx.conn())
-            .await
-            .expect("a count");
-        waiting
-    };
-    app.eventually("they wait for a lock", || async {
-        waiting().await >= transactions
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

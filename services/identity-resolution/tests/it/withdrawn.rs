@@ -17,9 +17,9 @@ use trama_testkit::TestApp;
 
 use crate::{
     import::{export, open, send},
+    locks::held_up,
     pains::{extract, merge, split},
     profile_world::{anna, profiles, start},
-    similar::held_up,
     world::{TENANT, client, count, handle, identify, interaction, receive, who},
 };
 

@@ -152,6 +152,7 @@ impl App {
                 Err(error) if error.kind() == Kind::Unavailable => {
                     left.push((part, callers));
                     if std::mem::replace(&mut lost, true) {
+                        tracing::error!(%tenant, detail = error.detail(), "records that wait are sent away");
                         left.drain(..).for_each(|(_, callers)| callers.refuse(&error));
                     }
                 }
